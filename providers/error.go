@@ -1,0 +1,206 @@
+package providers
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Code says what went wrong, in public terms. Codes are stable: frontends
+// switch on them.
+type Code string
+
+// Codes that providers return. Package handlers has a few more, about HTTP
+// itself; all of them are in the table behind [Code.HTTPStatus].
+const (
+	// CodeInvalidField: a member of the request has the wrong type or value.
+	CodeInvalidField Code = "invalid_field"
+	// CodeTenantRequired: several tenants are configured and none was named.
+	CodeTenantRequired Code = "tenant_required"
+	// CodeTenantInvalid: the tenant named has the wrong form.
+	CodeTenantInvalid Code = "tenant_invalid"
+	// CodeTenantConflict: two different tenants were named.
+	CodeTenantConflict Code = "tenant_conflict"
+	// CodeTenantNotAllowed: the tenant named is not configured.
+	CodeTenantNotAllowed Code = "tenant_not_allowed"
+	// CodeIdentityRequired: the request names no user.
+	CodeIdentityRequired Code = "identity_required"
+	// CodeIdentityMismatch: the caller named somebody else.
+	CodeIdentityMismatch Code = "identity_mismatch"
+	// CodeNotSignedIn: the caller is not authenticated.
+	CodeNotSignedIn Code = "not_signed_in"
+	// CodeRefreshRejected: the upstream refused the refresh token; the user
+	// has to sign in again.
+	CodeRefreshRejected Code = "refresh_rejected"
+	// CodeInvalidToken: the access token is not valid.
+	CodeInvalidToken Code = "invalid_token"
+	// CodeRejectedInput: the upstream refused what the caller sent.
+	CodeRejectedInput Code = "upstream_rejected_input"
+	// CodeCredentialsRejected: the upstream refused our own key.
+	CodeCredentialsRejected Code = "upstream_credentials_rejected"
+	// CodeUpstreamError: the upstream failed.
+	CodeUpstreamError Code = "upstream_error"
+	// CodeBadResponse: the upstream's answer could not be used.
+	CodeBadResponse Code = "upstream_bad_response"
+	// CodeUnreachable: the upstream could not be reached.
+	CodeUnreachable Code = "upstream_unreachable"
+	// CodeBusy: the upstream asks to come back later.
+	CodeBusy Code = "upstream_busy"
+	// CodeTimeout: the upstream did not answer in time.
+	CodeTimeout Code = "upstream_timeout"
+	// CodeInternal: a fault of ours.
+	CodeInternal Code = "internal"
+)
+
+// HTTPStatus is the status with which package handlers answers c, 500 for a
+// code that is not in the table.
+func (c Code) HTTPStatus() int {
+	switch c {
+	case CodeInvalidField, CodeTenantRequired, CodeTenantInvalid, CodeTenantConflict, CodeIdentityRequired,
+		"invalid_json", "refresh_token_required":
+		return http.StatusBadRequest
+	case CodeNotSignedIn, CodeRefreshRejected:
+		return http.StatusUnauthorized
+	case CodeInvalidToken, CodeTenantNotAllowed, CodeIdentityMismatch, "cross_origin":
+		return http.StatusForbidden
+	case "not_found":
+		return http.StatusNotFound
+	case "method_not_allowed":
+		return http.StatusMethodNotAllowed
+	case "body_too_large":
+		return http.StatusRequestEntityTooLarge
+	case "unsupported_media_type":
+		return http.StatusUnsupportedMediaType
+	case CodeRejectedInput:
+		return http.StatusUnprocessableEntity
+	case "rate_limited":
+		return http.StatusTooManyRequests
+	case CodeCredentialsRejected, CodeUpstreamError, CodeBadResponse, CodeUnreachable, "upstream_rejected_token":
+		return http.StatusBadGateway
+	case CodeBusy:
+		return http.StatusServiceUnavailable
+	case CodeTimeout:
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusInternalServerError
+}
+
+// Class tells the token cache what another attempt may bring. The provider
+// sets it; nobody else guesses from a status.
+type Class uint8
+
+const (
+	// Transient: the same call may succeed later.
+	Transient Class = iota
+	// InDoubt: the call spent something that works once and its outcome is
+	// unknown.
+	InDoubt
+	// Permanent: the same call will fail until somebody changes something.
+	Permanent
+	// GrantDead: the refresh token is of no more use.
+	GrantDead
+)
+
+// String returns the class's name in lower case.
+func (c Class) String() string {
+	switch c {
+	case Transient:
+		return "transient"
+	case InDoubt:
+		return "in_doubt"
+	case Permanent:
+		return "permanent"
+	case GrantDead:
+		return "grant_dead"
+	}
+	return "class(" + strconv.Itoa(int(c)) + ")"
+}
+
+// Error is a failure with a public half, Code and Description, and a private
+// half, Err. Neither holds a credential or an upstream's body.
+type Error struct {
+	// Code is the public kind.
+	Code Code
+	// Class is what another attempt may bring.
+	Class Class
+	// Description is one public sentence of ours; "" for the code's own.
+	Description string
+	// Op is the vendor and the call, like "redacto: generate".
+	Op string
+	// Status is the upstream's HTTP status, 0 without an answer.
+	Status int
+	// RetryAfter is how long the upstream asks us to wait; 0 if it did not.
+	RetryAfter time.Duration
+	// Err is the cause, for logs and errors.Is; may be nil. It is not part of
+	// Error's text.
+	Err error
+}
+
+// Error is Op, Code, Status and Description; never Err's text.
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Op != "" {
+		b.WriteString(e.Op)
+		b.WriteString(": ")
+	}
+	b.WriteString(string(e.Code))
+	if e.Status != 0 {
+		b.WriteString(" (upstream status ")
+		b.WriteString(strconv.Itoa(e.Status))
+		b.WriteByte(')')
+	}
+	if e.Description != "" {
+		b.WriteString(": ")
+		b.WriteString(e.Description)
+	}
+	return b.String()
+}
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// LogValue is the whole error for log/slog, the private half included.
+func (e *Error) LogValue() slog.Value {
+	attrs := []slog.Attr{
+		slog.String("code", string(e.Code)),
+		slog.String("class", e.Class.String()),
+	}
+	if e.Op != "" {
+		attrs = append(attrs, slog.String("op", e.Op))
+	}
+	if e.Status != 0 {
+		attrs = append(attrs, slog.Int("status", e.Status))
+	}
+	if e.Description != "" {
+		attrs = append(attrs, slog.String("description", e.Description))
+	}
+	if e.RetryAfter > 0 {
+		attrs = append(attrs, slog.Duration("retry_after", e.RetryAfter))
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("cause", e.Err.Error()))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// AsError finds the [*Error] in err's chain. For an error that has none it
+// makes one: a context's deadline is [CodeTimeout], anything else
+// [CodeInternal], both [Transient], with err as the private half. It returns
+// nil for nil.
+func AsError(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &Error{Code: CodeTimeout, Class: Transient, Err: err}
+	}
+	return &Error{Code: CodeInternal, Class: Transient, Err: err}
+}
