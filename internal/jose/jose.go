@@ -1,0 +1,234 @@
+// Package jose is the only place of the kit that signs: client assertions with
+// a private key, and HS256 tokens with a shared secret. It verifies nothing.
+//
+// # Concurrency
+//
+// A [Key] is immutable and as safe for concurrent use as its crypto.Signer.
+//
+// # Security
+//
+// No error holds a byte of a key. An algorithm is bound to one kind of key,
+// and for ECDSA to one curve (RFC 7518 section 3.4); RSA keys have at least
+// 2048 bits (section 3.3).
+package jose
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/asn1"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"reflect"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const minRSABits = 2048
+
+// Key signs JWTs (RFC 7515 compact form) with one algorithm. [NewKey] makes it.
+type Key struct {
+	signer crypto.Signer
+	method jwt.SigningMethod
+	header string // base64url
+	jwk    JWK
+}
+
+// JWK is a public key in the form of RFC 7517.
+type JWK struct {
+	KeyType   string `json:"kty"`
+	Use       string `json:"use"`
+	Algorithm string `json:"alg"`
+	KeyID     string `json:"kid,omitempty"`
+	Curve     string `json:"crv,omitempty"`
+	X         string `json:"x,omitempty"`
+	Y         string `json:"y,omitempty"`
+	N         string `json:"n,omitempty"`
+	E         string `json:"e,omitempty"`
+}
+
+// NewKey binds signer to alg: RS256, RS384, RS512, PS256, PS384, PS512, ES256,
+// ES384, ES512 or EdDSA. Any crypto.Signer will do, so that the private key can
+// stay in a KMS or an HSM. kid may be empty; then no header carries one.
+func NewKey(signer crypto.Signer, alg, kid string) (*Key, error) {
+	if v := reflect.ValueOf(signer); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, errors.New("jose: no private key")
+	}
+	method := methodOf(alg)
+	if method == nil {
+		return nil, fmt.Errorf("jose: algorithm %q is not one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA", alg)
+	}
+	jwk, err := publicJWK(signer.Public(), method)
+	if err != nil {
+		return nil, err
+	}
+	jwk.KeyID = kid
+	header, err := segment(struct {
+		Alg string `json:"alg"`
+		Typ string `json:"typ"`
+		Kid string `json:"kid,omitempty"`
+	}{alg, "JWT", kid})
+	if err != nil {
+		return nil, err
+	}
+	return &Key{signer: signer, method: method, header: header, jwk: jwk}, nil
+}
+
+// PublicJWK is the public half, for a JWK set.
+func (k *Key) PublicJWK() JWK { return k.jwk }
+
+// Sign returns a JWT of claims, anything that marshals to a JSON object.
+func (k *Key) Sign(claims any) (string, error) {
+	payload, err := segment(claims)
+	if err != nil {
+		return "", err
+	}
+	input := k.header + "." + payload
+	sig, err := k.sign(input)
+	if err != nil {
+		return "", fmt.Errorf("jose: sign with %s: %w", k.method.Alg(), err)
+	}
+	return input + "." + base64.RawURLEncoding.EncodeToString(sig), nil
+}
+
+// sign goes through crypto.Signer, where golang-jwt's RSA and ECDSA methods
+// want the private key itself.
+func (k *Key) sign(input string) ([]byte, error) {
+	var hash crypto.Hash
+	var opts crypto.SignerOpts
+	switch m := k.method.(type) {
+	case *jwt.SigningMethodRSAPSS:
+		hash, opts = m.Hash, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: m.Hash}
+	case *jwt.SigningMethodRSA:
+		hash, opts = m.Hash, m.Hash
+	case *jwt.SigningMethodECDSA:
+		hash, opts = m.Hash, m.Hash
+	default:
+		return k.method.Sign(input, k.signer)
+	}
+	h := hash.New()
+	h.Write([]byte(input))
+	sig, err := k.signer.Sign(rand.Reader, h.Sum(nil), opts)
+	if m, ok := k.method.(*jwt.SigningMethodECDSA); ok && err == nil {
+		return joinRS(sig, m)
+	}
+	return sig, err
+}
+
+// joinRS turns the ASN.1 signature of crypto.Signer into the r‖s of RFC 7518
+// section 3.4.
+func joinRS(der []byte, m *jwt.SigningMethodECDSA) ([]byte, error) {
+	var rs struct{ R, S *big.Int }
+	rest, err := asn1.Unmarshal(der, &rs)
+	if err != nil || len(rest) > 0 {
+		return nil, errors.New("the signer did not return an ASN.1 ECDSA signature")
+	}
+	for _, v := range []*big.Int{rs.R, rs.S} {
+		if v.Sign() <= 0 || v.BitLen() > m.CurveBits {
+			return nil, errors.New("the signer returned an ECDSA signature of another curve")
+		}
+	}
+	sig := make([]byte, 2*m.KeySize)
+	rs.R.FillBytes(sig[:m.KeySize])
+	rs.S.FillBytes(sig[m.KeySize:])
+	return sig, nil
+}
+
+// HS256 returns a JWT of claims signed with secret. Its header is exactly
+// {"alg":"HS256","typ":"JWT"} and its claims are in the order in which they
+// marshal. The secret may be shorter than RFC 7518 section 3.2 wants, for
+// vendors choose it, but not empty.
+func HS256(secret []byte, claims any) (string, error) {
+	if len(secret) == 0 {
+		return "", errors.New("jose: empty secret")
+	}
+	payload, err := segment(claims)
+	if err != nil {
+		return "", err
+	}
+	input := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + payload
+	sig, err := jwt.SigningMethodHS256.Sign(input, secret)
+	if err != nil {
+		return "", fmt.Errorf("jose: sign with HS256: %w", err)
+	}
+	return input + "." + base64.RawURLEncoding.EncodeToString(sig), nil
+}
+
+func segment(v any) (string, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "", fmt.Errorf("jose: claims: %w", err)
+	}
+	if !bytes.HasPrefix(b, []byte("{")) {
+		return "", errors.New("jose: claims are not a JSON object")
+	}
+	return base64.RawURLEncoding.EncodeToString(b), nil
+}
+
+func methodOf(alg string) jwt.SigningMethod {
+	for _, m := range []jwt.SigningMethod{
+		jwt.SigningMethodRS256, jwt.SigningMethodRS384, jwt.SigningMethodRS512,
+		jwt.SigningMethodPS256, jwt.SigningMethodPS384, jwt.SigningMethodPS512,
+		jwt.SigningMethodES256, jwt.SigningMethodES384, jwt.SigningMethodES512,
+		jwt.SigningMethodEdDSA,
+	} {
+		if m.Alg() == alg {
+			return m
+		}
+	}
+	return nil
+}
+
+func publicJWK(pub crypto.PublicKey, method jwt.SigningMethod) (JWK, error) {
+	encode := base64.RawURLEncoding.EncodeToString
+	jwk := JWK{Use: "sig", Algorithm: method.Alg()}
+	wrong := fmt.Errorf("jose: algorithm %s does not fit a key of type %T", method.Alg(), pub)
+	switch pub := pub.(type) {
+	case *rsa.PublicKey:
+		switch method.(type) {
+		case *jwt.SigningMethodRSA, *jwt.SigningMethodRSAPSS:
+		default:
+			return JWK{}, wrong
+		}
+		if pub.N == nil {
+			return JWK{}, errors.New("jose: not a valid RSA key")
+		}
+		if bits := pub.N.BitLen(); bits < minRSABits {
+			return JWK{}, fmt.Errorf("jose: RSA key has %d bits, at least %d are needed", bits, minRSABits)
+		}
+		jwk.KeyType = "RSA"
+		jwk.N, jwk.E = encode(pub.N.Bytes()), encode(big.NewInt(int64(pub.E)).Bytes())
+	case *ecdsa.PublicKey:
+		m, ok := method.(*jwt.SigningMethodECDSA)
+		if !ok {
+			return JWK{}, wrong
+		}
+		if pub.Curve == nil {
+			return JWK{}, errors.New("jose: not a valid ECDSA key")
+		}
+		params := pub.Curve.Params()
+		if params.BitSize != m.CurveBits {
+			return JWK{}, fmt.Errorf("jose: algorithm %s does not fit a key on curve %s", m.Alg(), params.Name)
+		}
+		point, err := pub.Bytes() // 4‖x‖y
+		if err != nil {
+			return JWK{}, errors.New("jose: not a valid ECDSA key")
+		}
+		jwk.KeyType, jwk.Curve = "EC", params.Name
+		jwk.X, jwk.Y = encode(point[1:1+m.KeySize]), encode(point[1+m.KeySize:])
+	case ed25519.PublicKey:
+		if _, ok := method.(*jwt.SigningMethodEd25519); !ok {
+			return JWK{}, wrong
+		}
+		jwk.KeyType, jwk.Curve, jwk.X = "OKP", "Ed25519", encode(pub)
+	default:
+		return JWK{}, wrong
+	}
+	return jwk, nil
+}
