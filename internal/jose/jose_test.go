@@ -14,6 +14,7 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,10 +92,7 @@ func keyFromJWK(t *testing.T, jwk jose.JWK) crypto.PublicKey {
 		return &rsa.PublicKey{N: new(big.Int).SetBytes(b("n")), E: int(new(big.Int).SetBytes(b("e")).Int64())}
 	case "EC":
 		curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}[m["crv"]]
-		size := (curve.Params().BitSize + 7) / 8
-		require.Len(t, b("x"), size)
-		require.Len(t, b("y"), size)
-		return &ecdsa.PublicKey{Curve: curve, X: new(big.Int).SetBytes(b("x")), Y: new(big.Int).SetBytes(b("y"))}
+		return must(ecdsa.ParseUncompressedPublicKey(curve, slices.Concat([]byte{4}, b("x"), b("y"))))
 	}
 	require.Equal(t, "Ed25519", m["crv"])
 	return ed25519.PublicKey(b("x"))
