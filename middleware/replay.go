@@ -1,0 +1,216 @@
+package middleware
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+)
+
+var (
+	errReplayRevoked = errors.New("middleware: the body went to a second send of the request")
+	errReplayClosed  = errors.New("middleware: read of a closed request body")
+)
+
+// replay gives a request's body to at most two sends. Each sees the whole body
+// or an error, and the caller's body is closed exactly once.
+type replay interface {
+	// first is the body of the first send.
+	first() io.ReadCloser
+	// freeze holds the first send's reads back until settle or second, so
+	// that an upload under way does not outrun what can be kept.
+	freeze()
+	// second takes the body away from the first send. ok is false, and the
+	// first send keeps it, if the whole body can no longer be had.
+	second() (body io.ReadCloser, ok bool)
+	// settle says that there will be no second send.
+	settle()
+}
+
+func newReplay(req *http.Request, limit int) replay {
+	switch {
+	case req.Body == nil || req.Body == http.NoBody:
+		return replayNone{req.Body}
+	case req.GetBody != nil:
+		return &replayGetBody{req: req}
+	case limit == 0:
+		limit = defaultReplayBody
+	}
+	t := &tape{src: req.Body, limit: max(limit, 0)}
+	if n := req.ContentLength; n > 0 && n <= int64(t.limit) {
+		t.buf = make([]byte, 0, n)
+	}
+	t.cond.L = &t.mu
+	t.current = &tapeView{tape: t}
+	return t
+}
+
+type replayNone struct{ body io.ReadCloser }
+
+func (r replayNone) first() io.ReadCloser          { return r.body }
+func (replayNone) freeze()                         {}
+func (r replayNone) second() (io.ReadCloser, bool) { return r.body, true }
+func (replayNone) settle()                         {}
+
+type replayGetBody struct {
+	req  *http.Request
+	once sync.Once
+}
+
+func (r *replayGetBody) first() io.ReadCloser {
+	return readCloser{r.req.Body, closerFunc(func() (err error) {
+		r.once.Do(func() { err = r.req.Body.Close() })
+		return err
+	})}
+}
+
+func (*replayGetBody) freeze() {}
+func (*replayGetBody) settle() {}
+
+func (r *replayGetBody) second() (io.ReadCloser, bool) {
+	body, err := r.req.GetBody()
+	return body, err == nil
+}
+
+type closerFunc func() error
+
+func (f closerFunc) Close() error { return f() }
+
+// tape reads a body once and keeps what was read, up to limit, for a second
+// reader. Only the current view may read; a read already inside src when its
+// view loses the body leaves what it gets on the tape for the next one.
+type tape struct {
+	src   io.ReadCloser
+	limit int
+
+	mu      sync.Mutex
+	cond    sync.Cond
+	buf     []byte
+	err     error // src's last word
+	current *tapeView
+	lost    bool // more was read than buf holds
+	reading bool // a view is inside src.Read
+	frozen  bool
+	settled bool // current is the last view
+	closed  bool // src is closed
+}
+
+type tapeView struct {
+	tape   *tape
+	off    int
+	closed bool
+}
+
+func (t *tape) first() io.ReadCloser { return t.current }
+
+func (t *tape) freeze() {
+	t.mu.Lock()
+	t.frozen = true
+	t.mu.Unlock()
+}
+
+func (t *tape) second() (io.ReadCloser, bool) {
+	t.mu.Lock()
+	ok := !t.lost
+	if ok {
+		t.current = &tapeView{tape: t}
+	}
+	closeSrc := t.release()
+	second := t.current
+	t.mu.Unlock()
+	if closeSrc {
+		_ = t.src.Close()
+	}
+	return second, ok
+}
+
+func (t *tape) settle() {
+	t.mu.Lock()
+	closeSrc := t.release()
+	t.mu.Unlock()
+	if closeSrc {
+		_ = t.src.Close()
+	}
+}
+
+// release makes the current view the last one. It reports whether src is to be
+// closed now, because that view is closed already.
+func (t *tape) release() bool {
+	t.frozen, t.settled = false, true
+	t.cond.Broadcast()
+	return t.closeOnce()
+}
+
+func (t *tape) closeOnce() bool {
+	if t.closed || !t.settled || !t.current.closed {
+		return false
+	}
+	t.closed = true
+	return true
+}
+
+// Close lets go of the body; src is closed with the last view.
+func (v *tapeView) Close() error {
+	t := v.tape
+	t.mu.Lock()
+	v.closed = true
+	closeSrc := t.closeOnce()
+	t.cond.Broadcast()
+	t.mu.Unlock()
+	if closeSrc {
+		return t.src.Close()
+	}
+	return nil
+}
+
+func (v *tapeView) Read(p []byte) (int, error) {
+	t := v.tape
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for {
+		switch {
+		case v != t.current:
+			return 0, errReplayRevoked
+		case v.closed:
+			return 0, errReplayClosed
+		case t.frozen || t.reading && v.off == len(t.buf):
+			t.cond.Wait()
+		case v.off < len(t.buf):
+			n := copy(p, t.buf[v.off:])
+			v.off += n
+			return n, nil
+		case t.err != nil:
+			return 0, t.err
+		case len(p) == 0:
+			return 0, nil
+		default:
+			return v.pull(p)
+		}
+	}
+}
+
+// pull reads on from src, with the lock released meanwhile.
+func (v *tapeView) pull(p []byte) (int, error) {
+	t := v.tape
+	t.reading = true
+	t.mu.Unlock()
+	n, err := t.src.Read(p)
+	t.mu.Lock()
+	t.reading = false
+	t.err = err
+	t.cond.Broadcast()
+	if v != t.current {
+		t.buf = append(t.buf, p[:n]...)
+		return 0, errReplayRevoked
+	}
+	switch {
+	case t.settled || t.lost:
+	case len(t.buf)+n <= t.limit:
+		t.buf = append(t.buf, p[:n]...)
+		v.off = len(t.buf)
+	case n > 0:
+		t.lost = true
+		t.buf, v.off = nil, 0
+	}
+	return n, err
+}
