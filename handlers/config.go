@@ -1,0 +1,118 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// Wire is a vendor's JSON shapes. Each vendor's provider implements it.
+//
+// A Wire may have a method EncodeError(providers.Code, string) map[string]any:
+// further members for the vendor's error answers, given the code and the text.
+// It may have a method Identifiers() []string: the members of Request.Params
+// that name a person, as Subject does.
+type Wire interface {
+	// Decode reads a call. body is one JSON object of at most 16 KiB without
+	// repeated members; it is empty when a call has none. A call that names
+	// nobody is no error here. Errors are [*providers.Error].
+	Decode(query url.Values, body []byte) (providers.Request, error)
+	// Encode is the answer's body, for encoding/json.
+	Encode(providers.Request, providers.Token) any
+}
+
+// Config says how [Generate], [Refresh], [Verify] and [SignOut] work. A value
+// may be used for several of them.
+type Config struct {
+	// Provider issues the tokens; a *tokencache.Cache fits. Required.
+	Provider providers.Provider
+	// Wire is the vendor's JSON shapes. Required, but not by [Verify].
+	Wire Wire
+	// Authorize says who may ask. Required: there is no default.
+	Authorize Authorize
+	// MaxSubject bounds Request.Subject, in bytes; 0 means 256.
+	MaxSubject int
+	// Introspection makes [Verify] answer as RFC 7662 says, for services of
+	// our own, instead of in Kudo's shape.
+	Introspection bool
+	// Cookie, if not nil, makes [Generate] put the access token into a cookie
+	// and no token into the body, and [SignOut] clear that cookie. It is a
+	// template: Name, which must begin with __Host-, and SameSite, which is
+	// Strict by default. Secure, HttpOnly, Path and Max-Age are set by the
+	// handler, and cross-origin calls are refused.
+	Cookie *http.Cookie
+	// Handle, if not nil, is what goes into the cookie in the token's place:
+	// a name under which the application finds the caller's record again.
+	Handle func(*http.Request, providers.Request, providers.Token) (string, error)
+	// CrossOrigin refuses cross-origin calls by browsers. Set it when
+	// Authorize looks at a cookie, or to trust further origins. With a Cookie,
+	// nil means one that trusts none; without, nil means no check.
+	CrossOrigin *http.CrossOriginProtection
+	// Logger gets the private half of every failure; nil discards it.
+	Logger *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// endpoint is a checked Config with its defaults, and what all its handlers
+// share.
+type endpoint struct {
+	Config
+	op    string
+	allow string
+}
+
+func (c Config) endpoint(op, allow string, faults ...error) (*endpoint, error) {
+	if c.Provider == nil {
+		faults = append(faults, fault("Provider", "required"))
+	}
+	if c.Authorize == nil {
+		faults = append(faults, fault("Authorize", "required; see SubjectFrom and DangerouslyAllowAnyCaller"))
+	}
+	if c.MaxSubject < 0 {
+		faults = append(faults, fault("MaxSubject", "negative"))
+	}
+	faults = append(faults, c.checkCookie())
+	if err := errors.Join(faults...); err != nil {
+		return nil, fmt.Errorf("handlers: %s: %w", op, err)
+	}
+	if c.MaxSubject == 0 {
+		c.MaxSubject = 256
+	}
+	if c.Cookie != nil && c.CrossOrigin == nil {
+		c.CrossOrigin = http.NewCrossOriginProtection()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &endpoint{Config: c, op: op, allow: allow}, nil
+}
+
+// wired is the fault of a Config without a Wire.
+func (c Config) wired() error {
+	if c.Wire == nil {
+		return fault("Wire", "required; a provider without one is not for browsers")
+	}
+	return nil
+}
+
+// fail answers err and logs it.
+func (e *endpoint) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var extra func(providers.Code, string) map[string]any
+	if x, ok := e.Wire.(interface {
+		EncodeError(providers.Code, string) map[string]any
+	}); ok {
+		extra = x.EncodeError
+	}
+	fail(w, r, e.Logger, e.op, e.allow, err, extra)
+}
+
+func fault(field, text string) error { return fmt.Errorf("%s: %s", field, text) }

@@ -1,0 +1,109 @@
+package handlers
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+func (c Config) checkCookie() error {
+	if c.Cookie == nil {
+		if c.Handle != nil {
+			return fault("Handle", "needs a Cookie")
+		}
+		return nil
+	}
+	var faults []error
+	k := c.Cookie
+	if !strings.HasPrefix(k.Name, "__Host-") || (&http.Cookie{Name: k.Name, Value: "x"}).Valid() != nil {
+		faults = append(faults, fault("Cookie", "Name must begin with __Host- and be a cookie name"))
+	}
+	if k.Domain != "" || k.Path != "" && k.Path != "/" || k.Value != "" || k.MaxAge != 0 || !k.Expires.IsZero() {
+		faults = append(faults, fault("Cookie", "only Name, SameSite and Partitioned may be set"))
+	}
+	if k.SameSite == http.SameSiteNoneMode {
+		faults = append(faults, fault("Cookie", "SameSite=None would send the token with every site's requests"))
+	}
+	return errors.Join(faults...)
+}
+
+func (e *endpoint) cookie(value string, maxAge int) *http.Cookie {
+	k := &http.Cookie{
+		Name: e.Cookie.Name, Value: value, Path: "/", MaxAge: maxAge,
+		Secure: true, HttpOnly: true, SameSite: e.Cookie.SameSite, Partitioned: e.Cookie.Partitioned,
+	}
+	if k.SameSite <= http.SameSiteDefaultMode {
+		k.SameSite = http.SameSiteStrictMode
+	}
+	return k
+}
+
+// setCookie puts the token, or the application's handle, into the cookie. It
+// lives as long as the token, or, if that has no end, the browser's session.
+func (e *endpoint) setCookie(w http.ResponseWriter, r *http.Request, req providers.Request, tok providers.Token) error {
+	value := tok.AccessToken
+	if e.Handle != nil {
+		h, err := e.Handle(r, req, tok)
+		if err != nil {
+			return err
+		}
+		value = h
+	}
+	maxAge := 0
+	if !tok.Expiry.IsZero() {
+		maxAge = int(tok.Expiry.Sub(e.Now()) / time.Second)
+		maxAge = max(maxAge, -1)
+		if maxAge == 0 {
+			maxAge = -1
+		}
+	}
+	k := e.cookie(value, maxAge)
+	if err := k.Valid(); err != nil || value == "" || len(k.String()) > 4096 {
+		// err would quote the value.
+		return &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: e.op, Err: errors.New("the value does not fit a cookie")}
+	}
+	http.SetCookie(w, k)
+	return nil
+}
+
+func (e *endpoint) clearCookie(w http.ResponseWriter) { http.SetCookie(w, e.cookie("", -1)) }
+
+// withoutTokens is v as JSON values without the members, at any depth, that
+// hold one of the token's credentials.
+func withoutTokens(v any, tok providers.Token) (any, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Err: err}
+	}
+	var out any
+	if err := json.Unmarshal(b, &out); err != nil {
+		return nil, err
+	}
+	return redact(out, tok), nil
+}
+
+func redact(v any, tok providers.Token) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, e := range v {
+			if s, ok := e.(string); ok && s != "" && (strings.Contains(s, tok.AccessToken) || s == tok.RefreshToken) {
+				delete(v, name)
+				continue
+			}
+			v[name] = redact(e, tok)
+		}
+	case []any:
+		for i := range v {
+			v[i] = redact(v[i], tok)
+		}
+	case string:
+		if strings.Contains(v, tok.AccessToken) || v == tok.RefreshToken {
+			return nil
+		}
+	}
+	return v
+}

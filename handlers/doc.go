@@ -1,0 +1,27 @@
+// Package handlers is the kit's drop-in endpoints: [Generate], [Refresh],
+// [Verify] and [SignOut] broker a vendor's tokens, so that its key stays on the
+// server; [JWKS] publishes our public keys; [Proxy] forwards calls with a token
+// attached.
+//
+// A handler makes its checks in one fixed order: cross-origin, method, media
+// type, size, JSON, tenant, [Authorize], identity, token. Who may ask is never
+// a default: every Config names its [Authorize].
+//
+// # Errors
+//
+// Every error is one JSON object (RFC 9457) with a stable code; [Error] gives
+// the same shape to what an application puts before a handler. A 401 means one
+// thing: refresh, or sign in. What the upstream said, and our own Go errors,
+// reach the Logger only. To a client that has gone nothing is written.
+//
+// # Concurrency
+//
+// Handlers are safe for concurrent use and keep no state but the verdicts of
+// [Verify], which are bounded.
+//
+// # Security
+//
+// Answers are no-store. CORS and rate limits stand before the handlers, with
+// whatever library the application likes. Where a cookie authenticates, set
+// Config.CrossOrigin.
+package handlers

@@ -1,0 +1,101 @@
+package handlers
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// JWKS returns the handler that publishes the public keys of source (RFC 7517),
+// such as a redox provider's. The document may change; it is checked whenever
+// it does. A document with a symmetric key or a private part is an error of
+// the constructor; later it is refused, logged, and the last good one stays.
+// Answers have an ETag and may be stored for five minutes. logger may be nil.
+func JWKS(source interface{ JWKS() []byte }, logger *slog.Logger) (http.Handler, error) {
+	if source == nil {
+		return nil, errors.New("handlers: jwks: source: required")
+	}
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	s := &keySet{source: source, logger: logger}
+	doc := source.JWKS()
+	if err := checkKeys(doc); err != nil {
+		return nil, fmt.Errorf("handlers: jwks: %w", err)
+	}
+	s.last.Store(newDocument(doc))
+	return s, nil
+}
+
+type keySet struct {
+	source interface{ JWKS() []byte }
+	logger *slog.Logger
+	last   atomic.Pointer[document]
+}
+
+type document struct {
+	body []byte
+	etag string
+}
+
+func newDocument(b []byte) *document {
+	sum := sha256.Sum256(b)
+	return &document{body: bytes.Clone(b), etag: `"` + hex.EncodeToString(sum[:16]) + `"`}
+}
+
+func (s *keySet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		fail(w, r, s.logger, "jwks", "GET, HEAD", refuse(codeMethod, ""), nil)
+		return
+	}
+	doc := s.last.Load()
+	if now := s.source.JWKS(); !bytes.Equal(now, doc.body) {
+		if err := checkKeys(now); err != nil {
+			s.logger.LogAttrs(r.Context(), slog.LevelError, "handlers: jwks: document refused", slog.String("cause", err.Error()))
+		} else {
+			doc = newDocument(now)
+			s.last.Store(doc)
+		}
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "public, max-age=300")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("ETag", doc.etag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(doc.body))
+}
+
+// private are the members of RFC 7518 section 6 that must never be published.
+var private = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+func checkKeys(doc []byte) error {
+	var set struct {
+		Keys []map[string]any `json:"keys"`
+	}
+	if checkObject(doc) != nil || json.Unmarshal(doc, &set) != nil || len(set.Keys) == 0 {
+		return errors.New("not a key set with a key in it")
+	}
+	for i, key := range set.Keys {
+		switch key["kty"] {
+		case "RSA", "EC", "OKP":
+		default:
+			return fmt.Errorf("key %d: not a public key type", i)
+		}
+		for name := range key {
+			for _, p := range private {
+				if strings.EqualFold(name, p) {
+					return fmt.Errorf("key %d: has a private part", i)
+				}
+			}
+		}
+	}
+	return nil
+}

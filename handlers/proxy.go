@@ -1,0 +1,142 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+
+	"github.com/bearerkit/bearerkit/internal/upstream"
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// ProxyConfig says what [Proxy] forwards, and where.
+type ProxyConfig struct {
+	// Target is the upstream's base URL: https, or http to a loopback
+	// address. A path in it goes before the call's. Required.
+	Target string
+	// Transport sends the calls and attaches the token. A
+	// middleware.Transport fits: it chooses the token per request, and has
+	// already renewed and replayed once when a 401 comes back. Required.
+	Transport http.RoundTripper
+	// Authorize says who may use the proxy, with an empty Request; what it
+	// fills in is not used. Required: SubjectFrom where a middleware has
+	// verified the caller, which then cannot be forgotten.
+	Authorize Authorize
+	// Allow lists what is forwarded, as patterns of [http.ServeMux], such as
+	// "/fhir/" and "POST /endpoint". All else is 404. Required.
+	Allow []string
+	// Header is set on every call that goes upstream. These headers, and any
+	// header whose name differs only in case and punctuation, are removed
+	// from what callers send; so are headers listed without a value.
+	Header http.Header
+	// SetCookies names the upstream's cookies that reach the caller.
+	SetCookies []string
+	// Logger gets the private half of every failure; nil discards it.
+	Logger *slog.Logger
+}
+
+// Proxy returns a reverse proxy to one upstream that holds none of the
+// caller's credentials. Paths go on unchanged; a path with dot segments, empty
+// segments, or encoded dots, slashes, backslashes, percent signs or control
+// characters is 404. Cookie, Authorization, Forwarded and X-Forwarded headers
+// are removed. Answers come back without the upstream's cookies and without
+// the headers by which it would speak for our own origin; streams are flushed
+// and protocol upgrades pass. An upstream 401 is 502 upstream_rejected_token,
+// for the caller is signed in. The error joins every fault of c.
+func Proxy(c ProxyConfig) (http.Handler, error) {
+	p := &proxy{ProxyConfig: c}
+	target, err := upstream.CheckURL("Target", c.Target)
+	faults := []error{err}
+	if c.Transport == nil {
+		faults = append(faults, fault("Transport", "required"))
+	}
+	if c.Authorize == nil {
+		faults = append(faults, fault("Authorize", "required; see SubjectFrom and DangerouslyAllowAnyCaller"))
+	}
+	p.mux, err = allowList(c.Allow)
+	if err := errors.Join(append(faults, err)...); err != nil {
+		return nil, fmt.Errorf("handlers: proxy: %w", err)
+	}
+	if c.Logger == nil {
+		p.Logger = slog.New(slog.DiscardHandler)
+	}
+	p.removed = removedHeaders(c.Header)
+	p.reverse = &httputil.ReverseProxy{
+		Rewrite:        func(r *httputil.ProxyRequest) { p.rewrite(r, target) },
+		Transport:      c.Transport,
+		ModifyResponse: p.modify,
+		ErrorHandler:   p.fail,
+		ErrorLog:       slog.NewLogLogger(p.Logger.Handler(), slog.LevelWarn),
+	}
+	return p, nil
+}
+
+type proxy struct {
+	ProxyConfig
+	mux     *http.ServeMux
+	removed map[string]bool
+	reverse *httputil.ReverseProxy
+}
+
+func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if unsafePath(r.URL) {
+		p.fail(w, r, refuse(codeNotFound, ""))
+		return
+	}
+	if allow, err := p.allowed(r); err != nil {
+		w.Header().Set("Allow", allow)
+		p.fail(w, r, err)
+		return
+	}
+	if err := refusal(p.Authorize(r, &providers.Request{})); err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	p.reverse.ServeHTTP(w, r)
+}
+
+func (p *proxy) rewrite(r *httputil.ProxyRequest, target *url.URL) {
+	r.SetURL(target)
+	for name := range r.Out.Header {
+		if p.removes(name) {
+			delete(r.Out.Header, name)
+		}
+	}
+	for name, values := range p.Header {
+		if len(values) > 0 {
+			r.Out.Header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
+		}
+	}
+}
+
+var errRejected = &providers.Error{Code: codeTokenRejected, Class: providers.Permanent, Op: "proxy", Status: http.StatusUnauthorized}
+
+func (p *proxy) modify(res *http.Response) error {
+	if res.StatusCode == http.StatusUnauthorized {
+		return errRejected
+	}
+	clean(res, p.SetCookies)
+	return nil
+}
+
+// fail presents a refusal of our own, or what the Transport returned.
+func (p *proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var pe *providers.Error
+	var ne net.Error
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &pe):
+	case errors.As(err, &large): // a wrapper's bound on the caller's body
+		err = refuse(codeTooLarge, "The body is too large.")
+	case errors.As(err, &ne) && ne.Timeout():
+		err = &providers.Error{Code: providers.CodeTimeout, Op: "proxy", Err: err}
+	default:
+		err = &providers.Error{Code: providers.CodeUnreachable, Op: "proxy", Err: err}
+	}
+	fail(w, r, p.Logger, "proxy", w.Header().Get("Allow"), err, nil)
+}

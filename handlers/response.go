@@ -1,0 +1,58 @@
+package handlers
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// write sends an answer that nobody may store.
+func write(w http.ResponseWriter, status int, contentType string, body []byte) {
+	h := w.Header()
+	for _, k := range []string{"Content-Encoding", "Etag", "Expires", "Last-Modified", "Cdn-Cache-Control", "Surrogate-Control"} {
+		h.Del(k) // what an application's wrapper may have set
+	}
+	h.Set("Cache-Control", "no-store")
+	if h.Get("Set-Cookie") != "" {
+		h.Set("Cache-Control", "private, no-store")
+	}
+	h.Set("Pragma", "no-cache")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	if contentType != "" {
+		h.Set("Content-Type", contentType)
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that has gone is no fault of ours
+}
+
+// answer sends v as JSON.
+func (e *endpoint) answer(w http.ResponseWriter, r *http.Request, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		e.fail(w, r, &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: e.op, Err: err})
+		return
+	}
+	write(w, http.StatusOK, "application/json", b)
+}
+
+// answerToken sends the token in the vendor's shape, or, with a Cookie, in it.
+func (e *endpoint) answerToken(w http.ResponseWriter, r *http.Request, req providers.Request, tok providers.Token) {
+	v := e.Wire.Encode(req, tok)
+	if e.Cookie == nil {
+		e.answer(w, r, v)
+		return
+	}
+	body, err := withoutTokens(v, tok)
+	if err == nil {
+		err = e.setCookie(w, r, req, tok)
+	}
+	if err != nil {
+		e.fail(w, r, err)
+		return
+	}
+	e.answer(w, r, body)
+}

@@ -1,0 +1,67 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// purger is a Provider that keeps tokens and can forget a subject's; a token
+// cache is one.
+type purger interface {
+	Purge(ctx context.Context, req providers.Request) error
+}
+
+// SignOut returns the handler of POST calls that end the subject's tokens. It
+// purges the subject's record, where the Provider has a method
+// Purge(context.Context, providers.Request) error, and revokes upstream the
+// token and refresh_token in the body, where it is a [providers.Revoker]. It
+// must be one of the two. A Cookie is cleared. The answer is 204; signing out
+// twice is no error. The error joins every fault of c.
+func SignOut(c Config) (http.Handler, error) {
+	purger, _ := c.Provider.(purger)
+	revoker, _ := c.Provider.(providers.Revoker)
+	var bad error
+	if c.Provider != nil && purger == nil && revoker == nil {
+		bad = fault("Provider", "can neither purge nor revoke")
+	}
+	e, err := c.endpoint("sign out", http.MethodPost, bad, c.wired())
+	if err != nil {
+		return nil, err
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := e.signOut(w, r, purger, revoker); err != nil {
+			e.fail(w, r, err)
+			return
+		}
+		if e.Cookie != nil {
+			e.clearCookie(w)
+		}
+		write(w, http.StatusNoContent, "", nil)
+	}), nil
+}
+
+func (e *endpoint) signOut(w http.ResponseWriter, r *http.Request, p purger, v providers.Revoker) error {
+	req, body, err := e.request(w, r)
+	if err != nil {
+		return err
+	}
+	access, err := member(body, "token")
+	if err != nil {
+		return err
+	}
+	refresh, err := member(body, "refresh_token")
+	if err != nil {
+		return err
+	}
+	if p != nil {
+		if err := p.Purge(r.Context(), req); err != nil {
+			return err
+		}
+	}
+	if v != nil && (access != "" || refresh != "") {
+		return v.Revoke(r.Context(), providers.Token{AccessToken: access, RefreshToken: refresh})
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package handlers
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// maxToken bounds the tokens that are worth asking a vendor about.
+const maxToken = 16 << 10
+
+// Verify returns the handler that tells whether a token is valid. The Provider
+// must be a [providers.Verifier]; a token cache is none, so this is the
+// vendor's provider itself.
+//
+// It answers as Kudo does: GET with the token in the header x-api-token gets
+// 200 with the token's parameters, or 403 invalid_token. With
+// Config.Introspection it answers services of our own as RFC 7662 says: POST
+// with the form field token gets 200 with active true and what is known, or
+// active false; RFC 7662 wants the caller authorized, so give it an Authorize
+// that does.
+//
+// A verdict is kept in memory under the token's digest, a good one for 30
+// seconds and never past the token's expiry, a bad one for 5. The error joins
+// every fault of c.
+func Verify(c Config) (http.Handler, error) {
+	verifier, ok := c.Provider.(providers.Verifier)
+	var bad error
+	if c.Provider != nil && !ok {
+		bad = fault("Provider", "cannot verify")
+	}
+	method := http.MethodGet
+	if c.Introspection {
+		method = http.MethodPost
+	}
+	e, err := c.endpoint("verify", method, bad)
+	if err != nil {
+		return nil, err
+	}
+	v := &verification{endpoint: e, verdicts: newVerdicts(verifier, e.Now)}
+	if c.Introspection {
+		return http.HandlerFunc(v.introspect), nil
+	}
+	return http.HandlerFunc(v.native), nil
+}
+
+type verification struct {
+	*endpoint
+	verdicts *verdicts
+}
+
+func (v *verification) native(w http.ResponseWriter, r *http.Request) {
+	got, err := v.verify(r, func() (string, error) {
+		if tokens := r.Header.Values("X-Api-Token"); len(tokens) == 1 {
+			return tokens[0], nil
+		}
+		return "", nil // none, or nobody knows which
+	})
+	if err != nil {
+		v.fail(w, r, err)
+		return
+	}
+	if len(got.Claims) == 0 {
+		got.Claims = json.RawMessage("{}")
+	}
+	v.answer(w, r, got.Claims)
+}
+
+func (v *verification) introspect(w http.ResponseWriter, r *http.Request) {
+	got, err := v.verify(r, func() (string, error) {
+		body, err := readBody(w, r, "application/x-www-form-urlencoded")
+		if err != nil {
+			return "", err
+		}
+		form, err := url.ParseQuery(string(body))
+		if err != nil || len(form["token"]) != 1 || form.Get("token") == "" {
+			return "", refuse(providers.CodeInvalidField, "token must be given once.")
+		}
+		return form.Get("token"), nil
+	})
+	var pe *providers.Error
+	if errors.As(err, &pe) && pe.Code == providers.CodeInvalidToken {
+		v.answer(w, r, map[string]any{"active": false})
+		return
+	}
+	if err != nil {
+		v.fail(w, r, err)
+		return
+	}
+	body := map[string]any{}
+	if len(got.Claims) > 0 {
+		if err := json.Unmarshal(got.Claims, &body); err != nil {
+			v.fail(w, r, &providers.Error{Code: providers.CodeBadResponse, Op: v.op, Err: err})
+			return
+		}
+	}
+	body["active"] = true
+	if got.Subject != "" {
+		body["sub"] = got.Subject
+	}
+	if got.Scopes != nil {
+		body["scope"] = strings.Join(got.Scopes, " ")
+	}
+	if !got.Expiry.IsZero() {
+		body["exp"] = got.Expiry.Unix()
+	}
+	v.answer(w, r, body)
+}
+
+// verify makes the checks in their order and asks for the verdict.
+func (v *verification) verify(r *http.Request, token func() (string, error)) (providers.Verified, error) {
+	if err := v.admit(r, v.allow); err != nil {
+		return providers.Verified{}, err
+	}
+	tok, err := token()
+	if err != nil {
+		return providers.Verified{}, err
+	}
+	if err := v.authorize(r, &providers.Request{}); err != nil {
+		return providers.Verified{}, err
+	}
+	if tok == "" || len(tok) > maxToken || strings.ContainsFunc(tok, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return providers.Verified{}, refuse(providers.CodeInvalidToken, "")
+	}
+	return v.verdicts.of(r.Context(), tok)
+}
