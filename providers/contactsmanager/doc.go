@@ -1,0 +1,23 @@
+// Package contactsmanager signs the tokens of ContactsManager
+// (docs.contactsmanager.io/services/token-generation) with the API secret, as
+// the vendor's two server SDKs do. No call goes to the vendor.
+//
+// A request's Subject is the vendor's user_id; Params may hold "deviceInfo", an
+// object of at most 4 KiB. Every call signs anew with a jti of its own, which
+// takes microseconds: there is nothing to cache.
+//
+// # Concurrency
+//
+// A [Provider] is safe for concurrent use.
+//
+// # Errors
+//
+// Every error is an [*providers.Error].
+//
+// # Security
+//
+// Whoever may call Generate with any Subject may act as anybody: take the
+// Subject from a verified identity. The vendor chooses the secret, and one
+// shorter than RFC 7518 section 3.2 wants for HS256, 32 bytes, is used with one
+// warning in the log.
+package contactsmanager

@@ -1,0 +1,67 @@
+package contactsmanager
+
+import (
+	"net/url"
+
+	"github.com/bearerkit/bearerkit/internal/wire"
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// Decode reads the documented request: userId, which becomes the Subject, and
+// deviceInfo, an object of at most 4 KiB. body is one JSON object of a bounded
+// size, or empty; the query is not read. A missing user is left for
+// [Provider.Key] to report.
+func (*Provider) Decode(_ url.Values, body []byte) (providers.Request, error) {
+	o, err := wire.Parse(body)
+	if err != nil {
+		return providers.Request{}, err
+	}
+	var req providers.Request
+	if req.Subject, err = o.String("userId"); err != nil {
+		return providers.Request{}, err
+	}
+	if o.Absent("deviceInfo") {
+		return req, nil
+	}
+	if len(o["deviceInfo"]) > maxDeviceInfo {
+		return providers.Request{}, wire.Invalid("deviceInfo is over 4 KiB")
+	}
+	v, err := o.Value("deviceInfo")
+	if err != nil {
+		return providers.Request{}, err
+	}
+	device, ok := v.(map[string]any)
+	if !ok {
+		return providers.Request{}, wire.Invalid("deviceInfo must be an object")
+	}
+	req.Params = map[string]any{"deviceInfo": device}
+	return req, nil
+}
+
+// Encode is the documented answer: token, expiresAt, message and success.
+func (p *Provider) Encode(req providers.Request, t providers.Token) any {
+	answer := struct {
+		Token     string `json:"token"`
+		ExpiresAt any    `json:"expiresAt"`
+		Message   string `json:"message"`
+		Success   bool   `json:"success"`
+	}{t.AccessToken, t.Expiry.Unix(), "Token generated for user " + req.Subject, true}
+	if p.iso {
+		answer.ExpiresAt = t.Expiry.UTC().Format("2006-01-02T15:04:05.000Z")
+	}
+	return answer
+}
+
+// EncodeError is what the documented error answer has beside the members of
+// every other: message, in the vendor's words, and success. code and detail are
+// those of the answer.
+func (*Provider) EncodeError(code providers.Code, detail string) map[string]any {
+	message := "Error: " + detail
+	switch code {
+	case providers.CodeIdentityRequired:
+		message = "Error: Missing required field: userId"
+	case "method_not_allowed":
+		message = "Method not allowed"
+	}
+	return map[string]any{"message": message, "success": false}
+}

@@ -1,0 +1,277 @@
+package kudo
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/upstream"
+	"github.com/bearerkit/bearerkit/internal/verdict"
+	"github.com/bearerkit/bearerkit/internal/wire"
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// maxLifetime bounds an expiration_time that no session can mean.
+const maxLifetime = 30 * 24 * time.Hour
+
+// Config configures a [Provider]. AccessKey or Credentials is required.
+type Config struct {
+	// BaseURL is the token service; "" means
+	// https://tokens.kudo.graebert.com. It must be https, or http to a
+	// loopback address.
+	BaseURL string
+	// AccessKey is the partner's key, sent as x-api-key.
+	AccessKey string
+	// Auth is the auth parameter of every token: the app id or API key that
+	// the editor uses; "" leaves it out.
+	Auth string
+	// Credentials yields AccessKey and Auth in their place, for rotation
+	// without a restart. It is called once per generate.
+	Credentials func(context.Context) (accessKey, auth string, err error)
+	// Server is the server parameter of every token, the API server's URL;
+	// "" leaves it out.
+	Server string
+	// AllowedParams are the parameters that a caller may send besides userId
+	// and file; nil allows all that are not ours.
+	AllowedParams []string
+	// EditorParam is the query parameter of the editor that takes the token;
+	// "" means apitoken. The vendor's older pages have auth.
+	EditorParam string
+	// HTTPClient makes the calls, redirects and cookies switched off; nil
+	// means one over http.DefaultTransport.
+	HTTPClient *http.Client
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Format hides the keys from every verb of package fmt.
+func (Config) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "kudo.Config(redacted)") }
+
+// Provider issues and verifies Kudo tokens. It implements [providers.Provider],
+// [providers.Verifier] and [providers.Keyer], and the wire shapes of package
+// handlers. Many tokens may live at once.
+type Provider struct {
+	client           *upstream.Client
+	generate, verify string
+	credentials      func(context.Context) (accessKey, auth string, err error)
+	server           string
+	allowed          []string // nil: all
+	editorParam      string
+	verdicts         *verdict.Cache
+	now              func() time.Time
+}
+
+// New validates cfg and returns every fault at once, joined.
+func New(cfg Config) (*Provider, error) {
+	p := &Provider{
+		credentials: cfg.Credentials,
+		server:      cfg.Server,
+		allowed:     slices.Clone(cfg.AllowedParams),
+		editorParam: cmp.Or(cfg.EditorParam, "apitoken"),
+		now:         cfg.Now,
+	}
+	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf("kudo: "+format, args...)) }
+	if base, err := upstream.CheckURL("BaseURL", cmp.Or(cfg.BaseURL, "https://tokens.kudo.graebert.com")); err != nil {
+		fault("%w", err)
+	} else {
+		p.generate, p.verify = base.JoinPath("generate").String(), base.JoinPath("verify").String()
+	}
+	switch key, auth := cfg.AccessKey, cfg.Auth; {
+	case (key != "" || auth != "") && cfg.Credentials != nil:
+		fault("Credentials excludes AccessKey and Auth")
+	case key == "" && cfg.Credentials == nil:
+		fault("AccessKey or Credentials is required")
+	case !wire.Visible(key):
+		fault("AccessKey: must be printable ASCII without spaces")
+	case cfg.Credentials == nil:
+		p.credentials = func(context.Context) (string, string, error) { return key, auth, nil }
+	}
+	for _, name := range p.allowed {
+		if ours(name) {
+			fault("AllowedParams: a caller may never send %s", name)
+		}
+	}
+	if !simpleName(p.editorParam) {
+		fault("EditorParam: must be letters, digits, _ and -")
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	p.client = upstream.New("kudo", cfg.HTTPClient, p.now)
+	p.verdicts = verdict.New(verdict.Config{
+		Positive: 30 * time.Second, Negative: 5 * time.Second, Max: 10_000, Timeout: upstream.Timeout, Now: p.now,
+	})
+	return p, nil
+}
+
+// Generate issues a token for the parameters of req and those of [Config].
+// Expiry is the vendor's expiration_time corrected by the answer's Date; one
+// that has passed already is an error, for it means a wrong clock or unit.
+func (p *Provider) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
+	body, err := p.params(req)
+	if err != nil {
+		return providers.Token{}, err
+	}
+	key, auth, err := p.credentials(ctx)
+	if err == nil && key == "" {
+		err = errors.New("the access key is empty")
+	}
+	if err != nil {
+		return providers.Token{}, &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: "kudo: generate", Err: err}
+	}
+	if auth != "" {
+		body["auth"] = auth
+	}
+	if p.server != "" {
+		body["server"] = p.server
+	}
+	res, err := p.client.Do(ctx, upstream.Call{
+		Op: "generate", Method: http.MethodPost, URL: p.generate, Header: http.Header{"X-Api-Key": {key}}, Body: body,
+	})
+	if err != nil {
+		return providers.Token{}, err
+	}
+	if !res.OK() {
+		return providers.Token{}, res.Err()
+	}
+	return p.read(res)
+}
+
+func (p *Provider) read(res *upstream.Response) (providers.Token, error) {
+	var got struct {
+		Token          string          `json:"token"`
+		ExpirationTime json.RawMessage `json:"expiration_time"`
+	}
+	if err := res.Decode(&got); err != nil {
+		return providers.Token{}, err
+	}
+	if got.Token == "" {
+		return providers.Token{}, res.Bad(errors.New("no token in the answer"))
+	}
+	end, err := upstream.ParseTime(got.ExpirationTime)
+	if err != nil {
+		return providers.Token{}, res.Bad(errors.New("expiration_time is not a time"))
+	}
+	t := providers.Token{AccessToken: got.Token, TokenType: "Bearer", IssuedAt: res.Sent}
+	if end.IsZero() {
+		return t, nil
+	}
+	now := p.now()
+	t.Expiry = end.Add(-res.Skew())
+	if !t.Expiry.After(now) {
+		e := res.Bad(errors.New("expiration_time has passed"))
+		e.Description = "the vendor's token has already expired: a wrong clock, or expiration_time changed its unit"
+		return providers.Token{}, e
+	}
+	if limit := now.Add(maxLifetime); t.Expiry.After(limit) {
+		t.Expiry = limit
+	}
+	return t, nil
+}
+
+// Key names req's grant by all of its parameters: a token is bound to each.
+func (p *Provider) Key(req providers.Request) (string, error) {
+	params, err := p.params(req)
+	if err != nil {
+		return "", err
+	}
+	return providers.Request{Params: params}.Key()
+}
+
+// Verify asks the vendor whether accessToken is valid. Claims are the token's
+// parameters without auth, server and apiServerURL; Subject is userId; the
+// vendor tells no expiry. A valid token is believed for 30 seconds, a refused
+// one for 5.
+func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Verified, error) {
+	if accessToken == "" || len(accessToken) > 4096 || !wire.Visible(accessToken) {
+		return providers.Verified{}, &providers.Error{Code: providers.CodeInvalidToken, Class: providers.Permanent, Op: "kudo: verify"}
+	}
+	v, err := p.verdicts.Verify(ctx, accessToken, func(ctx context.Context) (providers.Verified, error) {
+		return p.ask(ctx, accessToken)
+	})
+	if err != nil {
+		var e *providers.Error
+		if !errors.As(err, &e) {
+			e = providers.AsError(err)
+			e.Op = "kudo: verify"
+		}
+		return providers.Verified{}, e
+	}
+	return v, nil
+}
+
+func (p *Provider) ask(ctx context.Context, token string) (providers.Verified, error) {
+	res, err := p.client.Do(ctx, upstream.Call{
+		Op: "verify", Method: http.MethodGet, URL: p.verify,
+		Header: http.Header{"X-Api-Token": {token}, "Content-Type": {"application/json"}},
+	})
+	if err != nil {
+		return providers.Verified{}, err
+	}
+	if res.Status == http.StatusForbidden || res.Status == http.StatusUnauthorized {
+		return providers.Verified{}, res.Fail(providers.CodeInvalidToken, providers.Permanent)
+	}
+	if !res.OK() {
+		return providers.Verified{}, res.Err()
+	}
+	var params map[string]json.RawMessage
+	if err := res.Decode(&params); err != nil {
+		return providers.Verified{}, err
+	}
+	if params == nil {
+		return providers.Verified{}, res.Bad(errors.New("answer is not an object"))
+	}
+	var v providers.Verified
+	for name := range params {
+		if ours(name) {
+			delete(params, name)
+		}
+	}
+	_ = json.Unmarshal(params["userId"], &v.Subject) // a userId that is no string names nobody
+	if v.Claims, err = json.Marshal(params); err != nil {
+		return providers.Verified{}, res.Bad(errors.New("answer is not the JSON expected"))
+	}
+	return v, nil
+}
+
+// Owns reports that token has the form of Kudo's own, a UUID, so that other
+// parties' tokens are not sent to the vendor.
+func (*Provider) Owns(token string) bool { return wire.UUID(token) }
+
+// EditorURL is the link that opens the editor with token. base is the editor's
+// address, https or loopback; without a path it gets /editor. Its query is
+// kept. Errors do not repeat token.
+func (p *Provider) EditorURL(base, token string) (string, error) {
+	u, err := url.Parse(base)
+	if err != nil {
+		return "", errors.New("kudo: editor URL: not a URL")
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	u.RawQuery = ""
+	if err != nil || query.Has(p.editorParam) {
+		return "", fmt.Errorf("kudo: editor URL: the query is malformed or has %s already", p.editorParam)
+	}
+	if _, err := upstream.CheckURL("base", u.String()); err != nil {
+		return "", fmt.Errorf("kudo: editor URL: %w", err)
+	}
+	if token == "" {
+		return "", errors.New("kudo: editor URL: no token")
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = "/editor"
+	}
+	query.Set(p.editorParam, token)
+	u.RawQuery = query.Encode()
+	return u.String(), nil
+}

@@ -1,0 +1,192 @@
+package redacto
+
+import (
+	"cmp"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/wire"
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// tenant is a workspace of an organisation, as configured.
+type tenant struct{ organisation, workspace string }
+
+// String is the form of Request.Tenant.
+func (t tenant) String() string { return t.organisation + ":" + t.workspace }
+
+func (t tenant) is(organisation, workspace string) bool {
+	return (organisation == "" || strings.EqualFold(organisation, t.organisation)) &&
+		(workspace == "" || strings.EqualFold(workspace, t.workspace))
+}
+
+func parseTenant(s string) (tenant, bool) {
+	o, w, ok := strings.Cut(s, ":")
+	return tenant{o, w}, ok && wire.UUID(o) && wire.UUID(w)
+}
+
+func (p *Provider) hasTenant(t tenant) bool {
+	for _, have := range p.tenants {
+		if have.is(t.organisation, t.workspace) {
+			return true
+		}
+	}
+	return false
+}
+
+// tenant finds the configured tenant that s names. "" will do for the only one.
+func (p *Provider) tenant(s string) (tenant, error) {
+	if s == "" {
+		return p.selectTenant("", "")
+	}
+	t, ok := parseTenant(s)
+	if !ok {
+		return tenant{}, refuse(providers.CodeTenantInvalid, "the tenant must be two UUIDs, organisation:workspace")
+	}
+	return p.selectTenant(t.organisation, t.workspace)
+}
+
+// selectTenant finds the configured tenant of two UUIDs, either of which may be
+// absent if only one tenant is configured.
+func (p *Provider) selectTenant(organisation, workspace string) (tenant, error) {
+	if len(p.tenants) > 1 && (organisation == "" || workspace == "") {
+		return tenant{}, refuse(providers.CodeTenantRequired, "organisation_uuid and workspace_uuid are required")
+	}
+	for _, t := range p.tenants {
+		if t.is(organisation, workspace) {
+			return t, nil
+		}
+	}
+	return tenant{}, refuse(providers.CodeTenantNotAllowed, "this organisation and workspace are not served here")
+}
+
+func refuse(code providers.Code, description string) error {
+	return &providers.Error{Code: code, Class: providers.Permanent, Op: "redacto: request", Description: description}
+}
+
+// identity is whom a token is for, in the vendor's members.
+type identity struct {
+	Email     string `json:"email,omitempty"`
+	OrgUserID string `json:"org_user_id,omitempty"`
+	Mobile    string `json:"mobile,omitempty"`
+}
+
+func (id identity) kind() string {
+	switch {
+	case id.OrgUserID != "":
+		return "org_user_id"
+	case id.Email != "":
+		return "email"
+	}
+	return "mobile"
+}
+
+func (id identity) first() string { return cmp.Or(id.OrgUserID, id.Email, id.Mobile) }
+
+// resolve checks req and splits it into tenant and user.
+func (p *Provider) resolve(req providers.Request) (tenant, identity, error) {
+	t, err := p.tenant(req.Tenant)
+	if err != nil {
+		return tenant{}, identity{}, err
+	}
+	id := identity{OrgUserID: req.Subject}
+	for name, v := range req.Params {
+		s, ok := v.(string)
+		if !ok && v != nil {
+			return tenant{}, identity{}, refuse(providers.CodeInvalidField, "Params: only the strings email and mobile are known")
+		}
+		switch name {
+		case "email":
+			id.Email = s
+		case "mobile":
+			id.Mobile = s
+		default:
+			return tenant{}, identity{}, refuse(providers.CodeInvalidField, "Params: only the strings email and mobile are known")
+		}
+	}
+	if id.first() == "" {
+		return tenant{}, identity{}, refuse(providers.CodeIdentityRequired, "At least one user identifier required")
+	}
+	return t, id, nil
+}
+
+// Decode reads what the vendor's documented frontends send: organisation_uuid
+// and workspace_uuid in the query, the body or both, and email, org_user_id and
+// mobile in the body. body is one JSON object of a bounded size, or empty. The
+// tenant of the result is in the configured spelling; a missing user is left
+// for [Provider.Key] to report.
+func (p *Provider) Decode(query url.Values, body []byte) (providers.Request, error) {
+	o, err := wire.Parse(body)
+	if err != nil {
+		return providers.Request{}, err
+	}
+	organisation, err := uuidMember(query, o, "organisation_uuid")
+	if err != nil {
+		return providers.Request{}, err
+	}
+	workspace, err := uuidMember(query, o, "workspace_uuid")
+	if err != nil {
+		return providers.Request{}, err
+	}
+	t, err := p.selectTenant(organisation, workspace)
+	if err != nil {
+		return providers.Request{}, err
+	}
+	req := providers.Request{Tenant: t.String()}
+	if req.Subject, err = o.String("org_user_id"); err != nil {
+		return providers.Request{}, err
+	}
+	for _, name := range []string{"email", "mobile"} {
+		s, err := o.String(name)
+		if err != nil {
+			return providers.Request{}, err
+		}
+		if s != "" {
+			if req.Params == nil {
+				req.Params = map[string]any{}
+			}
+			req.Params[name] = s
+		}
+	}
+	return req, nil
+}
+
+// uuidMember reads name from the query and the body, which must not disagree.
+func uuidMember(query url.Values, o wire.Object, name string) (string, error) {
+	inBody, err := o.String(name)
+	if err != nil {
+		return "", err
+	}
+	if len(query[name]) > 1 {
+		return "", refuse(providers.CodeTenantConflict, name+" is repeated in the query")
+	}
+	inQuery := query.Get(name)
+	for _, s := range []string{inQuery, inBody} {
+		if s != "" && !wire.UUID(s) {
+			return "", refuse(providers.CodeTenantInvalid, name+" must be a UUID")
+		}
+	}
+	if inQuery != "" && inBody != "" && !strings.EqualFold(inQuery, inBody) {
+		return "", refuse(providers.CodeTenantConflict, name+" differs between query and body")
+	}
+	return cmp.Or(inQuery, inBody), nil
+}
+
+// Encode is the documented answer to a frontend, with expires_in (seconds left)
+// and token_type besides: token, refresh_token and expires_at, an RFC 3339
+// instant in UTC.
+func (p *Provider) Encode(_ providers.Request, t providers.Token) any {
+	answer := struct {
+		Token        string `json:"token"`
+		RefreshToken string `json:"refresh_token,omitempty"`
+		ExpiresAt    string `json:"expires_at,omitempty"`
+		ExpiresIn    *int64 `json:"expires_in,omitempty"`
+		TokenType    string `json:"token_type"`
+	}{Token: t.AccessToken, RefreshToken: t.RefreshToken, TokenType: t.TokenType}
+	if !t.Expiry.IsZero() {
+		left := max(int64(t.Expiry.Sub(p.now())/time.Second), 0)
+		answer.ExpiresAt, answer.ExpiresIn = t.Expiry.UTC().Format(time.RFC3339), &left
+	}
+	return answer
+}
