@@ -33,10 +33,8 @@ func SubjectFrom(subject func(context.Context) (string, bool)) Authorize {
 			return &providers.Error{Code: providers.CodeIdentityMismatch, Class: providers.Permanent}
 		}
 		req.Subject = sub
-		if wire, ok := r.Context().Value(wireKey{}).(interface{ Identifiers() []string }); ok {
-			for _, name := range wire.Identifiers() {
-				delete(req.Params, name)
-			}
+		for _, name := range identifiers(r.Context().Value(wireKey{})) {
+			delete(req.Params, name)
 		}
 		return nil
 	}
@@ -50,6 +48,15 @@ func DangerouslyAllowAnyCaller(*http.Request, *providers.Request) error { return
 // wireKey tells [SubjectFrom], through the request's context, which Wire
 // decoded the call.
 type wireKey struct{}
+
+// identifiers are the members of Params that name a person. A Wire that does
+// not say has Redacto's, so that forgetting to say is safe.
+func identifiers(wire any) []string {
+	if w, ok := wire.(interface{ Identifiers() []string }); ok {
+		return w.Identifiers()
+	}
+	return []string{"email", "mobile"}
+}
 
 func (e *endpoint) authorize(r *http.Request, req *providers.Request) error {
 	err := e.Authorize(r.WithContext(context.WithValue(r.Context(), wireKey{}, e.Wire)), req)

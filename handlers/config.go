@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,7 +17,7 @@ import (
 // A Wire may have a method EncodeError(providers.Code, string) map[string]any:
 // further members for the vendor's error answers, given the code and the text.
 // It may have a method Identifiers() []string: the members of Request.Params
-// that name a person, as Subject does.
+// that name a person, as Subject does; without it these are email and mobile.
 type Wire interface {
 	// Decode reads a call. body is one JSON object of at most 16 KiB without
 	// repeated members; it is empty when a call has none. A call that names
@@ -35,7 +36,7 @@ type Config struct {
 	Wire Wire
 	// Authorize says who may ask. Required: there is no default.
 	Authorize Authorize
-	// MaxSubject bounds Request.Subject, in bytes; 0 means 256.
+	// MaxSubject bounds whatever names a person, in bytes; 0 means 256.
 	MaxSubject int
 	// Introspection makes [Verify] answer as RFC 7662 says, for services of
 	// our own, instead of in Kudo's shape.
@@ -63,16 +64,15 @@ type Config struct {
 // share.
 type endpoint struct {
 	Config
-	op    string
-	allow string
+	reporter
 }
 
-func (c Config) endpoint(op, allow string, faults ...error) (*endpoint, error) {
+func (c Config) endpoint(op, method string, faults ...error) (*endpoint, error) {
 	if c.Provider == nil {
 		faults = append(faults, fault("Provider", "required"))
 	}
 	if c.Authorize == nil {
-		faults = append(faults, fault("Authorize", "required; see SubjectFrom and DangerouslyAllowAnyCaller"))
+		faults = append(faults, errNoAuthorize)
 	}
 	if c.MaxSubject < 0 {
 		faults = append(faults, fault("MaxSubject", "negative"))
@@ -81,19 +81,20 @@ func (c Config) endpoint(op, allow string, faults ...error) (*endpoint, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("handlers: %s: %w", op, err)
 	}
-	if c.MaxSubject == 0 {
-		c.MaxSubject = 256
-	}
+	c.MaxSubject = cmp.Or(c.MaxSubject, 256)
 	if c.Cookie != nil && c.CrossOrigin == nil {
 		c.CrossOrigin = http.NewCrossOriginProtection()
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &endpoint{Config: c, op: op, allow: allow}, nil
+	e := &endpoint{Config: c, reporter: reporter{log: logger(c.Logger), op: op, allow: method}}
+	if x, ok := c.Wire.(interface {
+		EncodeError(providers.Code, string) map[string]any
+	}); ok {
+		e.extra = x.EncodeError
+	}
+	return e, nil
 }
 
 // wired is the fault of a Config without a Wire.
@@ -104,15 +105,13 @@ func (c Config) wired() error {
 	return nil
 }
 
-// fail answers err and logs it.
-func (e *endpoint) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var extra func(providers.Code, string) map[string]any
-	if x, ok := e.Wire.(interface {
-		EncodeError(providers.Code, string) map[string]any
-	}); ok {
-		extra = x.EncodeError
+func logger(l *slog.Logger) *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
 	}
-	fail(w, r, e.Logger, e.op, e.allow, err, extra)
+	return l
 }
+
+var errNoAuthorize = fault("Authorize", "required; see SubjectFrom and DangerouslyAllowAnyCaller")
 
 func fault(field, text string) error { return fmt.Errorf("%s: %s", field, text) }

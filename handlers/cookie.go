@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -53,13 +54,9 @@ func (e *endpoint) setCookie(w http.ResponseWriter, r *http.Request, req provide
 		}
 		value = h
 	}
-	maxAge := 0
+	maxAge := 0 // none
 	if !tok.Expiry.IsZero() {
-		maxAge = int(tok.Expiry.Sub(e.Now()) / time.Second)
-		maxAge = max(maxAge, -1)
-		if maxAge == 0 {
-			maxAge = -1
-		}
+		maxAge = max(int(tok.Expiry.Sub(e.Now())/time.Second), 1)
 	}
 	k := e.cookie(value, maxAge)
 	if err := k.Valid(); err != nil || value == "" || len(k.String()) > 4096 {
@@ -70,8 +67,6 @@ func (e *endpoint) setCookie(w http.ResponseWriter, r *http.Request, req provide
 	return nil
 }
 
-func (e *endpoint) clearCookie(w http.ResponseWriter) { http.SetCookie(w, e.cookie("", -1)) }
-
 // withoutTokens is v as JSON values without the members, at any depth, that
 // hold one of the token's credentials.
 func withoutTokens(v any, tok providers.Token) (any, error) {
@@ -79,8 +74,10 @@ func withoutTokens(v any, tok providers.Token) (any, error) {
 	if err != nil {
 		return nil, &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Err: err}
 	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
 	var out any
-	if err := json.Unmarshal(b, &out); err != nil {
+	if err := d.Decode(&out); err != nil {
 		return nil, err
 	}
 	return redact(out, tok), nil
@@ -90,19 +87,19 @@ func redact(v any, tok providers.Token) any {
 	switch v := v.(type) {
 	case map[string]any:
 		for name, e := range v {
-			if s, ok := e.(string); ok && s != "" && (strings.Contains(s, tok.AccessToken) || s == tok.RefreshToken) {
+			if v[name] = redact(e, tok); v[name] == nil {
 				delete(v, name)
-				continue
 			}
-			v[name] = redact(e, tok)
 		}
 	case []any:
 		for i := range v {
 			v[i] = redact(v[i], tok)
 		}
 	case string:
-		if strings.Contains(v, tok.AccessToken) || v == tok.RefreshToken {
-			return nil
+		for _, secret := range []string{tok.AccessToken, tok.RefreshToken} {
+			if secret != "" && strings.Contains(v, secret) {
+				return nil
+			}
 		}
 	}
 	return v

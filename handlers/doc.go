@@ -16,8 +16,7 @@
 //
 // # Concurrency
 //
-// Handlers are safe for concurrent use and keep no state but the verdicts of
-// [Verify], which are bounded.
+// Handlers are safe for concurrent use and keep no state of their own.
 //
 // # Security
 //

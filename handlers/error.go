@@ -1,10 +1,12 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -31,8 +33,8 @@ const (
 var texts = map[providers.Code]string{
 	codeInvalidJSON:                   "The body must be one JSON object.",
 	providers.CodeInvalidField:        "A field of the request has the wrong type or value.",
-	providers.CodeTenantRequired:      "organisation_uuid and workspace_uuid are required.",
-	providers.CodeTenantInvalid:       "organisation_uuid and workspace_uuid must be UUIDs.",
+	providers.CodeTenantRequired:      "The request must name a tenant.",
+	providers.CodeTenantInvalid:       "The tenant has the wrong form.",
 	providers.CodeTenantConflict:      "The request names two different tenants.",
 	providers.CodeIdentityRequired:    "At least one user identifier required",
 	codeRefreshRequired:               "refresh_token is required.",
@@ -78,34 +80,22 @@ func writeError(w http.ResponseWriter, r *http.Request, err error, extra func(pr
 	if gone(r) {
 		return
 	}
-	e := providers.AsError(err)
-	if e == nil {
-		e = &providers.Error{Code: providers.CodeInternal}
-	}
-	status, code := e.Code.HTTPStatus(), e.Code
-	if status == http.StatusInternalServerError {
-		code = providers.CodeInternal
-	}
-	detail := texts[code]
+	e := classify(r, err)
+	status, detail := e.Code.HTTPStatus(), texts[e.Code]
 	if e.Description != "" && status < 500 {
-		detail = e.Description // above, the cause is the operator's business
+		detail = e.Description // from 500 on the cause is the operator's business
 	}
 	body := map[string]any{}
 	if extra != nil {
-		body = extra(code, detail)
-		if body == nil {
-			body = map[string]any{}
-		}
+		maps.Copy(body, extra(e.Code, detail))
 	}
-	body["type"] = "about:blank"
-	body["title"] = http.StatusText(status)
-	body["status"] = status
-	body["code"] = code
-	body["detail"] = detail
-	body["error"] = detail
+	maps.Copy(body, map[string]any{
+		"type": "about:blank", "title": http.StatusText(status), "status": status,
+		"code": e.Code, "detail": detail, "error": detail,
+	})
 	b, err := json.Marshal(body)
-	if err != nil { // extra has no JSON form
-		writeError(w, r, &providers.Error{Code: providers.CodeInternal}, nil)
+	if err != nil { // what extra returned has no JSON form
+		writeError(w, r, err, nil)
 		return
 	}
 	h := w.Header()
@@ -113,25 +103,36 @@ func writeError(w http.ResponseWriter, r *http.Request, err error, extra func(pr
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", "Bearer")
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", seconds(min(cmpOr(e.RetryAfter, 5*time.Second), 300*time.Second)))
+		h.Set("Retry-After", seconds(min(cmp.Or(e.RetryAfter, defaultWait), maxWait)))
 	case http.StatusTooManyRequests:
 		if e.RetryAfter > 0 || h.Get("Retry-After") == "" {
-			h.Set("Retry-After", seconds(cmpOr(e.RetryAfter, 5*time.Second)))
+			h.Set("Retry-After", seconds(cmp.Or(e.RetryAfter, defaultWait)))
 		}
 	}
 	write(w, status, "application/problem+json", b)
 }
 
-func cmpOr(d, def time.Duration) time.Duration {
-	if d <= 0 {
-		return def
+const (
+	defaultWait = 5 * time.Second
+	maxWait     = 5 * time.Minute
+)
+
+// classify finds the error to answer, which has a code of the table.
+func classify(r *http.Request, err error) *providers.Error {
+	e := providers.AsError(err)
+	switch {
+	case e == nil, e.Code.HTTPStatus() == http.StatusInternalServerError:
+		e = &providers.Error{Code: providers.CodeInternal, Err: err}
 	}
-	return d
+	if e.Code.HTTPStatus() >= 500 && errors.Is(r.Context().Err(), context.DeadlineExceeded) {
+		return &providers.Error{Code: providers.CodeTimeout, Err: err} // a wrapper's deadline, whatever it broke
+	}
+	return e
 }
 
-// seconds rounds up, so that nobody comes back too early.
+// seconds rounds up, so that nobody comes back too early; 1 at least.
 func seconds(d time.Duration) string {
-	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+	return strconv.FormatInt(int64(max(d+time.Second-1, time.Second)/time.Second), 10)
 }
 
 // gone reports that the client has left. A deadline is a wrapper's, and its
@@ -140,22 +141,26 @@ func gone(r *http.Request) bool {
 	return errors.Is(r.Context().Err(), context.Canceled)
 }
 
-// fail answers err and logs its private half.
-func fail(w http.ResponseWriter, r *http.Request, log *slog.Logger, op, allow string, err error, extra func(providers.Code, string) map[string]any) {
-	e := providers.AsError(err)
-	status := e.Code.HTTPStatus()
+// reporter answers a handler's errors and logs their private half.
+type reporter struct {
+	log   *slog.Logger
+	op    string
+	allow string // the methods, for 405; "" where the header is set already
+	extra func(providers.Code, string) map[string]any
+}
+
+func (p *reporter) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status := classify(r, err).Code.HTTPStatus()
 	level := slog.LevelWarn
 	switch {
-	case gone(r):
+	case gone(r), status < 500:
 		level = slog.LevelDebug
-	case status < 500:
-		level = slog.LevelDebug
-	case status == http.StatusInternalServerError, e.Code == providers.CodeCredentialsRejected:
+	case status == http.StatusInternalServerError, status == http.StatusBadGateway:
 		level = slog.LevelError
 	}
-	log.LogAttrs(r.Context(), level, "handlers: "+op, slog.Int("answer", status), slog.Any("error", e))
-	if status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", allow)
+	p.log.LogAttrs(r.Context(), level, "handlers: "+p.op, slog.Int("answer", status), slog.Any("error", providers.AsError(err)))
+	if status == http.StatusMethodNotAllowed && p.allow != "" {
+		w.Header().Set("Allow", p.allow)
 	}
-	writeError(w, r, err, extra)
+	writeError(w, r, err, p.extra)
 }

@@ -18,15 +18,12 @@ import (
 // such as a redox provider's. The document may change; it is checked whenever
 // it does. A document with a symmetric key or a private part is an error of
 // the constructor; later it is refused, logged, and the last good one stays.
-// Answers have an ETag and may be stored for five minutes. logger may be nil.
-func JWKS(source interface{ JWKS() []byte }, logger *slog.Logger) (http.Handler, error) {
+// Answers have an ETag and may be stored for five minutes. log may be nil.
+func JWKS(source interface{ JWKS() []byte }, log *slog.Logger) (http.Handler, error) {
 	if source == nil {
 		return nil, errors.New("handlers: jwks: source: required")
 	}
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	s := &keySet{source: source, logger: logger}
+	s := &keySet{source: source, reporter: reporter{log: logger(log), op: "jwks", allow: "GET, HEAD"}}
 	doc := source.JWKS()
 	if err := checkKeys(doc); err != nil {
 		return nil, fmt.Errorf("handlers: jwks: %w", err)
@@ -36,8 +33,8 @@ func JWKS(source interface{ JWKS() []byte }, logger *slog.Logger) (http.Handler,
 }
 
 type keySet struct {
+	reporter
 	source interface{ JWKS() []byte }
-	logger *slog.Logger
 	last   atomic.Pointer[document]
 }
 
@@ -53,13 +50,13 @@ func newDocument(b []byte) *document {
 
 func (s *keySet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		fail(w, r, s.logger, "jwks", "GET, HEAD", refuse(codeMethod, ""), nil)
+		s.fail(w, r, refuse(codeMethod, ""))
 		return
 	}
 	doc := s.last.Load()
 	if now := s.source.JWKS(); !bytes.Equal(now, doc.body) {
 		if err := checkKeys(now); err != nil {
-			s.logger.LogAttrs(r.Context(), slog.LevelError, "handlers: jwks: document refused", slog.String("cause", err.Error()))
+			s.log.LogAttrs(r.Context(), slog.LevelError, "handlers: jwks: document refused", slog.String("cause", err.Error()))
 		} else {
 			doc = newDocument(now)
 			s.last.Store(doc)
@@ -77,13 +74,12 @@ func (s *keySet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 var private = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 func checkKeys(doc []byte) error {
-	var set struct {
-		Keys []map[string]any `json:"keys"`
-	}
-	if checkObject(doc) != nil || json.Unmarshal(doc, &set) != nil || len(set.Keys) == 0 {
+	var set map[string]json.RawMessage // not a struct, whose tags match in any case
+	var keys []map[string]any
+	if checkObject(doc) != nil || json.Unmarshal(doc, &set) != nil || json.Unmarshal(set["keys"], &keys) != nil || len(keys) == 0 {
 		return errors.New("not a key set with a key in it")
 	}
-	for i, key := range set.Keys {
+	for i, key := range keys {
 		switch key["kty"] {
 		case "RSA", "EC", "OKP":
 		default:

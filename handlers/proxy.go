@@ -1,14 +1,17 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"sync"
 
 	"github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/providers"
@@ -56,31 +59,32 @@ func Proxy(c ProxyConfig) (http.Handler, error) {
 		faults = append(faults, fault("Transport", "required"))
 	}
 	if c.Authorize == nil {
-		faults = append(faults, fault("Authorize", "required; see SubjectFrom and DangerouslyAllowAnyCaller"))
+		faults = append(faults, errNoAuthorize)
 	}
 	p.mux, err = allowList(c.Allow)
 	if err := errors.Join(append(faults, err)...); err != nil {
 		return nil, fmt.Errorf("handlers: proxy: %w", err)
 	}
-	if c.Logger == nil {
-		p.Logger = slog.New(slog.DiscardHandler)
-	}
+	p.reporter = reporter{log: logger(c.Logger), op: "proxy"}
 	p.removed = removedHeaders(c.Header)
 	p.reverse = &httputil.ReverseProxy{
 		Rewrite:        func(r *httputil.ProxyRequest) { p.rewrite(r, target) },
-		Transport:      c.Transport,
+		Transport:      untraced{c.Transport},
 		ModifyResponse: p.modify,
-		ErrorHandler:   p.fail,
-		ErrorLog:       slog.NewLogLogger(p.Logger.Handler(), slog.LevelWarn),
+		ErrorHandler:   p.lost,
+		ErrorLog:       slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+		BufferPool:     &p.buffers,
 	}
 	return p, nil
 }
 
 type proxy struct {
 	ProxyConfig
+	reporter
 	mux     *http.ServeMux
 	removed map[string]bool
 	reverse *httputil.ReverseProxy
+	buffers buffers
 }
 
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -124,13 +128,13 @@ func (p *proxy) modify(res *http.Response) error {
 	return nil
 }
 
-// fail presents a refusal of our own, or what the Transport returned.
-func (p *proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
+// lost answers what came instead of the upstream's answer.
+func (p *proxy) lost(w http.ResponseWriter, r *http.Request, err error) {
 	var pe *providers.Error
 	var ne net.Error
 	var large *http.MaxBytesError
 	switch {
-	case errors.As(err, &pe):
+	case errors.As(err, &pe): // the Transport had no token
 	case errors.As(err, &large): // a wrapper's bound on the caller's body
 		err = refuse(codeTooLarge, "The body is too large.")
 	case errors.As(err, &ne) && ne.Timeout():
@@ -138,5 +142,37 @@ func (p *proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		err = &providers.Error{Code: providers.CodeUnreachable, Op: "proxy", Err: err}
 	}
-	fail(w, r, p.Logger, "proxy", w.Header().Get("Allow"), err, nil)
+	p.fail(w, r, err)
 }
+
+// untraced keeps informational answers, such as 103, from the caller: they
+// carry headers that clean has not seen, and httputil.ReverseProxy empties the
+// answer's own header, CORS grants included, when it forwards one. A gateway
+// may drop them (RFC 9110 section 15.2 binds proxies).
+type untraced struct{ http.RoundTripper }
+
+func (t untraced) RoundTrip(r *http.Request) (*http.Response, error) {
+	return t.RoundTripper.RoundTrip(r.WithContext(noTrace{r.Context()}))
+}
+
+type noTrace struct{ context.Context }
+
+func (c noTrace) Value(key any) any {
+	v := c.Context.Value(key)
+	if _, ok := v.(*httptrace.ClientTrace); ok {
+		return nil
+	}
+	return v
+}
+
+// buffers is a [httputil.BufferPool].
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, 32<<10)
+}
+
+func (b *buffers) Put(p []byte) { b.pool.Put(&p) }

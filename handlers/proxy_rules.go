@@ -134,7 +134,7 @@ func clean(res *http.Response, setCookies []string) {
 			h.Set("Cache-Control", "private, no-store")
 		}
 	}
-	if h.Get("Cache-Control") == "" {
+	if h.Get("Cache-Control") == "" && res.StatusCode != http.StatusSwitchingProtocols {
 		h.Set("Cache-Control", "private") // it was fetched with somebody's token
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -24,11 +25,11 @@ func refuse(code providers.Code, description string) error {
 }
 
 // admit makes the checks that need no body.
-func (e *endpoint) admit(r *http.Request, method string) error {
+func (e *endpoint) admit(r *http.Request) error {
 	if e.CrossOrigin != nil && e.CrossOrigin.Check(r) != nil {
 		return refuse(codeCrossOrigin, "")
 	}
-	if r.Method != method {
+	if r.Method != e.allow {
 		return refuse(codeMethod, "")
 	}
 	return nil
@@ -38,7 +39,7 @@ func (e *endpoint) admit(r *http.Request, method string) error {
 // the call with its body.
 func (e *endpoint) request(w http.ResponseWriter, r *http.Request) (providers.Request, []byte, error) {
 	fail := func(err error) (providers.Request, []byte, error) { return providers.Request{}, nil, err }
-	if err := e.admit(r, http.MethodPost); err != nil {
+	if err := e.admit(r); err != nil {
 		return fail(err)
 	}
 	body, err := readBody(w, r, "application/json")
@@ -59,15 +60,23 @@ func (e *endpoint) request(w http.ResponseWriter, r *http.Request) (providers.Re
 	if err := e.authorize(r, &req); err != nil {
 		return fail(err)
 	}
-	return req, body, e.checkSubject(req.Subject)
+	return req, body, e.checkIdentifiers(req)
 }
 
-func (e *endpoint) checkSubject(s string) error {
-	if len(s) > e.MaxSubject {
-		return refuse(providers.CodeInvalidField, fmt.Sprintf("The user identifier is longer than %d bytes.", e.MaxSubject))
+// checkIdentifiers bounds what names a person in req.
+func (e *endpoint) checkIdentifiers(req providers.Request) error {
+	names := []string{req.Subject}
+	for _, param := range identifiers(e.Wire) {
+		s, _ := req.Params[param].(string)
+		names = append(names, s)
 	}
-	if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
-		return refuse(providers.CodeInvalidField, "The user identifier has characters that are not allowed.")
+	for _, s := range names {
+		if len(s) > e.MaxSubject {
+			return refuse(providers.CodeInvalidField, fmt.Sprintf("A user identifier is longer than %d bytes.", e.MaxSubject))
+		}
+		if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+			return refuse(providers.CodeInvalidField, "A user identifier has characters that are not allowed.")
+		}
 	}
 	return nil
 }
@@ -135,22 +144,11 @@ func repeats(d *json.Decoder) bool {
 }
 
 // member reads a string member of an object that checkObject has passed; null
-// and "" are absent. Unlike a struct's tags it knows one spelling only.
+// and "" are absent.
 func member(body []byte, name string) (string, error) {
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(body, &all); err != nil {
-		return "", refuse(codeInvalidJSON, "")
+	o, err := wire.Parse(body)
+	if err != nil {
+		return "", err
 	}
-	raw, ok := all[name]
-	if !ok {
-		return "", nil
-	}
-	var s *string
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return "", refuse(providers.CodeInvalidField, name+" must be a string.")
-	}
-	if s == nil {
-		return "", nil
-	}
-	return *s, nil
+	return o.String(name)
 }

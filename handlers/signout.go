@@ -17,8 +17,9 @@ type purger interface {
 // purges the subject's record, where the Provider has a method
 // Purge(context.Context, providers.Request) error, and revokes upstream the
 // token and refresh_token in the body, where it is a [providers.Revoker]. It
-// must be one of the two. A Cookie is cleared. The answer is 204; signing out
-// twice is no error. The error joins every fault of c.
+// must be one of the two. A Cookie is cleared, also when the caller turns out
+// to be signed out already. The answer is 204. The error joins every fault of
+// c.
 func SignOut(c Config) (http.Handler, error) {
 	purger, _ := c.Provider.(purger)
 	revoker, _ := c.Provider.(providers.Revoker)
@@ -31,12 +32,13 @@ func SignOut(c Config) (http.Handler, error) {
 		return nil, err
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := e.signOut(w, r, purger, revoker); err != nil {
+		err := e.signOut(w, r, purger, revoker)
+		if e.Cookie != nil && (err == nil || providers.AsError(err).Code == providers.CodeNotSignedIn) {
+			http.SetCookie(w, e.cookie("", -1))
+		}
+		if err != nil {
 			e.fail(w, r, err)
 			return
-		}
-		if e.Cookie != nil {
-			e.clearCookie(w)
 		}
 		write(w, http.StatusNoContent, "", nil)
 	}), nil

@@ -24,8 +24,7 @@ const maxToken = 16 << 10
 // active false; RFC 7662 wants the caller authorized, so give it an Authorize
 // that does.
 //
-// A verdict is kept in memory under the token's digest, a good one for 30
-// seconds and never past the token's expiry, a bad one for 5. The error joins
+// How long a verdict is believed is the provider's affair. The error joins
 // every fault of c.
 func Verify(c Config) (http.Handler, error) {
 	verifier, ok := c.Provider.(providers.Verifier)
@@ -41,7 +40,7 @@ func Verify(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &verification{endpoint: e, verdicts: newVerdicts(verifier, e.Now)}
+	v := &verification{endpoint: e, verifier: verifier}
 	if c.Introspection {
 		return http.HandlerFunc(v.introspect), nil
 	}
@@ -50,7 +49,7 @@ func Verify(c Config) (http.Handler, error) {
 
 type verification struct {
 	*endpoint
-	verdicts *verdicts
+	verifier providers.Verifier
 }
 
 func (v *verification) native(w http.ResponseWriter, r *http.Request) {
@@ -113,7 +112,7 @@ func (v *verification) introspect(w http.ResponseWriter, r *http.Request) {
 
 // verify makes the checks in their order and asks for the verdict.
 func (v *verification) verify(r *http.Request, token func() (string, error)) (providers.Verified, error) {
-	if err := v.admit(r, v.allow); err != nil {
+	if err := v.admit(r); err != nil {
 		return providers.Verified{}, err
 	}
 	tok, err := token()
@@ -126,5 +125,5 @@ func (v *verification) verify(r *http.Request, token func() (string, error)) (pr
 	if tok == "" || len(tok) > maxToken || strings.ContainsFunc(tok, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return providers.Verified{}, refuse(providers.CodeInvalidToken, "")
 	}
-	return v.verdicts.of(r.Context(), tok)
+	return v.verifier.Verify(r.Context(), tok)
 }
