@@ -25,7 +25,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"reflect"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -54,17 +53,23 @@ type JWK struct {
 }
 
 // NewKey binds signer to alg: RS256, RS384, RS512, PS256, PS384, PS512, ES256,
-// ES384, ES512 or EdDSA. Any crypto.Signer will do, so that the private key can
-// stay in a KMS or an HSM. kid may be empty; then no header carries one.
+// ES384, ES512 or EdDSA; if alg is empty, to RS256, the curve's, or EdDSA. Any
+// crypto.Signer will do, so that the private key can stay in a KMS or an HSM.
+// kid may be empty; then no header carries one.
 func NewKey(signer crypto.Signer, alg, kid string) (*Key, error) {
-	if v := reflect.ValueOf(signer); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
-		return nil, errors.New("jose: no private key")
+	signer, err := OneOf(nil, signer)
+	if err != nil {
+		return nil, err
+	}
+	pub := signer.Public()
+	if alg == "" {
+		alg = defaultAlg(pub)
 	}
 	method := methodOf(alg)
 	if method == nil {
 		return nil, fmt.Errorf("jose: algorithm %q is not one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA", alg)
 	}
-	jwk, err := publicJWK(signer.Public(), method)
+	jwk, err := publicJWK(pub, method)
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +188,21 @@ func methodOf(alg string) jwt.SigningMethod {
 		}
 	}
 	return nil
+}
+
+func defaultAlg(pub crypto.PublicKey) string {
+	switch pub := pub.(type) {
+	case *ecdsa.PublicKey:
+		for _, m := range []*jwt.SigningMethodECDSA{jwt.SigningMethodES384, jwt.SigningMethodES512} {
+			if pub.Curve != nil && pub.Curve.Params().BitSize == m.CurveBits {
+				return m.Alg()
+			}
+		}
+		return jwt.SigningMethodES256.Alg()
+	case ed25519.PublicKey:
+		return jwt.SigningMethodEdDSA.Alg()
+	}
+	return jwt.SigningMethodRS256.Alg()
 }
 
 func publicJWK(pub crypto.PublicKey, method jwt.SigningMethod) (JWK, error) {

@@ -98,6 +98,12 @@ func keyFromJWK(t *testing.T, jwk jose.JWK) crypto.PublicKey {
 	return ed25519.PublicKey(b("x"))
 }
 
+func TestDefaultAlgorithm(t *testing.T) {
+	for alg, signer := range map[string]crypto.Signer{"RS256": rsaKey, "ES256": p256, "ES384": p384, "ES512": p521, "EdDSA": ed} {
+		require.Equal(t, alg, must(jose.NewKey(signer, "", "")).PublicJWK().Algorithm)
+	}
+}
+
 func TestNewKeyRefuses(t *testing.T) {
 	small := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: new(big.Int).Rsh(rsaKey.N, 1), E: 65537}}
 	var typedNil *rsa.PrivateKey
@@ -111,7 +117,8 @@ func TestNewKeyRefuses(t *testing.T) {
 		"typed nil":      {typedNil, "RS256", "no private key"},
 		"zero rsa":       {&rsa.PrivateKey{}, "RS256", "not a valid RSA key"},
 		"zero ecdsa":     {&ecdsa.PrivateKey{}, "ES256", "not a valid ECDSA key"},
-		"no alg":         {rsaKey, "", `algorithm ""`},
+		"no alg, P-224":  {p224, "", "curve P-224"},
+		"no alg, odd":    {odd{}, "", "does not fit"},
 		"alg none":       {rsaKey, "none", `algorithm "none"`},
 		"alg HS256":      {rsaKey, "HS256", `algorithm "HS256"`},
 		"alg in lower":   {rsaKey, "rs256", `algorithm "rs256"`},

@@ -7,7 +7,24 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"reflect"
 )
+
+// OneOf is the key that a configuration holds either as PEM text, see
+// [ParsePrivateKey], or as signer. A nil pointer counts as no signer.
+func OneOf(text []byte, signer crypto.Signer) (crypto.Signer, error) {
+	v := reflect.ValueOf(signer)
+	none := !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+	switch {
+	case len(text) > 0 && !none:
+		return nil, errors.New("jose: the private key is given both as PEM and as a crypto.Signer")
+	case len(text) > 0:
+		return ParsePrivateKey(text)
+	case none:
+		return nil, errors.New("jose: no private key")
+	}
+	return signer, nil
+}
 
 // ParsePrivateKey reads the first private key in PEM text: PKCS#1, PKCS#8 or
 // SEC1, unencrypted. Other blocks before it, such as EC PARAMETERS or a

@@ -2,6 +2,7 @@ package jose_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -84,6 +85,23 @@ func TestParsePrivateKeyRefuses(t *testing.T) {
 			require.ErrorContains(t, err, tc.want)
 			require.NotContains(t, err.Error(), "hunter2")
 		})
+	}
+}
+
+func TestOneOf(t *testing.T) {
+	text := block("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(p384)))
+	var typedNil *rsa.PrivateKey
+	signer, err := jose.OneOf(text, typedNil)
+	require.NoError(t, err)
+	require.True(t, p384.Equal(signer))
+	signer, err = jose.OneOf(nil, ed)
+	require.NoError(t, err)
+	require.Equal(t, ed, signer)
+	_, err = jose.OneOf(text, ed)
+	require.ErrorContains(t, err, "both")
+	for _, none := range []crypto.Signer{nil, typedNil} {
+		_, err = jose.OneOf(nil, none)
+		require.ErrorContains(t, err, "no private key")
 	}
 }
 
