@@ -1,0 +1,73 @@
+package providertest
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+)
+
+// object is a JSON object to answer with.
+type object map[string]any
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func answerText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text)
+}
+
+// jsonObject reads a body of type application/json into v; false means that it
+// is none.
+func jsonObject(r *http.Request, v any) bool {
+	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return mediaType == "application/json" && json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(v) == nil
+}
+
+// bearer is the token of an Authorization header, "" without one.
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// echo answers with what came in: method, path, query, the body's length and
+// SHA-256, the headers without Authorization, and more.
+func echo(w http.ResponseWriter, r *http.Request, more object) {
+	digest := sha256.New()
+	n, err := io.Copy(digest, r.Body)
+	if err != nil {
+		drop(w)
+		return
+	}
+	headers := r.Header.Clone()
+	headers.Del("Authorization")
+	headers.Set("Host", r.Host)
+	out := object{
+		"method": r.Method, "path": r.URL.Path, "query": r.URL.RawQuery,
+		"body_bytes": n, "body_sha256": hex.EncodeToString(digest.Sum(nil)), "headers": headers,
+	}
+	for k, v := range more {
+		out[k] = v
+	}
+	answer(w, http.StatusOK, out)
+}
+
+func newUUID() string {
+	var u [16]byte
+	_, _ = rand.Read(u[:]) // never fails
+	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
