@@ -1,0 +1,96 @@
+package oauth_test
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+var reqZero providers.Request
+
+func TestVerify(t *testing.T) {
+	const body = `{"active":true,"sub":"alice","scope":"read write","exp":1767225660,"token_type":"bearer","cnf":null}`
+	c, s := client(t, answer{body: body, header: http.Header{"Date": {start.Add(time.Minute).Format(http.TimeFormat)}}})
+	got, err := provider(t, c).Verify(t.Context(), "canary-token")
+	require.NoError(t, err)
+	require.Equal(t, providers.Verified{Subject: "alice", Scopes: []string{"read", "write"}, Expiry: start, Claims: []byte(body)}, got)
+	require.Equal(t, "https://as.example/introspect", s.last().url)
+	require.NotEmpty(t, s.last().header.Get("Authorization"))
+	require.Equal(t, url.Values{"token": {"canary-token"}, "token_type_hint": {"access_token"}}, s.last().form)
+
+	for name, tc := range map[string]struct {
+		answer answer
+		code   providers.Code
+		class  providers.Class
+	}{
+		"not active":       {answer{body: `{"active":false}`}, providers.CodeInvalidToken, providers.Permanent},
+		"refresh token":    {answer{body: `{"active":true,"token_type":"refresh_token"}`}, providers.CodeInvalidToken, providers.Permanent},
+		"bound to a key":   {answer{body: `{"active":true,"token_type":"DPoP"}`}, providers.CodeInvalidToken, providers.Permanent},
+		"no verdict":       {answer{body: `{}`}, providers.CodeBadResponse, providers.Transient},
+		"null":             {answer{body: `{"active":null}`}, providers.CodeBadResponse, providers.Transient},
+		"verdict as text":  {answer{body: `{"active":"true"}`}, providers.CodeBadResponse, providers.Transient},
+		"other case":       {answer{body: `{"Active":true}`}, providers.CodeBadResponse, providers.Transient},
+		"no object":        {answer{body: `true`}, providers.CodeBadResponse, providers.Transient},
+		"exp unreadable":   {answer{body: `{"active":true,"exp":"canary"}`}, providers.CodeBadResponse, providers.Transient},
+		"our credentials":  {answer{status: 401, body: `{"error":"invalid_client"}`}, providers.CodeCredentialsRejected, providers.Permanent},
+		"endpoint is down": {answer{status: 503}, providers.CodeBusy, providers.Transient},
+		"a proxy's answer": {answer{status: 403, body: "<html>"}, providers.CodeUpstreamError, providers.Transient},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := client(t, tc.answer)
+			_, err := provider(t, c).Verify(t.Context(), "canary-token")
+			e := failure(t, err)
+			require.Equal(t, tc.code, e.Code)
+			require.Equal(t, tc.class, e.Class)
+		})
+	}
+
+	_, err = provider(t, c).Verify(t.Context(), "")
+	require.Equal(t, providers.CodeInvalidToken, failure(t, err).Code)
+	c.IntrospectionURL = ""
+	_, err = provider(t, c).Verify(t.Context(), "canary-token")
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.Equal(t, "oauth: verify: internal: no introspection endpoint is configured", failure(t, err).Error())
+}
+
+func TestRevoke(t *testing.T) {
+	both := providers.Token{AccessToken: "canary-at", RefreshToken: "canary-rt"}
+	hints := func(s *server) (all []string) {
+		for _, got := range s.got {
+			require.Equal(t, "https://as.example/revoke", got.url)
+			require.Contains(t, got.form.Get("token"), "canary-")
+			all = append(all, got.form.Get("token_type_hint"))
+		}
+		return all
+	}
+	c, s := user(t, answer{body: ""})
+	require.NoError(t, provider(t, c).Revoke(t.Context(), both))
+	require.Equal(t, []string{"refresh_token", "access_token"}, hints(s))
+
+	c, s = user(t, answer{body: ""})
+	require.NoError(t, provider(t, c).Revoke(t.Context(), providers.Token{AccessToken: "canary-at"}))
+	require.Equal(t, []string{"access_token"}, hints(s))
+
+	// A JWT access token ends by itself.
+	c, _ = user(t, answer{}, answer{status: 400, body: `{"error":"unsupported_token_type"}`})
+	require.NoError(t, provider(t, c).Revoke(t.Context(), both))
+
+	// A refresh token that is left alive is no success.
+	c, s = user(t, answer{status: 400, body: `{"error":"unsupported_token_type"}`})
+	require.Equal(t, providers.Permanent, failure(t, provider(t, c).Revoke(t.Context(), both)).Class)
+	require.Len(t, s.got, 1)
+
+	c, _ = user(t, answer{status: 503, header: http.Header{"Retry-After": {"3"}}})
+	e := failure(t, provider(t, c).Revoke(t.Context(), both))
+	require.Equal(t, providers.CodeBusy, e.Code)
+	require.Equal(t, 3*time.Second, e.RetryAfter)
+
+	c.RevocationURL = ""
+	require.ErrorIs(t, provider(t, c).Revoke(t.Context(), both), errors.ErrUnsupported)
+}

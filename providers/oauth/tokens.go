@@ -1,0 +1,99 @@
+package oauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/upstream"
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// Verify asks the introspection endpoint about accessToken (RFC 7662). One that
+// is not active, or is no Bearer token, is [providers.CodeInvalidToken].
+func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Verified, error) {
+	const op = "verify"
+	if p.introspectionURL == "" {
+		return providers.Verified{}, unsupported(op, "no introspection endpoint is configured")
+	}
+	if accessToken == "" {
+		return providers.Verified{}, fault(op, providers.CodeInvalidToken, "")
+	}
+	form := url.Values{"token": {accessToken}, "token_type_hint": {"access_token"}}
+	res, m, err := p.post(ctx, op, p.introspectionURL, form, false)
+	if err != nil {
+		return providers.Verified{}, err
+	}
+	var active *bool
+	if err := json.Unmarshal(m["active"], &active); err != nil || active == nil {
+		return providers.Verified{}, res.Bad(errors.New("answer does not say whether the token is active"))
+	}
+	// A refresh token is active too, and the hint binds nobody.
+	if kind := m.text("token_type"); !*active || kind != "" && !strings.EqualFold(kind, "Bearer") {
+		return providers.Verified{}, res.Fail(providers.CodeInvalidToken, providers.Permanent)
+	}
+	exp, err := upstream.ParseTime(m["exp"])
+	if err != nil {
+		return providers.Verified{}, res.Bad(errors.New("exp is not a time"))
+	}
+	if !exp.IsZero() {
+		exp = exp.Add(-res.Skew())
+	}
+	return providers.Verified{Subject: m.text("sub"), Scopes: m.scopes(), Expiry: exp, Claims: res.Body}, nil
+}
+
+// Revoke ends t at the revocation endpoint (RFC 7009): first its refresh token,
+// then its access token, which a server may be unable to revoke; that is no
+// error.
+func (p *Provider) Revoke(ctx context.Context, t providers.Token) error {
+	const op = "revoke"
+	if p.revocationURL == "" {
+		return unsupported(op, "no revocation endpoint is configured")
+	}
+	for _, v := range []struct{ hint, token string }{{"refresh_token", t.RefreshToken}, {"access_token", t.AccessToken}} {
+		if v.token == "" {
+			continue
+		}
+		form := url.Values{"token": {v.token}, "token_type_hint": {v.hint}}
+		_, _, err := p.post(ctx, op, p.revocationURL, form, false)
+		var said *serverError
+		if errors.As(err, &said) && said.code == "unsupported_token_type" && v.hint == "access_token" {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func unsupported(op, description string) error {
+	e := fault(op, providers.CodeInternal, description)
+	e.Err = errors.ErrUnsupported
+	return e
+}
+
+// Decode is a vendor's half of package handlers: nothing in a caller's body
+// says what token to ask for. Whose it is, the handler's Authorize settles.
+func (p *Provider) Decode(url.Values, []byte) (providers.Request, error) {
+	return providers.Request{}, nil
+}
+
+// Encode is t as a token response (RFC 6749 section 5.1).
+func (p *Provider) Encode(_ providers.Request, t providers.Token) any {
+	out := struct {
+		AccessToken  string `json:"access_token"`
+		TokenType    string `json:"token_type"`
+		ExpiresIn    *int64 `json:"expires_in,omitempty"`
+		RefreshToken string `json:"refresh_token,omitempty"`
+		Scope        string `json:"scope,omitempty"`
+	}{AccessToken: t.AccessToken, TokenType: t.TokenType, RefreshToken: t.RefreshToken, Scope: strings.Join(t.Scopes, " ")}
+	if !t.Expiry.IsZero() {
+		left := int64(max(t.Expiry.Sub(p.now()), 0) / time.Second)
+		out.ExpiresIn = &left
+	}
+	return out
+}
