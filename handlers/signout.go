@@ -1,7 +1,9 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/bearerkit/bearerkit/providers"
@@ -16,7 +18,7 @@ type purger interface {
 // SignOut returns the handler of POST calls that end the subject's tokens. It
 // purges the subject's record, where the Provider has a method
 // Purge(context.Context, providers.Request) error, and revokes upstream the
-// token and refresh_token in the body, where it is a [providers.Revoker]. It
+// token (or access_token) and refresh_token in the body, where it is a [providers.Revoker]. It
 // must be one of the two. A Cookie is cleared, also when the caller turns out
 // to be signed out already. The answer is 204. The error joins every fault of
 // c.
@@ -49,21 +51,26 @@ func (e *endpoint) signOut(w http.ResponseWriter, r *http.Request, p purger, v p
 	if err != nil {
 		return err
 	}
-	access, err := member(body, "token")
-	if err != nil {
-		return err
-	}
-	refresh, err := member(body, "refresh_token")
-	if err != nil {
-		return err
+	var tok providers.Token
+	for name, field := range map[string]*string{
+		"token": &tok.AccessToken, "access_token": &tok.AccessToken, "refresh_token": &tok.RefreshToken,
+	} {
+		s, err := member(body, name)
+		if err != nil {
+			return err
+		}
+		*field = cmp.Or(s, *field)
 	}
 	if p != nil {
 		if err := p.Purge(r.Context(), req); err != nil {
 			return err
 		}
 	}
-	if v != nil && (access != "" || refresh != "") {
-		return v.Revoke(r.Context(), providers.Token{AccessToken: access, RefreshToken: refresh})
+	if v == nil || tok.AccessToken == "" && tok.RefreshToken == "" {
+		return nil
 	}
-	return nil
+	if err := v.Revoke(r.Context(), tok); !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil // an upstream without revocation
 }

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -90,12 +91,10 @@ func (v *verification) introspect(w http.ResponseWriter, r *http.Request) {
 		v.fail(w, r, err)
 		return
 	}
-	body := map[string]any{}
-	if len(got.Claims) > 0 {
-		if err := json.Unmarshal(got.Claims, &body); err != nil {
-			v.fail(w, r, &providers.Error{Code: providers.CodeBadResponse, Op: v.op, Err: err})
-			return
-		}
+	body, err := claims(got.Claims)
+	if err != nil {
+		v.fail(w, r, &providers.Error{Code: providers.CodeBadResponse, Op: v.op, Err: err})
+		return
 	}
 	body["active"] = true
 	if got.Subject != "" {
@@ -108,6 +107,20 @@ func (v *verification) introspect(w http.ResponseWriter, r *http.Request) {
 		body["exp"] = got.Expiry.Unix()
 	}
 	v.answer(w, r, body)
+}
+
+// claims reads one object, or nothing, with all digits of its numbers.
+func claims(raw json.RawMessage) (map[string]any, error) {
+	out := map[string]any{}
+	if len(raw) == 0 {
+		return out, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if d.Decode(&out) != nil || out == nil {
+		return nil, errors.New("claims are not one JSON object") // a json error may quote them
+	}
+	return out, nil
 }
 
 // verify makes the checks in their order and asks for the verdict.
