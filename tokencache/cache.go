@@ -1,0 +1,192 @@
+package tokencache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// Options have defaults in all fields: the zero value caches in this process.
+type Options struct {
+	// FetchTimeout bounds a flight, 30 s; one upstream call gets a third.
+	FetchTimeout time.Duration
+	// ForcedFloor is the least time between two forced renewals of a grant,
+	// 5 s: a server that refuses every token cannot make us ask without end.
+	ForcedFloor time.Duration
+	// Grace is how long a replaced refresh token still gets its successor,
+	// 60 s.
+	Grace time.Duration
+	// DefaultLifetime is the lifetime of a token without an expiry, 5 min.
+	DefaultLifetime time.Duration
+	// MaxEntries bounds the records in memory, 10,000.
+	MaxEntries int
+	// MaxFlights bounds the upstream calls under way over all grants, 64.
+	MaxFlights int
+	// Observer is told of events. It must be fast and safe for concurrent
+	// use. Nil: nobody is told.
+	Observer func(Event)
+	// Logger gets failures at Warn. Nil: nothing is logged.
+	Logger *slog.Logger
+	// Now is the wall clock. Nil: time.Now.
+	Now func() time.Time
+}
+
+// Cache keeps the current token of every grant and is the only place that
+// calls the provider's token endpoint. It is a [providers.Provider] and a
+// [providers.Refresher] itself. Make one with [New]; it is safe for concurrent
+// use.
+type Cache struct {
+	p         providers.Provider
+	refresher providers.Refresher // nil if p is none
+	mode      providers.Mode
+	o         Options
+	attempt   time.Duration
+	base      time.Time
+	table     *table
+	index     localIndex
+	slots     chan struct{} // one token per upstream call
+	stats     counters
+
+	ctx     context.Context // the cache's life
+	cancel  context.CancelFunc
+	life    sync.Mutex
+	closed  bool
+	running int
+	idle    chan struct{} // made by Close; closed when running is 0
+}
+
+var (
+	_ providers.Provider  = (*Cache)(nil)
+	_ providers.Refresher = (*Cache)(nil)
+)
+
+// New returns a Cache in front of p. The error joins every fault of p and o.
+func New(p providers.Provider, o Options) (*Cache, error) {
+	var errs []error
+	if p == nil {
+		errs = append(errs, errors.New("tokencache: provider: nil"))
+	}
+	duration := func(name string, d *time.Duration, def time.Duration) {
+		if *d < 0 {
+			errs = append(errs, fmt.Errorf("tokencache: %s: negative", name))
+		}
+		if *d == 0 {
+			*d = def
+		}
+	}
+	count := func(name string, n *int, def int) {
+		if *n < 0 {
+			errs = append(errs, fmt.Errorf("tokencache: %s: negative", name))
+		}
+		if *n == 0 {
+			*n = def
+		}
+	}
+	duration("FetchTimeout", &o.FetchTimeout, 30*time.Second)
+	duration("ForcedFloor", &o.ForcedFloor, 5*time.Second)
+	duration("Grace", &o.Grace, time.Minute)
+	duration("DefaultLifetime", &o.DefaultLifetime, 5*time.Minute)
+	count("MaxEntries", &o.MaxEntries, 10_000)
+	count("MaxFlights", &o.MaxFlights, 64)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Cache{
+		p: p, o: o, attempt: o.FetchTimeout / 3, base: time.Now(),
+		table: newTable(o.MaxEntries),
+		index: localIndex{max: 4 * o.MaxEntries, m: map[id]ref{}},
+		slots: make(chan struct{}, o.MaxFlights),
+	}
+	c.refresher, _ = p.(providers.Refresher)
+	if m, ok := p.(providers.Moder); ok {
+		c.mode = m.Mode()
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c, nil
+}
+
+// Generate returns the current token of req's grant while it has life left,
+// and otherwise renews it: by its refresh token where there is one, else by
+// the provider's Generate. All callers of one grant share one upstream call,
+// which goes on when they leave.
+//
+// The error is a [*providers.Error], or ctx.Err() as soon as ctx has ended.
+// After a failure the grant fails fast with the same error for a while, whose
+// rest is in RetryAfter.
+func (c *Cache) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
+	k, err := c.key(req)
+	if err != nil {
+		return providers.Token{}, err
+	}
+	return c.token(ctx, &k, req)
+}
+
+// Renew says that rejected, a token of req's grant, was refused. Any token
+// with a higher version is an answer, one that is on its way too. If the
+// rejected one is still current, it is renewed, at most once per ForcedFloor:
+// within it, the current token is returned although it was rejected.
+func (c *Cache) Renew(ctx context.Context, req providers.Request, rejected providers.Token) (providers.Token, error) {
+	k, err := c.key(req)
+	if err != nil {
+		return providers.Token{}, err
+	}
+	return c.renew(ctx, &k, req, rejected)
+}
+
+// Source returns the Source of req's grant. A request that cannot be keyed is
+// an error of the Source's methods.
+func (c *Cache) Source(req providers.Request) *Source {
+	s := &Source{c: c, req: cloneRequest(req)}
+	s.id, s.err = c.key(s.req)
+	return s
+}
+
+// hit reports whether st may be served as it is.
+func (c *Cache) hit(st *state) bool {
+	wall, mono := c.clock()
+	if wall&1023 == 341 { // counts one hit in 1,024 by the clock's low bits
+		c.stats.hits.Add(1024)
+	}
+	return wall < st.wall && mono < st.mono
+}
+
+func (c *Cache) token(ctx context.Context, k *id, req providers.Request) (providers.Token, error) {
+	if e := c.table.find(k); e != nil {
+		if st := e.cur.Load(); st != nil {
+			if c.hit(st) {
+				return st.tok, nil
+			}
+			if c.usable(st) {
+				c.renewAhead(e, st, req)
+				return st.tok, nil
+			}
+		}
+	}
+	return c.do(ctx, k, &job{req: req})
+}
+
+// renewAhead starts a renewal of st that nobody waits for.
+func (c *Cache) renewAhead(e *entry, st *state, req providers.Request) {
+	if !e.mu.TryLock() {
+		return // somebody else is at it
+	}
+	defer e.mu.Unlock()
+	if e.fl != nil || e.cur.Load() != st {
+		return
+	}
+	if e.led == nil || e.led.fail.left(c.now()) == 0 {
+		c.start(e, job{req: req, min: st.tok.Version, ref: ref{tenant: req.Tenant}}, true)
+	}
+}
+
+func (c *Cache) renew(ctx context.Context, k *id, req providers.Request, rejected providers.Token) (providers.Token, error) {
+	return c.do(ctx, k, &job{req: req, min: rejected.Version, forced: true, ref: ref{tenant: req.Tenant}})
+}

@@ -1,0 +1,3 @@
+// Package tokencache keeps the current token of every grant and lets one
+// upstream call per grant through.
+package tokencache

@@ -1,0 +1,321 @@
+package tokencache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// job is what a caller wants of a record.
+type job struct {
+	kind kind
+	req  providers.Request
+	// auto: a token newer than min; forced: although the current one has life.
+	min    uint64
+	forced bool
+	// refresh: rt, known as ref says.
+	rt     string
+	digest id
+	ref    ref
+	// adopt
+	tok providers.Token
+}
+
+type kind uint8
+
+const (
+	auto kind = iota
+	refresh
+	adopt
+)
+
+// flight is one turn of work on a record. At most one is under way per entry.
+type flight struct {
+	job    job
+	ahead  bool
+	began  time.Time
+	gen    uint64 // the entry's generation when it began
+	ctx    context.Context
+	cancel context.CancelFunc
+	op     string        // the last upstream call, "" for none
+	done   chan struct{} // closed when what follows is final
+	tok    providers.Token
+	err    error
+	stale  bool // a purge overtook it
+	saving bool // guarded by entry.mu: done, but not yet in the Store
+	joined int  // guarded by entry.mu
+}
+
+// shares reports whether a caller with j takes f's error for its own.
+func (f *flight) shares(j *job) bool {
+	return f.job.kind == j.kind && (j.kind == auto || j.kind == refresh && f.job.digest == j.digest)
+}
+
+// answers reports whether f's token is what j wants.
+func (f *flight) answers(j *job) bool {
+	return j.kind != auto || f.tok.Version > j.min || f.job.forced
+}
+
+// do brings j to its end: from memory, by the flight under way, or by a new one.
+func (c *Cache) do(ctx context.Context, k *id, j *job) (providers.Token, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return providers.Token{}, err
+		}
+		e := c.table.find(k)
+		if e == nil {
+			if e = c.table.add(k, c.worth); e == nil {
+				return providers.Token{}, fault(providers.CodeBusy, providers.Transient, "every entry has a call under way", nil)
+			}
+		}
+		f, tok, err := c.join(e, j)
+		if f == nil {
+			c.failedFast(err)
+			return tok, err
+		}
+		if f == evicted {
+			continue
+		}
+		if err := c.wait(ctx, f); err != nil {
+			return providers.Token{}, err
+		}
+		if f.stale || !f.shares(j) || f.err == nil && !f.answers(j) {
+			continue
+		}
+		return f.tok, f.err
+	}
+}
+
+// wait ends with f's result, the caller's context or f's deadline.
+func (c *Cache) wait(ctx context.Context, f *flight) error {
+	select {
+	case <-f.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-f.ctx.Done():
+	}
+	select {
+	case <-f.done: // a flight that ends cancels its context, after done
+		return nil
+	default:
+		return fault(providers.CodeTimeout, providers.Transient, "no answer from the provider in time", context.Cause(f.ctx))
+	}
+}
+
+// join answers j from memory, or returns the flight to wait for.
+func (c *Cache) join(e *entry, j *job) (*flight, providers.Token, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.fl == evicted {
+		return evicted, providers.Token{}, nil
+	}
+	r := e.snapshot()
+	if tok, ok := c.atHand(e, &r, j); ok {
+		return nil, tok, nil
+	}
+	if f := e.fl; f != nil {
+		if f.saving {
+			return nil, providers.Token{}, errUnsaved
+		}
+		f.joined++
+		c.stats.coalesced.Add(1)
+		return f, providers.Token{}, nil
+	}
+	if err := c.failing(&r, j); err != nil {
+		return nil, providers.Token{}, err
+	}
+	f := c.start(e, *j, false)
+	if f == nil {
+		return nil, providers.Token{}, errClosed
+	}
+	return f, providers.Token{}, nil
+}
+
+// atHand is the answer to j that needs no flight.
+func (c *Cache) atHand(e *entry, r *record, j *job) (providers.Token, bool) {
+	now := c.now()
+	if j.kind == adopt || !c.usable(e.cur.Load()) {
+		return providers.Token{}, false
+	}
+	switch j.kind {
+	case auto:
+		return r.token, r.token.Version > j.min || j.forced && r.token.Version == j.min && r.floored(c.o.ForcedFloor, now)
+	case refresh:
+		return r.token, r.token.RefreshToken != j.rt && r.spentWithin(j.digest, c.o.Grace, now)
+	}
+	return providers.Token{}, false
+}
+
+// failing is the error with which j fails fast, if any.
+func (c *Cache) failing(r *record, j *job) error {
+	left := r.fail.left(c.now())
+	if left == 0 || j.kind == adopt {
+		return nil
+	}
+	e := *r.fail.err
+	e.RetryAfter = left
+	return &e
+}
+
+// start begins a flight, or returns nil if the cache is closed. Callers hold
+// e.mu.
+func (c *Cache) start(e *entry, j job, ahead bool) *flight {
+	if !c.enter() {
+		return nil
+	}
+	j.req = cloneRequest(j.req)
+	f := &flight{job: j, ahead: ahead, began: time.Now(), done: make(chan struct{})}
+	if e.led != nil {
+		f.gen = e.led.gen
+	}
+	// Not from a caller's context: no caller's leaving may end the work of all.
+	f.ctx, f.cancel = context.WithTimeout(c.ctx, c.o.FetchTimeout)
+	e.fl = f
+	c.stats.flights.Add(1)
+	go c.run(e, f)
+	return f
+}
+
+func (c *Cache) run(e *entry, f *flight) {
+	defer c.leave()
+	err := errExited
+	defer func() {
+		if v := recover(); v != nil {
+			err = c.panicked(v)
+		}
+		c.finish(e, f, providers.Token{}, err)
+	}()
+	var tok providers.Token
+	tok, err = c.fly(f.ctx, e, f)
+	c.publish(e, f, tok, err)
+}
+
+// publish makes the result of f final and wakes its callers.
+func (c *Cache) publish(e *entry, f *flight, tok providers.Token, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c.publishLocked(e, f, tok, err)
+}
+
+func (c *Cache) publishLocked(e *entry, f *flight, tok providers.Token, err error) {
+	select {
+	case <-f.done:
+		return
+	default:
+	}
+	f.tok, f.err = tok, err
+	if e.led != nil && e.led.gen != f.gen {
+		f.stale = true
+	}
+	if err != nil && !f.stale {
+		c.remember(e, err)
+	}
+	close(f.done)
+}
+
+// finish publishes the result if fly did not get to it, and frees the entry.
+func (c *Cache) finish(e *entry, f *flight, tok providers.Token, err error) {
+	e.mu.Lock()
+	c.publishLocked(e, f, tok, err)
+	e.fl = nil
+	n := f.joined
+	e.mu.Unlock()
+	f.cancel()
+	c.landed(f, n)
+}
+
+// remember opens the fail-fast window for an error that fly did not record.
+func (c *Cache) remember(e *entry, err error) {
+	r, now := e.snapshot(), c.now()
+	pe := providers.AsError(err)
+	if r.fail.left(now) > 0 || pe.Code == providers.CodeRefreshRejected {
+		return
+	}
+	r.fail = nextFailure(r.fail, pe, now)
+	c.install(e, r)
+}
+
+func nextFailure(last *failure, err *providers.Error, now time.Time) *failure {
+	n := 1
+	if last != nil {
+		n = last.n + 1
+	}
+	return &failure{err: err, n: n, at: now, wait: backoff(err, n)}
+}
+
+// call makes one upstream call, within MaxFlights. A panic or Goexit in the
+// provider is an error.
+func (c *Cache) call(ctx context.Context, f *flight, a action) (tok providers.Token, sent time.Time, err error) {
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return tok, c.now(), fault(providers.CodeBusy, providers.Transient, "too many calls under way", context.Cause(ctx))
+	}
+	f.op = a.op
+	c.stats.calls.Add(1)
+	ctx, cancel := context.WithTimeout(ctx, c.attempt)
+	defer cancel()
+	sent = c.now()
+	exited := make(chan struct{})
+	err = errExited
+	go func() { // of its own, so that Goexit ends nothing else
+		defer close(exited)
+		defer func() {
+			if v := recover(); v != nil {
+				err = c.panicked(v)
+			}
+		}()
+		if a.op == "refresh" {
+			tok, err = c.refresher.Refresh(ctx, f.job.req, a.rt)
+		} else {
+			tok, err = c.p.Generate(ctx, f.job.req)
+		}
+	}()
+	<-exited
+	return tok, sent, classify(a, err)
+}
+
+// classify is err as the cache reads it: where a provider does not say, the
+// outcome of a refresh is in doubt.
+func classify(a action, err error) error {
+	var pe *providers.Error
+	if err == nil || errors.As(err, &pe) && pe.Err != errProvider {
+		return err
+	}
+	e := *providers.AsError(err)
+	if a.op == "refresh" {
+		e.Class = providers.InDoubt
+	}
+	return &e
+}
+
+// errProvider marks errors of a provider that broke its contract.
+var errProvider = errors.New("tokencache: provider panicked or called Goexit")
+
+var (
+	errExited  error = &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: "tokencache", Description: "the provider called runtime.Goexit", Err: errProvider}
+	errClosed  error = &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: "tokencache", Description: "the cache is closed"}
+	errUnsaved error = &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Op: "tokencache", Description: "the token store is unavailable", RetryAfter: time.Second}
+)
+
+// panicked turns a panic into an error. Its value may hold a credential and
+// is not repeated, unless the runtime made it.
+func (c *Cache) panicked(v any) error {
+	what := fmt.Sprintf("%T", v)
+	if re, ok := v.(runtime.Error); ok {
+		what = re.Error()
+	}
+	c.o.Logger.Error("tokencache: provider panicked", "panic", what, "stack", string(debug.Stack()))
+	return &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: "tokencache", Description: "the provider panicked", Err: errProvider}
+}
+
+func fault(code providers.Code, class providers.Class, text string, err error) *providers.Error {
+	return &providers.Error{Code: code, Class: class, Op: "tokencache", Description: text, Err: err}
+}
