@@ -1,7 +1,15 @@
 package providertest
 
 import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/bearerkit/bearerkit/providers"
 )
@@ -9,7 +17,8 @@ import (
 // Suite describes a provider to [Run].
 type Suite struct {
 	// New builds the provider against an upstream at baseURL, which is http on
-	// a loopback address. It is called for every case.
+	// a loopback address. It is called for every case, and the provider must
+	// use the real clock.
 	New func(t testing.TB, baseURL string) providers.Provider
 	// Request is one that the provider accepts.
 	Request providers.Request
@@ -29,4 +38,187 @@ type Suite struct {
 	// every token in the answers. RefreshToken and AccessToken need not be
 	// repeated.
 	Secrets []string
+}
+
+// patience bounds what a case may take that should take no time.
+const patience = 10 * time.Second
+
+// op is one of the provider's calls.
+type op struct {
+	name   string
+	answer string // the upstream's success
+	call   func(context.Context, providers.Provider) (any, error)
+}
+
+// Run checks that a provider keeps the contract of package providers whatever
+// its upstream does: cancellation and deadlines; bodies that are oversized, cut
+// or no JSON; redirects, which it must not follow; the classes of 4xx and 5xx;
+// Retry-After; concurrent use (run it with -race); and that no secret is to be
+// seen in an error, a log, or any form in which the provider and its tokens
+// print. Every error must be an [*providers.Error] with a Code, and every call
+// must cost at most one request.
+func Run(t *testing.T, s Suite) {
+	t.Helper()
+	if s.New == nil {
+		t.Fatal("providertest: Suite.New is required")
+	}
+	if s.Refusal == "" {
+		s.Refusal = `{"error":"invalid_request"}`
+	}
+	for _, o := range s.ops(t) {
+		t.Run(o.name, func(t *testing.T) {
+			t.Run("success", func(t *testing.T) { s.success(t, o) })
+			t.Run("concurrent", func(t *testing.T) { s.concurrent(t, o) })
+			t.Run("cancelled before", func(t *testing.T) { s.cancelledBefore(t, o) })
+			if s.Answer == "" {
+				return
+			}
+			t.Run("cancelled during", func(t *testing.T) { s.cancelledDuring(t, o) })
+			t.Run("deadline", func(t *testing.T) { s.deadline(t, o) })
+			t.Run("bad bodies", func(t *testing.T) { s.badBodies(t, o) })
+			t.Run("oversized", func(t *testing.T) { s.oversized(t, o) })
+			t.Run("connection lost", func(t *testing.T) { s.connectionLost(t, o) })
+			t.Run("redirects", func(t *testing.T) { s.redirects(t, o) })
+			t.Run("statuses", func(t *testing.T) { s.statuses(t, o) })
+			t.Run("retry after", func(t *testing.T) { s.retryAfter(t, o) })
+		})
+	}
+}
+
+func (s Suite) ops(t *testing.T) []op {
+	t.Helper()
+	ops := []op{{"generate", s.Answer, func(ctx context.Context, p providers.Provider) (any, error) {
+		return p.Generate(ctx, s.Request)
+	}}}
+	p := s.New(t, "http://127.0.0.1:1")
+	if r, ok := p.(providers.Refresher); s.RefreshToken != "" {
+		if !ok {
+			t.Fatalf("providertest: Suite.RefreshToken is given and %T is no Refresher", r)
+		}
+		ops = append(ops, op{"refresh", s.Answer, func(ctx context.Context, p providers.Provider) (any, error) {
+			return p.(providers.Refresher).Refresh(ctx, s.Request, s.RefreshToken)
+		}})
+	}
+	if _, ok := p.(providers.Verifier); s.AccessToken != "" {
+		if !ok {
+			t.Fatalf("providertest: Suite.AccessToken is given and %T is no Verifier", p)
+		}
+		ops = append(ops, op{"verify", s.VerifyAnswer, func(ctx context.Context, p providers.Provider) (any, error) {
+			return p.(providers.Verifier).Verify(ctx, s.AccessToken)
+		}})
+	}
+	return ops
+}
+
+// upstream serves h for one case and counts what reaches it.
+type upstream struct {
+	*httptest.Server
+	hits atomic.Int32
+}
+
+func serve(t *testing.T, h http.HandlerFunc) *upstream {
+	t.Helper()
+	u := &upstream{}
+	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u.hits.Add(1)
+		_, _ = io.Copy(io.Discard, r.Body)
+		h(w, r)
+	}))
+	t.Cleanup(func() {
+		u.CloseClientConnections()
+		u.Close()
+	})
+	return u
+}
+
+func respond(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("WWW-Authenticate", `Bearer error_description="`+canary+`"`)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// fails makes one call against h, which must fail in the way of the contract.
+func (s Suite) fails(t *testing.T, o op, h http.HandlerFunc) *providers.Error {
+	t.Helper()
+	u := serve(t, h)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := o.call(ctx, s.New(t, u.URL))
+	e := s.checkError(t, err)
+	if n := u.hits.Load(); n > 1 {
+		t.Errorf("one call cost %d requests", n)
+	}
+	return e
+}
+
+// checkError returns the *providers.Error that err has to be. It ends the case
+// if there is none.
+func (s Suite) checkError(t *testing.T, err error) *providers.Error {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	s.scanError(t, err)
+	var e *providers.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("a %T is not an *providers.Error", err)
+	}
+	if e.Code == "" {
+		t.Error("the error has no Code")
+	}
+	return e
+}
+
+func (s Suite) success(t *testing.T, o op) {
+	u := serve(t, respond(http.StatusOK, o.answer))
+	p := s.New(t, u.URL)
+	s.scan(t, "the provider", p)
+	before := time.Now()
+	got, err := o.call(t.Context(), p)
+	after := time.Now()
+	if err != nil {
+		t.Fatalf("fails on Suite's own answer: %v", err)
+	}
+	if n := u.hits.Load(); s.Answer != "" && n != 1 {
+		t.Errorf("cost %d requests, want 1", n)
+	}
+	token, ok := got.(providers.Token)
+	if !ok {
+		return
+	}
+	s.scan(t, "the token", token)
+	switch {
+	case token.AccessToken == "":
+		t.Error("AccessToken is empty")
+	case token.TokenType == "":
+		t.Error("TokenType is empty; Bearer is the default")
+	case token.IssuedAt.Before(before.Add(-time.Second)) || token.IssuedAt.After(after):
+		t.Error("IssuedAt is not the moment of sending")
+	case !token.Expiry.IsZero() && token.Expiry.Before(before):
+		t.Error("Expiry of a fresh token has passed")
+	case token.Version != 0:
+		t.Error("Version is the cache's to set")
+	case o.name == "refresh" && token.RefreshToken == "":
+		t.Error("RefreshToken is empty; without a new one the presented one is to be repeated")
+	}
+}
+
+func (s Suite) concurrent(t *testing.T, o op) {
+	u := serve(t, respond(http.StatusOK, o.answer))
+	p := s.New(t, u.URL)
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 4 {
+				if _, err := o.call(t.Context(), p); err != nil {
+					t.Errorf("one of many callers failed: %v", err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -1,0 +1,62 @@
+package providertest
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// canary is planted in what the upstream answers.
+const canary = "canary-of-the-upstreams-answer"
+
+// scanError looks for secrets in err and in everything it wraps.
+func (s Suite) scanError(t *testing.T, err error) {
+	t.Helper()
+	s.scan(t, "the error", err)
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		if next := e.Unwrap(); next != nil {
+			s.scanError(t, next)
+		}
+	case interface{ Unwrap() []error }:
+		for _, next := range e.Unwrap() {
+			s.scanError(t, next)
+		}
+	}
+}
+
+// scan looks for secrets in every form in which v prints.
+func (s Suite) scan(t *testing.T, what string, v any) {
+	t.Helper()
+	forms := map[string]string{}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		forms[verb] = fmt.Sprintf(verb, v)
+	}
+	var text, object bytes.Buffer
+	slog.New(slog.NewTextHandler(&text, nil)).Info("", "v", v)
+	slog.New(slog.NewJSONHandler(&object, nil)).Info("", "v", v)
+	forms["slog's text"], forms["slog's JSON"] = text.String(), object.String()
+	if b, err := json.Marshal(v); err == nil {
+		forms["encoding/json"] = string(b)
+	} else {
+		forms["encoding/json's error"] = err.Error()
+	}
+	for i, secret := range append([]string{canary, s.RefreshToken, s.AccessToken}, s.Secrets...) {
+		if secret == "" {
+			continue
+		}
+		b64 := base64.StdEncoding.EncodeToString([]byte(secret))
+		for form, printed := range forms {
+			for _, spelling := range []string{secret, url.QueryEscape(secret), b64} {
+				if strings.Contains(printed, spelling) {
+					t.Errorf("%s shows secret %d (0: the upstream's answer, 1: refresh token, 2: access token, then Suite.Secrets) in %s", what, i, form)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package providertest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/internal/upstream"
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/providertest"
+)
+
+const toyKey, toyToken = "toy-key-canary", "toy-token-canary"
+
+// toy is a provider that can be built with one defect.
+type toy struct {
+	base   string
+	defect string
+	key    func() string
+	client *upstream.Client
+	shared int // raced upon by one defect
+	leaked string
+}
+
+func newToy(base, defect string) *toy {
+	p := &toy{base: base, defect: defect, key: func() string { return toyKey }, client: upstream.New("toy", nil, nil)}
+	if defect == "prints its key" {
+		p.leaked = toyKey
+	}
+	return p
+}
+
+func (p *toy) Generate(ctx context.Context, _ providers.Request) (providers.Token, error) {
+	return p.issue(ctx, "generate", "", false)
+}
+
+func (p *toy) Refresh(ctx context.Context, _ providers.Request, refreshToken string) (providers.Token, error) {
+	return p.issue(ctx, "refresh", refreshToken, true)
+}
+
+func (p *toy) issue(ctx context.Context, name, refreshToken string, oneTime bool) (providers.Token, error) {
+	switch p.defect {
+	case "races":
+		p.shared++
+	case "ignores its context":
+		ctx = context.Background()
+	case "follows redirects", "reads without bound", "no *Error", "quotes the answer":
+		return p.naive(ctx, name, refreshToken)
+	}
+	call := upstream.Call{Op: name, Method: "POST", URL: p.base + "/" + name, Header: http.Header{"X-Key": {p.key()}}, OneTime: oneTime,
+		Body: map[string]string{"refresh_token": refreshToken}}
+	res, err := p.client.Do(ctx, call)
+	if err != nil {
+		return providers.Token{}, err
+	}
+	if p.defect == "retries" && res.Status >= 500 {
+		if res, err = p.client.Do(ctx, call); err != nil {
+			return providers.Token{}, err
+		}
+	}
+	if !res.OK() {
+		return providers.Token{}, p.refusal(res, name)
+	}
+	return p.token(res, refreshToken)
+}
+
+func (p *toy) refusal(res *upstream.Response, name string) error {
+	e := res.Err()
+	switch {
+	case p.defect == "no class" && res.Status < 500:
+		e.Class = providers.Transient
+	case p.defect == "gives up for good":
+		e.Class = providers.Permanent
+	case p.defect == "signs out" && res.Status == 401:
+		e.Code = providers.CodeRefreshRejected
+	case p.defect == "kills the grant" && name == "generate" && res.Status == 400:
+		e.Class = providers.GrantDead
+	case p.defect == "no retry after":
+		e.RetryAfter = 0
+	case p.defect == "wraps the answer":
+		e.Err = errors.New(string(res.Body))
+	}
+	return e
+}
+
+func (p *toy) token(res *upstream.Response, refreshToken string) (providers.Token, error) {
+	var got struct {
+		Token   string `json:"token"`
+		Refresh string `json:"refresh_token"`
+	}
+	if err := res.Decode(&got); err != nil {
+		return providers.Token{}, err
+	}
+	if got.Token == "" && p.defect != "hands out nothing" {
+		return providers.Token{}, res.Bad(errors.New("no token"))
+	}
+	t := providers.Token{AccessToken: got.Token, TokenType: "Bearer", RefreshToken: refreshToken, IssuedAt: res.Sent}
+	switch p.defect {
+	case "drops the refresh token":
+		t.RefreshToken = ""
+	case "issued at arrival":
+		t.IssuedAt = res.Sent.Add(time.Minute)
+	}
+	return t, nil
+}
+
+// naive is a provider as one writes it at first.
+func (p *toy) naive(ctx context.Context, name, refreshToken string) (providers.Token, error) {
+	fail := func(err error) (providers.Token, error) {
+		if p.defect == "no *Error" {
+			return providers.Token{}, err
+		}
+		return providers.Token{}, &providers.Error{Code: providers.CodeBadResponse, Err: err}
+	}
+	req, err := http.NewRequestWithContext(ctx, "POST", p.base+"/"+name, strings.NewReader("{}"))
+	if err != nil {
+		return fail(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fail(errors.New("unreachable"))
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return fail(err)
+	}
+	var got struct {
+		Token string `json:"token"`
+	}
+	if res.StatusCode != 200 || json.Unmarshal(body, &got) != nil || got.Token == "" {
+		if p.defect == "quotes the answer" {
+			return fail(fmt.Errorf("answered %q", body))
+		}
+		return fail(errors.New("no token"))
+	}
+	return providers.Token{AccessToken: got.Token, TokenType: "Bearer", RefreshToken: refreshToken, IssuedAt: time.Now()}, nil
+}
+
+func toySuite(defect string) providertest.Suite {
+	return providertest.Suite{
+		New:          func(_ testing.TB, base string) providers.Provider { return newToy(base, defect) },
+		Answer:       `{"token":"` + toyToken + `"}`,
+		RefreshToken: "toy-refresh-canary",
+		Secrets:      []string{toyKey, toyToken},
+	}
+}
+
+func TestGoodProviderPasses(t *testing.T) { providertest.Run(t, toySuite("")) }
+
+// TestDefective is run by TestSuiteCatchesDefects in a process of its own,
+// where it has to fail.
+func TestDefective(t *testing.T) {
+	defect := os.Getenv("PROVIDERTEST_DEFECT")
+	if defect == "" {
+		t.Skip("only a helper of TestSuiteCatchesDefects")
+	}
+	providertest.Run(t, toySuite(defect))
+}
+
+// The suite is worth what it catches: each defect fails in the case named.
+func TestSuiteCatchesDefects(t *testing.T) {
+	for defect, where := range map[string]string{
+		"prints its key":          "generate/success",
+		"ignores its context":     "generate/cancelled_before",
+		"follows redirects":       "generate/redirects/307",
+		"reads without bound":     "generate/oversized/gzip_bomb",
+		"no *Error":               "generate/statuses/500_html",
+		"quotes the answer":       "refresh/statuses/500_html",
+		"retries":                 "generate/statuses/503_empty",
+		"no class":                "generate/statuses/403_refusal",
+		"gives up for good":       "generate/statuses/502_html",
+		"signs out":               "generate/statuses/401_refusal",
+		"kills the grant":         "generate/statuses/400_empty",
+		"no retry after":          "refresh/retry_after",
+		"wraps the answer":        "generate/statuses/422_html",
+		"hands out nothing":       "generate/bad_bodies/no_token",
+		"drops the refresh token": "refresh/success",
+		"issued at arrival":       "generate/success",
+	} {
+		t.Run(defect, func(t *testing.T) {
+			out, err := runDefective(t, defect, where)
+			require.Error(t, err, "the suite passes a provider with this defect")
+			assert.Contains(t, out, "--- FAIL: TestDefective/"+where+" ")
+			assert.NotContains(t, out, "panic:")
+		})
+	}
+}
+
+// runDefective runs one case of the suite against a toy with defect.
+func runDefective(t *testing.T, defect, where string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestDefective$/^"+strings.ReplaceAll(where, "/", "$/^")+"$", "-test.v")
+	cmd.Env = append(os.Environ(), "PROVIDERTEST_DEFECT="+defect)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
