@@ -1,0 +1,201 @@
+// Package jws takes JWS compact serializations (RFC 7515) apart and checks
+// their signatures, more strictly than the libraries beneath it: one scan of
+// the header and the claims, no ambiguous JSON, every algorithm bound to its
+// kind and size of key.
+//
+// It knows nothing of issuers, time or HTTP.
+package jws
+
+import (
+	"encoding/base64"
+	"errors"
+	"unicode/utf8"
+)
+
+// MaxKeyID is the longest kid accepted, in bytes.
+const MaxKeyID = 256
+
+// Reasons for which a token is refused before its signature is looked at.
+var (
+	ErrSegments  = errors.New("not three segments")
+	ErrEncoding  = errors.New("not strict base64url")
+	ErrHeader    = errors.New("header is not an acceptable JSON object")
+	ErrClaims    = errors.New("claims are not an acceptable JSON object")
+	ErrCritical  = errors.New("header has crit or b64")
+	ErrEncrypted = errors.New("header of an encrypted or compressed token")
+	ErrKeyInside = errors.New("header carries a key or says where to fetch one")
+	ErrKeyID     = errors.New("kid is not a string of 1 to 256 bytes")
+	ErrAlgorithm = errors.New("alg is not a string")
+	ErrType      = errors.New("typ is not a string")
+)
+
+// Token is a JWS taken apart, nothing of it verified.
+type Token struct {
+	Algorithm string
+	KeyID     string // "" means that the header has no kid
+	Type      string // lower case, without "application/"; "" without typ
+	Input     string // header and payload as they were signed
+	Payload   string
+	Signature []byte
+}
+
+// segment marks what may stand in one: A-Z a-z 0-9 - _.
+var segment = func() (t [256]bool) {
+	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
+		t[c] = true
+	}
+	return t
+}()
+
+// Parse takes token apart and applies the rules for headers that do not depend
+// on the issuer.
+func Parse(token string) (Token, error) {
+	first, second, err := split(token)
+	if err != nil {
+		return Token{}, err
+	}
+	var buf [512]byte
+	header, err := decode(buf[:0], token[:first])
+	if err != nil {
+		return Token{}, err
+	}
+	t, err := parseHeader(string(header))
+	if err != nil {
+		return Token{}, err
+	}
+	payload, err := decode(nil, token[first+1:second])
+	if err != nil {
+		return Token{}, err
+	}
+	if t.Signature, err = decode(nil, token[second+1:]); err != nil {
+		return Token{}, err
+	}
+	t.Input, t.Payload = token[:second], string(payload)
+	return t, nil
+}
+
+// split finds the two dots, and refuses everything else that is not base64url.
+// It stops at the third dot, so that a token of a million dots costs nothing.
+func split(token string) (first, second int, err error) {
+	for i := 0; i < len(token); i++ {
+		switch c := token[i]; {
+		case segment[c]:
+		case c != '.':
+			return 0, 0, ErrEncoding
+		case first == 0:
+			first = i
+		case second == 0:
+			second = i
+		default:
+			return 0, 0, ErrSegments
+		}
+	}
+	if first == 0 || second == 0 {
+		return 0, 0, ErrSegments
+	}
+	return first, second, nil
+}
+
+// decode is strict: split has seen the alphabet, so that the decoder's leave to
+// skip line ends does not matter, and Strict refuses trailing bits.
+func decode(buf []byte, s string) ([]byte, error) {
+	b, err := strict.AppendDecode(buf, []byte(s))
+	if err != nil {
+		return nil, ErrEncoding
+	}
+	return b, nil
+}
+
+var strict = base64.RawURLEncoding.Strict()
+
+func parseHeader(s string) (t Token, err error) {
+	var buf [8]Member
+	members, err := ParseObject(s, buf[:0])
+	if err != nil {
+		return Token{}, ErrHeader
+	}
+	for _, m := range members {
+		ok := true
+		switch m.Name {
+		case "alg":
+			if t.Algorithm, ok = m.String(); !ok || t.Algorithm == "" {
+				return Token{}, ErrAlgorithm
+			}
+		case "kid":
+			if t.KeyID, ok = m.String(); !ok || t.KeyID == "" || len(t.KeyID) > MaxKeyID {
+				return Token{}, ErrKeyID
+			}
+		case "typ":
+			if t.Type, ok = m.String(); !ok || t.Type == "" {
+				return Token{}, ErrType
+			}
+			t.Type = mediaType(t.Type)
+		case "crit", "b64":
+			return Token{}, ErrCritical
+		case "enc", "zip", "p2c", "p2s", "epk":
+			return Token{}, ErrEncrypted
+		case "jwk", "jwks", "jku", "x5u", "x5c":
+			return Token{}, ErrKeyInside
+		default:
+			if spells(m.Name, headerNames) {
+				return Token{}, ErrHeader
+			}
+		}
+	}
+	if t.Algorithm == "" {
+		return Token{}, ErrAlgorithm
+	}
+	return t, nil
+}
+
+// mediaType is typ in the form in which it is compared (RFC 7515 section
+// 4.1.9): case does not count and "application/" may be left out.
+func mediaType(s string) string {
+	const prefix = "application/"
+	s = lower(s)
+	if len(s) > len(prefix) && s[:len(prefix)] == prefix {
+		return s[len(prefix):]
+	}
+	return s
+}
+
+// lower is strings.ToLower for ASCII alone, without a copy where there is
+// nothing to do.
+func lower(s string) string {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; 'A' <= c && c <= 'Z' {
+			b := []byte(s)
+			for ; i < len(b); i++ {
+				if 'A' <= b[i] && b[i] <= 'Z' {
+					b[i] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
+}
+
+// Claims scans a token's claims set into buf. Names that differ from a
+// registered claim only in case or by a look-alike letter are refused.
+func Claims(payload string, buf []Member) ([]Member, error) {
+	members, err := ParseObject(payload, buf)
+	if err != nil {
+		return nil, ErrClaims
+	}
+	for _, m := range members {
+		if spells(m.Name, claimNames) {
+			return nil, ErrClaims
+		}
+	}
+	return members, nil
+}
+
+func ascii(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,67 @@
+package jws
+
+import (
+	"strings"
+	"unicode"
+)
+
+// Registered names whose misspellings some JSON decoders, or people, take for
+// the real ones.
+var (
+	headerNames = []string{"alg", "kid", "typ", "cty", "crit", "b64", "enc", "zip", "jku", "jwk", "jwks", "x5u", "x5c", "x5t", "p2c", "p2s", "epk"}
+	claimNames  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf", "scope", "scp", "acr", "amr", "auth_time", "azp", "client_id", "events"}
+)
+
+// spells reports that name is one of names in disguise: in another case, or
+// with letters of another script.
+func spells(name string, names []string) bool {
+	plain := ascii(name)
+	if plain && lower(name) == name {
+		return false
+	}
+	skeleton := lower(name)
+	if !plain {
+		skeleton = skeletonOf(name)
+	}
+	for _, n := range names {
+		if skeleton == n {
+			return true
+		}
+	}
+	return false
+}
+
+// alike reports that two member names are or look the same.
+func alike(a, b string) bool {
+	if ascii(a) && ascii(b) {
+		return len(a) == len(b) && (a == b || strings.EqualFold(a, b))
+	}
+	return strings.EqualFold(a, b) || skeletonOf(a) == skeletonOf(b)
+}
+
+// skeletonOf maps a name to the ASCII it is mistaken for: case folded, letters
+// that look like Latin ones replaced, invisible runes dropped.
+func skeletonOf(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case 0xFF21 <= r && r <= 0xFF5A, r == 0xFF3F: // full width
+			r -= 0xFEE0
+		case 0x1D400 <= r && r < 0x1D6A4: // mathematical alphanumerics
+			return 'a' + (r-0x1D400)%26
+		case unicode.In(r, unicode.Cf, unicode.Mn, unicode.Me):
+			return -1
+		}
+		r = unicode.ToLower(r)
+		if i := strings.IndexRune(lookalikes, r); i >= 0 {
+			// Both strings have one rune per letter, lookalikes of two bytes.
+			return rune(latin[i/2])
+		}
+		return r
+	}, name)
+}
+
+// lookalikes are letters of two bytes in UTF-8, latin what each resembles.
+const (
+	lookalikes = "асԁеһіјӏоԛрѕуѵхіԝκкαοριυνχτтмнвıɑɡſȷɩ"
+	latin      = "acdehijloqpsyvxiwkkaopiuvxttmhbiagsji"
+)

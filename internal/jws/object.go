@@ -1,0 +1,338 @@
+package jws
+
+import (
+	"errors"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Bounds of the JSON that is read, far beyond what honest tokens hold.
+const (
+	maxDepth   = 16
+	maxMembers = 256
+)
+
+var errJSON = errors.New("not strict JSON")
+
+// Member is one member of a JSON object. Value is its JSON text.
+type Member struct{ Name, Value string }
+
+// Get is the JSON text of the member called name, "" if there is none.
+func Get(members []Member, name string) string {
+	for i := range members {
+		if members[i].Name == name {
+			return members[i].Value
+		}
+	}
+	return ""
+}
+
+// String is m's value if it is a string.
+func (m Member) String() (string, bool) { return Text(m.Value) }
+
+// Text decodes a JSON string that [ParseObject] has seen. ok is false for any
+// other value.
+func Text(value string) (s string, ok bool) {
+	if len(value) < 2 || value[0] != '"' {
+		return "", false
+	}
+	s = value[1 : len(value)-1]
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' {
+			return unescape(s), true
+		}
+	}
+	return s, true
+}
+
+// Texts decodes a JSON string, or an array of nothing but strings, that
+// [ParseObject] has seen.
+func Texts(value string) (list []string, ok bool) {
+	if s, ok := Text(value); ok {
+		return []string{s}, true
+	}
+	if value == "" || value[0] != '[' {
+		return nil, false
+	}
+	for i := space(value, 1); value[i] != ']'; {
+		if value[i] != '"' {
+			return nil, false
+		}
+		end := i + 1
+		for value[end] != '"' {
+			if value[end] == '\\' {
+				end++
+			}
+			end++
+		}
+		s, _ := Text(value[i : end+1])
+		list = append(list, s)
+		if i = space(value, end+1); value[i] == ',' {
+			i = space(value, i+1)
+		}
+	}
+	return list, true
+}
+
+// ParseObject reads s, which must be one JSON object and nothing else, and
+// appends its members to buf. It is stricter than RFC 8259: names are unique
+// in every object, also when compared without case or by the look of their
+// letters; strings are valid UTF-8 and hold no half surrogate pairs; depth and
+// number of members are bounded.
+func ParseObject(s string, buf []Member) ([]Member, error) {
+	if !utf8.ValidString(s) {
+		return nil, errJSON
+	}
+	i := space(s, 0)
+	if i >= len(s) || s[i] != '{' {
+		return nil, errJSON
+	}
+	members, i, err := object(s, i, 1, buf)
+	if err != nil {
+		return nil, err
+	}
+	if space(s, i) != len(s) {
+		return nil, errJSON
+	}
+	return members, nil
+}
+
+// object reads the object that starts at s[i] and returns the index behind it.
+func object(s string, i, depth int, buf []Member) ([]Member, int, error) {
+	if depth > maxDepth {
+		return nil, 0, errJSON
+	}
+	i = space(s, i+1)
+	if i < len(s) && s[i] == '}' {
+		return buf, i + 1, nil
+	}
+	for {
+		start := i
+		end, err := stringEnd(s, i)
+		if err != nil {
+			return nil, 0, err
+		}
+		name, _ := Text(s[start:end])
+		if err := unique(buf, name); err != nil {
+			return nil, 0, err
+		}
+		i = space(s, end)
+		if i >= len(s) || s[i] != ':' {
+			return nil, 0, errJSON
+		}
+		start = space(s, i+1)
+		if end, err = valueEnd(s, start, depth); err != nil {
+			return nil, 0, err
+		}
+		buf = append(buf, Member{name, s[start:end]})
+		i = space(s, end)
+		switch {
+		case i >= len(s):
+			return nil, 0, errJSON
+		case s[i] == '}':
+			return buf, i + 1, nil
+		case s[i] != ',':
+			return nil, 0, errJSON
+		}
+		i = space(s, i+1)
+	}
+}
+
+func unique(seen []Member, name string) error {
+	if len(seen) >= maxMembers {
+		return errJSON
+	}
+	for i := range seen {
+		if n := seen[i].Name; n == name || alike(n, name) {
+			return errJSON
+		}
+	}
+	return nil
+}
+
+func array(s string, i, depth int) (int, error) {
+	if depth > maxDepth {
+		return 0, errJSON
+	}
+	i = space(s, i+1)
+	if i < len(s) && s[i] == ']' {
+		return i + 1, nil
+	}
+	for {
+		end, err := valueEnd(s, i, depth)
+		if err != nil {
+			return 0, err
+		}
+		i = space(s, end)
+		switch {
+		case i >= len(s):
+			return 0, errJSON
+		case s[i] == ']':
+			return i + 1, nil
+		case s[i] != ',':
+			return 0, errJSON
+		}
+		i = space(s, i+1)
+	}
+}
+
+// valueEnd returns the index behind the value that starts at s[i].
+func valueEnd(s string, i, depth int) (int, error) {
+	if i >= len(s) {
+		return 0, errJSON
+	}
+	switch s[i] {
+	case '"':
+		return stringEnd(s, i)
+	case '{':
+		var buf [8]Member
+		_, end, err := object(s, i, depth+1, buf[:0])
+		return end, err
+	case '[':
+		return array(s, i, depth+1)
+	case 't':
+		return literal(s, i, "true")
+	case 'f':
+		return literal(s, i, "false")
+	case 'n':
+		return literal(s, i, "null")
+	}
+	return numberEnd(s, i)
+}
+
+func literal(s string, i int, word string) (int, error) {
+	if end := i + len(word); end <= len(s) && s[i:end] == word {
+		return end, nil
+	}
+	return 0, errJSON
+}
+
+// numberEnd reads -?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?
+func numberEnd(s string, i int) (int, error) {
+	if i < len(s) && s[i] == '-' {
+		i++
+	}
+	if i < len(s) && s[i] == '0' {
+		i++
+	} else if end := digits(s, i); end > i {
+		i = end
+	} else {
+		return 0, errJSON
+	}
+	if i < len(s) && s[i] == '.' {
+		end := digits(s, i+1)
+		if end == i+1 {
+			return 0, errJSON
+		}
+		i = end
+	}
+	if i < len(s) && s[i]|0x20 == 'e' {
+		i++
+		if i < len(s) && (s[i] == '+' || s[i] == '-') {
+			i++
+		}
+		end := digits(s, i)
+		if end == i {
+			return 0, errJSON
+		}
+		i = end
+	}
+	return i, nil
+}
+
+func digits(s string, i int) int {
+	for i < len(s) && '0' <= s[i] && s[i] <= '9' {
+		i++
+	}
+	return i
+}
+
+func space(s string, i int) int {
+	for i < len(s) && (s[i] == ' ' || s[i] == '\t' || s[i] == '\n' || s[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// stringEnd returns the index behind the string that starts at s[i].
+func stringEnd(s string, i int) (int, error) {
+	if i >= len(s) || s[i] != '"' {
+		return 0, errJSON
+	}
+	for i++; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			return i + 1, nil
+		case c < 0x20:
+			return 0, errJSON
+		case c == '\\':
+			_, n := escape(s[i:])
+			if n == 0 {
+				return 0, errJSON
+			}
+			i += n - 1
+		}
+	}
+	return 0, errJSON
+}
+
+// escape decodes the escape sequence at the start of s, a surrogate pair being
+// one, and returns its length, 0 if it is not valid.
+func escape(s string) (r rune, n int) {
+	if len(s) < 2 {
+		return 0, 0
+	}
+	switch s[1] {
+	case '"', '\\', '/':
+		return rune(s[1]), 2
+	case 'b':
+		return '\b', 2
+	case 'f':
+		return '\f', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	case 'u':
+	default:
+		return 0, 0
+	}
+	r, ok := hex4(s)
+	if !ok {
+		return 0, 0
+	}
+	if !utf16.IsSurrogate(r) {
+		return r, 6
+	}
+	low, ok := hex4(s[6:])
+	if r = utf16.DecodeRune(r, low); !ok || r == utf8.RuneError {
+		return 0, 0
+	}
+	return r, 12
+}
+
+func hex4(s string) (rune, bool) {
+	if len(s) < 6 || s[:2] != `\u` {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[2:6], 16, 32)
+	return rune(n), err == nil
+}
+
+func unescape(s string) string {
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); {
+		if s[i] != '\\' {
+			b = append(b, s[i])
+			i++
+			continue
+		}
+		r, n := escape(s[i:])
+		b = utf8.AppendRune(b, r)
+		i += n
+	}
+	return string(b)
+}

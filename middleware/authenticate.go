@@ -1,0 +1,218 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/jws"
+	"github.com/bearerkit/bearerkit/internal/upstream"
+)
+
+// Authenticator checks the bearer tokens of incoming requests. [New] makes it.
+// It is safe for concurrent use, has no goroutines of its own and needs no
+// closing.
+type Authenticator struct {
+	*core
+	rules  []Rule
+	errors *errorTable
+}
+
+// core is what an Authenticator shares with those that [Authenticator.Require]
+// derives from it: everything but rules, which is why the cache can be shared.
+type core struct {
+	cfg      Config
+	leeway   time.Duration
+	now      func() time.Time
+	logger   *slog.Logger
+	byIss    map[string]*issuer
+	byClaim  []*issuer
+	sets     []*keySet
+	opaque   []*opaque
+	cache    *cache
+	renewals *renewals
+	metadata string
+}
+
+// New returns an Authenticator, or every fault of c at once. It reaches for no
+// network: key sets are fetched when the first token needs them, or
+// [Authenticator.Ready] is asked.
+func New(c Config) (*Authenticator, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	s := &core{cfg: c, leeway: c.Leeway, now: c.Now, logger: c.Logger, byIss: map[string]*issuer{}}
+	switch {
+	case c.Leeway == 0:
+		s.leeway = defaultLeeway
+	case c.Leeway < 0:
+		s.leeway = 0
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if c.CacheSize == 0 {
+		c.CacheSize = defaultCacheSize
+	}
+	s.cache = newCache(c.CacheSize)
+	for i := range c.Issuers {
+		s.add(c.Issuers[i])
+	}
+	for _, o := range c.Opaque {
+		s.opaque = append(s.opaque, newOpaque(o, s.now))
+	}
+	if c.Renew != nil {
+		s.renewals = newRenewals(*c.Renew, s.now)
+	}
+	if c.Resource != "" {
+		s.metadata, _ = metadataURL(c.Resource) // check has seen it
+	}
+	return s.derive([]Rule{c.Require}), nil
+}
+
+func (c *core) derive(rules []Rule) *Authenticator {
+	realm := c.cfg.Realm
+	if realm == "" {
+		realm = "api"
+	}
+	return &Authenticator{core: c, rules: rules, errors: newErrorTable(realm, c.metadata, rules)}
+}
+
+// add compiles an issuer's configuration and its source of keys.
+func (c *core) add(cfg Issuer) {
+	cfg.Algorithms, cfg.Audiences = slices.Clone(cfg.Algorithms), slices.Clone(cfg.Audiences)
+	i := &issuer{Issuer: cfg}
+	switch {
+	case len(cfg.Keys) > 0:
+		var keys []jws.Key
+		for kid, public := range cfg.Keys {
+			keys = append(keys, jws.Key{ID: kid, Public: public})
+		}
+		i.keys = fixedKeys(keys)
+	case len(cfg.Secrets) > 0:
+		var keys []jws.Key
+		for _, secret := range cfg.Secrets {
+			keys = append(keys, jws.Key{Public: slices.Clone(secret), Short: cfg.DangerouslyShortSecrets})
+		}
+		i.keys = fixedKeys(keys)
+	default:
+		logger := c.logger.With("issuer", cfg.Issuer)
+		r := &remote{url: cfg.JWKSURL, client: upstream.New("issuer", cfg.HTTPClient, c.now), now: c.now, logger: logger}
+		if cfg.Discover {
+			r.issuer = cfg.Issuer
+		}
+		i.keys = &keySet{fetch: r.fetch, every: cfg.RefreshEvery, now: c.now, logger: logger}
+		c.sets = append(c.sets, i.keys)
+	}
+	if i.issuerClaim() == "iss" {
+		c.byIss[cfg.Issuer] = i
+	} else {
+		c.byClaim = append(c.byClaim, i)
+	}
+}
+
+// Require returns an Authenticator that demands rules too, and shares
+// everything else with a: keys, remembered tokens, renewals. It is cheap. The
+// error lists every fault of rules.
+func (a *Authenticator) Require(rules ...Rule) (*Authenticator, error) {
+	var errs []error
+	for i := range rules {
+		errs = append(errs, rules[i].check())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return a.derive(slices.Concat(a.rules, rules)), nil
+}
+
+// Verify checks a token that came by any transport. Its error is an [*Error].
+// It does not renew; nor does it find the token: see [Authenticator.Check].
+func (a *Authenticator) Verify(ctx context.Context, token string) (*Verified, error) {
+	v, err := a.verify(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Check decides on a request, and writes nothing. Its error is an [*Error].
+// Without credentials and with Config.Optional it returns nil and nil.
+func (a *Authenticator) Check(r *http.Request) (*Verified, error) {
+	_, v, err := a.check(r)
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// check is Check, but returns the token too, and with an expired token that is
+// authentic what it said.
+func (a *Authenticator) check(r *http.Request) (string, *Verified, *Error) {
+	token, err := a.credentials(r)
+	switch {
+	case err != nil:
+		return "", nil, err
+	case token == "" && a.cfg.Optional:
+		return "", nil, nil
+	case token == "":
+		return "", nil, a.errors.plain[missing]
+	}
+	v, err := a.verify(r.Context(), token)
+	return token, v, err
+}
+
+// Handler lets requests with a valid token through to next, with the token in
+// their context, and answers all others. next gets the ResponseWriter as it
+// is, so that flushing, hijacking and deadlines work.
+func (a *Authenticator) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, v, err := a.check(r)
+		if err != nil && v != nil && a.renewals != nil {
+			if renewed := a.renew(w, r, token, v); renewed != nil {
+				v, err = renewed, nil
+			}
+		}
+		if err != nil {
+			a.Deny(w, r, err)
+			return
+		}
+		if v != nil {
+			r = r.WithContext(NewContext(r.Context(), v))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Deny answers a request with err, one of [Authenticator.Check] or
+// [Authenticator.Verify], as [Authenticator.Handler] does. Any other error is
+// answered 503.
+func (a *Authenticator) Deny(w http.ResponseWriter, r *http.Request, err error) {
+	var e *Error
+	if !errors.As(err, &e) {
+		e = a.errors.with(unavailable, err)
+	}
+	if a.logger.Enabled(r.Context(), slog.LevelDebug) {
+		a.logger.DebugContext(r.Context(), "request refused", "status", e.Status, "reason", e.Reason, "cause", e.Err)
+	}
+	if a.cfg.ErrorHandler != nil {
+		a.cfg.ErrorHandler(w, r, e)
+		return
+	}
+	e.ServeHTTP(w, r)
+}
+
+// Ready reports that every issuer's keys are at hand, from memory alone. If
+// some are not it has their fetch started, so that asking again helps.
+func (a *Authenticator) Ready() bool {
+	ready := true
+	for _, s := range a.sets {
+		ready = s.ready() && ready
+	}
+	return ready
+}

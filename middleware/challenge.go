@@ -1,0 +1,260 @@
+package middleware
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Error is a refusal: what the client is told, and why for our own logs. Those
+// that an [Authenticator] returns are shared; do not change them.
+type Error struct {
+	// Status is 400, 401, 403 or 503.
+	Status int
+	// Code is the error parameter of RFC 6750 section 3.1 or RFC 9470: "" for
+	// a request without credentials and for 503.
+	Code string
+	// Reason says in one fixed word what was wrong, for logs and metrics. The
+	// client never sees it.
+	Reason string
+	// Description is a fixed public sentence.
+	Description string
+	// Challenge is the whole WWW-Authenticate header, "" for none. What a
+	// [Rule] returns without one is given one.
+	Challenge string
+	// RetryAfter is sent with a 503, in whole seconds.
+	RetryAfter time.Duration
+	// Err is the cause, for logs and errors.Is; may be nil.
+	Err error
+
+	body []byte
+}
+
+// Error is for logs: status, code and reason, without Err.
+func (e *Error) Error() string {
+	s := "middleware: " + strconv.Itoa(e.Status)
+	if e.Code != "" {
+		s += " " + e.Code
+	}
+	if e.Reason != "" {
+		s += " (" + e.Reason + ")"
+	}
+	return s
+}
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ServeHTTP answers the request with e: the status, the challenge, and a
+// problem document (RFC 9457) of fixed texts. To a client that is gone it
+// writes nothing.
+func (e *Error) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if errors.Is(r.Context().Err(), context.Canceled) {
+		return
+	}
+	h := w.Header()
+	if e.Challenge != "" {
+		h.Set("WWW-Authenticate", e.Challenge)
+	}
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	body := e.body
+	if body == nil {
+		body = e.problem()
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(e.Status)
+	_, _ = w.Write(body)
+}
+
+func (e *Error) problem() []byte {
+	code := e.Code
+	switch {
+	case code != "":
+	case e.Status == http.StatusUnauthorized:
+		code = "not_signed_in"
+	default:
+		code = "verification_unavailable"
+	}
+	body, _ := json.Marshal(struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Code   string `json:"code"`
+		Detail string `json:"detail"`
+		Error  string `json:"error"`
+	}{"about:blank", http.StatusText(e.Status), e.Status, code, e.Description, e.Description})
+	return body
+}
+
+// reason indexes the refusals that need nothing but their name.
+type reason int
+
+const (
+	missing reason = iota
+	repeated
+	misformed
+	tooLong
+	malformed
+	badAlgorithm
+	badType
+	badCritical
+	badIssuer
+	badClaims
+	badAudience
+	notYet
+	stale
+	expired
+	unknownKey
+	badSignature
+	bound
+	revoked
+	badOpaque
+	badSubject
+	forbidden
+	unavailable
+	reasons // how many there are
+)
+
+const (
+	invalidRequest = "invalid_request"
+	invalidToken   = "invalid_token"
+	notValid       = "The access token is not valid."
+)
+
+var refusals = [reasons]Error{
+	missing:      {Status: 401, Reason: "missing", Description: "Authentication is required."},
+	repeated:     {Status: 400, Code: invalidRequest, Reason: "repeated", Description: "The request has more than one set of credentials."},
+	misformed:    {Status: 400, Code: invalidRequest, Reason: "misformed", Description: "The credentials are malformed."},
+	tooLong:      {Status: 401, Code: invalidToken, Reason: "too_long", Description: "The access token is too long."},
+	malformed:    {Status: 401, Code: invalidToken, Reason: "malformed", Description: "The access token is malformed."},
+	badAlgorithm: {Status: 401, Code: invalidToken, Reason: "algorithm", Description: notValid},
+	badType:      {Status: 401, Code: invalidToken, Reason: "type", Description: notValid},
+	badCritical:  {Status: 401, Code: invalidToken, Reason: "critical", Description: notValid},
+	badIssuer:    {Status: 401, Code: invalidToken, Reason: "issuer", Description: notValid},
+	badClaims:    {Status: 401, Code: invalidToken, Reason: "claims", Description: notValid},
+	badAudience:  {Status: 401, Code: invalidToken, Reason: "audience", Description: notValid},
+	notYet:       {Status: 401, Code: invalidToken, Reason: "not_yet", Description: notValid},
+	stale:        {Status: 401, Code: invalidToken, Reason: "stale", Description: notValid},
+	expired:      {Status: 401, Code: invalidToken, Reason: "expired", Description: "The access token expired."},
+	unknownKey:   {Status: 401, Code: invalidToken, Reason: "key", Description: notValid},
+	badSignature: {Status: 401, Code: invalidToken, Reason: "signature", Description: notValid},
+	bound:        {Status: 401, Code: invalidToken, Reason: "bound", Description: notValid},
+	revoked:      {Status: 401, Code: invalidToken, Reason: "revoked", Description: notValid},
+	badOpaque:    {Status: 401, Code: invalidToken, Reason: "opaque", Description: notValid},
+	badSubject:   {Status: 401, Code: invalidToken, Reason: "subject", Description: notValid},
+	forbidden:    {Status: 403, Code: insufficientScope, Reason: "forbidden", Description: "The access token does not allow this."},
+	unavailable:  {Status: 503, Reason: "unavailable", Description: "Access tokens cannot be verified at the moment.", RetryAfter: time.Second},
+}
+
+const insufficientScope = "insufficient_scope"
+
+// errorTable is every refusal of one Authenticator with its challenge and body
+// made once.
+type errorTable struct {
+	common []param
+	plain  [reasons]*Error
+	scopes []*Error // by rule
+	stepUp []*Error
+}
+
+func newErrorTable(realm, metadata string, rules []Rule) *errorTable {
+	t := &errorTable{common: []param{{"realm", realm}}}
+	if metadata != "" {
+		t.common = append(t.common, param{"resource_metadata", metadata})
+	}
+	var wanted []string
+	for i := range rules {
+		if s := rules[i].scope(); s != "" {
+			wanted = append(wanted, s)
+		}
+		scope := refusals[forbidden]
+		scope.Reason = "scope"
+		t.scopes = append(t.scopes, t.seal(scope, param{"scope", rules[i].scope()}))
+		t.stepUp = append(t.stepUp, t.seal(Error{
+			Status: 401, Code: "insufficient_user_authentication", Reason: "step_up",
+			Description: "A more recent or stronger sign-in is required.",
+		}, rules[i].stepUp()...))
+	}
+	for i := range refusals {
+		t.plain[i] = t.seal(refusals[i])
+	}
+	t.plain[missing] = t.seal(refusals[missing], param{"scope", strings.Join(wanted, " ")})
+	return t
+}
+
+// with is the refusal for r with its cause.
+func (t *errorTable) with(r reason, cause error) *Error {
+	e := *t.plain[r]
+	e.Err = cause
+	return &e
+}
+
+// seal adds the challenge, unless e has one, and the body.
+func (t *errorTable) seal(e Error, more ...param) *Error {
+	if e.Challenge == "" && e.Status != http.StatusServiceUnavailable {
+		params := t.common
+		if e.Code != "" {
+			params = append(params[:len(params):len(params)], param{"error", e.Code}, param{"error_description", e.Description})
+		}
+		e.Challenge = challenge(append(params[:len(params):len(params)], more...))
+	}
+	e.body = e.problem()
+	return &e
+}
+
+// param is one auth-param of a challenge (RFC 9110 section 11.2).
+type param struct{ name, value string }
+
+// challenge writes a Bearer challenge, leaving out what is empty.
+func challenge(params []param) string {
+	var b strings.Builder
+	b.WriteString("Bearer")
+	sep := " "
+	for _, p := range params {
+		if p.value == "" {
+			continue
+		}
+		b.WriteString(sep)
+		b.WriteString(p.name)
+		b.WriteByte('=')
+		quote(&b, p.value)
+		sep = ", "
+	}
+	return b.String()
+}
+
+// quote writes s as a quoted-string of ASCII. What cannot stand in one, even
+// escaped, becomes a question mark, so that no text ends the header line.
+func quote(b *strings.Builder, s string) {
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r < ' ' || r > '~':
+			b.WriteByte('?')
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			fallthrough
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+}
+
+func quotable(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,143 @@
+package middleware
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/jws"
+)
+
+// Verified is what a token says, every check passed. It is shared between the
+// requests that present the token and must not be changed.
+type Verified struct {
+	// Subject is whom the token is for; "" if it does not say.
+	Subject string
+	// Issuer is the configured issuer that the token is of.
+	Issuer string
+	// ID is the token's jti, "" if it has none.
+	ID string
+	// Scopes are those granted, from scope or scp.
+	Scopes []string
+	// Expiry is when the token ends; zero for an opaque token without one.
+	Expiry time.Time
+	// IssuedAt is the token's iat, zero if it has none.
+	IssuedAt time.Time
+	// Claims is the whole claims set, one JSON object; nil for an opaque token
+	// whose verifier returned none.
+	Claims json.RawMessage
+
+	acr      string
+	authTime int64
+	input    string // what was signed; the whole token if it is opaque
+	token    string
+}
+
+// Digest is the SHA-256 of what was signed, or of the whole token if it is
+// opaque. Unlike the token's own bytes it is one for all spellings of a
+// signature: every ES256 token has two.
+func (v *Verified) Digest() [sha256.Size]byte { return sha256.Sum256([]byte(v.input)) }
+
+// Decode reads the claims into c, a pointer, by encoding/json, but for names
+// that match a field of a struct only when case is ignored: those are an
+// error. The error is an [*Error], 401 invalid_token.
+func (v *Verified) Decode(c any) error {
+	err := unambiguous(string(v.Claims), reflect.TypeOf(c))
+	if err == nil {
+		err = json.Unmarshal(v.Claims, c)
+	}
+	if err != nil {
+		e := refusals[badClaims]
+		e.Err = err
+		return &e
+	}
+	return nil
+}
+
+type contextKey struct{}
+
+// NewContext returns a copy of ctx that carries v, for callers of
+// [Authenticator.Verify]; [Authenticator.Handler] does it by itself.
+func NewContext(ctx context.Context, v *Verified) context.Context {
+	return context.WithValue(ctx, contextKey{}, v)
+}
+
+// VerifiedFrom returns the token that ctx carries.
+func VerifiedFrom(ctx context.Context) (*Verified, bool) {
+	v, ok := ctx.Value(contextKey{}).(*Verified)
+	return v, ok && v != nil
+}
+
+// Subject returns the subject of the token that ctx carries. ok is false if
+// there is no token or it has no subject: nobody is called "".
+func Subject(ctx context.Context) (subject string, ok bool) {
+	v, ok := VerifiedFrom(ctx)
+	if !ok || v.Subject == "" {
+		return "", false
+	}
+	return v.Subject, true
+}
+
+// ClaimsFrom decodes the claims of the token that ctx carries into a C, any
+// struct or a map, as [Verified.Decode] does. ok is false without a token and
+// if the claims do not fit; to refuse such tokens, decode in [Rule.Check].
+func ClaimsFrom[C any](ctx context.Context) (claims C, ok bool) {
+	v, ok := VerifiedFrom(ctx)
+	if !ok {
+		return claims, false
+	}
+	if v.Decode(&claims) != nil {
+		var zero C
+		return zero, false
+	}
+	return claims, true
+}
+
+// unambiguous finds members of a claims set that encoding/json would put in a
+// field of another name: it ignores case.
+func unambiguous(claims string, t reflect.Type) error {
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t == nil || t.Kind() != reflect.Struct {
+		return nil
+	}
+	members, err := jws.ParseObject(claims, nil)
+	if err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" {
+			name = f.Name
+		}
+		names[name] = true
+	}
+	for _, m := range members {
+		for name := range names {
+			if !names[m.Name] && strings.EqualFold(m.Name, name) {
+				return errAmbiguous
+			}
+		}
+	}
+	return nil
+}
+
+// lastDate is the last second of the year 9999, RFC 3339's last.
+const lastDate = 253402300799
+
+// numericDate reads RFC 7519's NumericDate, rounded down. ok is false for
+// anything but a number from 0 to lastDate.
+func numericDate(value string) (sec int64, ok bool) {
+	f, err := strconv.ParseFloat(value, 64)
+	if err != nil || !(f >= 0 && f <= lastDate) || value[0] == '-' {
+		return 0, false
+	}
+	return int64(math.Floor(f)), true
+}

@@ -1,0 +1,76 @@
+package middleware
+
+import (
+	"context"
+	"crypto/sha256"
+	"sync"
+	"time"
+)
+
+// DenyList remembers withdrawn tokens until they end by themselves. Its
+// Revoked method is a Config.Revoked for one process. The zero DenyList is
+// empty and ready; it is safe for concurrent use and must not be copied.
+type DenyList struct {
+	mu    sync.RWMutex
+	until map[denied]time.Time
+	sweep int // size at which ended entries are looked for
+}
+
+// denied is a jti at its issuer, or a digest where there is no jti.
+type denied struct {
+	issuer, id string
+	digest     [sha256.Size]byte
+}
+
+// forever is how long a token without an end is remembered.
+const forever = 100 * 365 * 24 * time.Hour
+
+// Add withdraws v.
+func (d *DenyList) Add(v *Verified) {
+	until := v.Expiry.Add(maxLeeway)
+	if v.Expiry.IsZero() {
+		until = time.Now().Add(forever)
+	}
+	d.add(deniedOf(v), until)
+}
+
+// AddID withdraws the token of issuer whose jti is id, which ends at expiry.
+func (d *DenyList) AddID(issuer, id string, expiry time.Time) {
+	d.add(denied{issuer: issuer, id: id}, expiry.Add(maxLeeway))
+}
+
+// Revoked reports whether v was withdrawn. It never fails.
+func (d *DenyList) Revoked(_ context.Context, v *Verified) (bool, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if len(d.until) == 0 {
+		return false, nil
+	}
+	_, gone := d.until[deniedOf(v)]
+	return gone, nil
+}
+
+func (d *DenyList) add(k denied, until time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.until == nil {
+		d.until = make(map[denied]time.Time)
+	}
+	if len(d.until) >= max(d.sweep, 1024) {
+		now := time.Now()
+		for k, until := range d.until {
+			if until.Before(now) {
+				delete(d.until, k)
+			}
+		}
+		d.sweep = 2 * len(d.until)
+	}
+	d.until[k] = until
+}
+
+func deniedOf(v *Verified) denied {
+	if v.ID != "" {
+		return denied{issuer: v.Issuer, id: v.ID}
+	}
+	return denied{issuer: v.Issuer, digest: v.Digest()}
+}

@@ -1,0 +1,360 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/jws"
+)
+
+const (
+	defaultRefresh = 15 * time.Minute
+	minRefresh     = time.Minute // bounds of what Cache-Control may ask for
+	maxRefresh     = time.Hour
+	maxStale       = 24 * time.Hour // how long a set outlives an issuer that cannot be reached
+	fetchTimeout   = 5 * time.Second
+	refreshWait    = time.Second // how long a request waits for the refresh of a set that is long overdue
+	firstRetry     = 100 * time.Millisecond
+	lastRetry      = 10 * time.Second
+	limitEvery     = 10 * time.Second // refetches because of unknown kids
+	limitBurst     = 5
+	maxAbsent      = 256 // unknown kids remembered
+	maxTries       = 8   // keys tried for a token without kid
+)
+
+var (
+	errUnknownKey  = errors.New("no such key")
+	errUnavailable = errors.New("key set is not available")
+)
+
+// waitError is errUnavailable for as long as wait.
+type waitError struct{ wait time.Duration }
+
+func (e *waitError) Error() string { return errUnavailable.Error() + ": the last fetch failed" }
+func (e *waitError) Unwrap() error { return errUnavailable }
+
+// keySet holds the keys of one issuer. With fetch nil it never changes.
+//
+// There is no goroutine but the fetch under way: requests notice that the set
+// is due and start one, which runs on its own context and serves everybody who
+// waits for it.
+type keySet struct {
+	fetch  func(context.Context) (fetched, error)
+	every  time.Duration // 0: as the answers say
+	now    func() time.Time
+	logger *slog.Logger
+
+	current atomic.Pointer[snapshot]
+	due     atomic.Int64 // Unix ns at which a request has to look closer
+
+	mu       sync.Mutex
+	flight   *flight
+	flights  uint64 // started so far
+	failures int
+	failed   time.Time // first of the failures in a row
+	retry    time.Time // no fetch before
+	limiter  bucket
+	absent   map[string]time.Time // unknown kids and until when they are known to be
+}
+
+// fetched is a set as it came, and how long its publisher says it is good for.
+type fetched struct {
+	keys   []jws.Key
+	maxAge time.Duration // 0: unsaid
+}
+
+// snapshot is immutable.
+type snapshot struct {
+	keys       []jws.Key
+	fixed      bool   // configured: a key of ID "" serves any kid
+	generation uint64 // moves on when a key has gone
+	fetched    time.Time
+	due        time.Time
+}
+
+type flight struct {
+	number uint64
+	done   chan struct{}
+	err    error // set before done is closed
+}
+
+func fixedKeys(keys []jws.Key) *keySet {
+	s := &keySet{}
+	s.current.Store(&snapshot{keys: keys, fixed: true})
+	s.due.Store(math.MaxInt64)
+	return s
+}
+
+// find returns the keys that may verify a token with this header, and the
+// generation they are of. offline keeps it from fetching anything. Its errors
+// are errUnknownKey, to be believed, and everything else, which means that
+// nobody can tell.
+func (s *keySet) find(ctx context.Context, t *jws.Token, offline bool) ([]jws.Key, uint64, error) {
+	snap := s.current.Load()
+	if !offline {
+		var err error
+		if snap, err = s.usable(ctx); err != nil {
+			return nil, 0, err
+		}
+	}
+	if snap == nil {
+		return nil, 0, errUnavailable
+	}
+	keys, known := snap.match(t)
+	if known || s.fetch == nil {
+		return keys, snap.generation, nil
+	}
+	if offline {
+		return nil, 0, errUnknownKey
+	}
+	return s.refetch(ctx, t)
+}
+
+// match selects keys by kid, or by the algorithm alone for a token without
+// one. known tells that the header names a key we have, of use or not.
+func (s *snapshot) match(t *jws.Token) (keys []jws.Key, known bool) {
+	for i := range s.keys {
+		k := &s.keys[i]
+		if t.KeyID != "" && k.ID != t.KeyID && (k.ID != "" || !s.fixed) {
+			continue
+		}
+		known = true
+		if k.Fits(t.Algorithm) && len(keys) < maxTries {
+			keys = append(keys, *k)
+		}
+	}
+	return keys, known
+}
+
+// fresh reports, at the price of one load, that nothing is to be done.
+func (s *keySet) fresh(now time.Time) bool { return now.UnixNano() < s.due.Load() }
+
+// generation changes when a key is removed, so that what it verified can be
+// forgotten.
+func (s *keySet) generation() uint64 { return s.current.Load().generation }
+
+// ready reports that there is a set that may be used, and otherwise sees to it
+// that one is fetched.
+func (s *keySet) ready() bool {
+	now := s.now()
+	if snap := s.current.Load(); snap != nil && now.Sub(snap.fetched) <= maxStale {
+		return true
+	}
+	_, _, _ = s.start(now, false)
+	return false
+}
+
+// usable returns the set to use now. It waits for the first set and for one
+// that has grown too old; a set that is merely due is refreshed behind the
+// request's back.
+func (s *keySet) usable(ctx context.Context) (*snapshot, error) {
+	snap := s.current.Load()
+	if s.fetch == nil {
+		return snap, nil
+	}
+	now := s.now()
+	if snap != nil && s.fresh(now) {
+		return snap, nil
+	}
+	gone := snap == nil || now.Sub(snap.fetched) > maxStale
+	f, healthy, err := s.start(now, false)
+	switch {
+	case err != nil && gone:
+		return nil, err
+	case err != nil:
+		return snap, nil
+	case gone:
+		if err := f.wait(ctx, fetchTimeout); err != nil {
+			return nil, err
+		}
+	case healthy && now.Sub(snap.due) > snap.due.Sub(snap.fetched):
+		// Nobody asked for a long time: keys may have been withdrawn since.
+		_ = f.wait(ctx, refreshWait)
+	}
+	return s.current.Load(), nil
+}
+
+// refetch looks for a kid that the set in hand does not have. A flight that
+// began before the question may have missed the key, so that its result is
+// final only if it has it.
+func (s *keySet) refetch(ctx context.Context, t *jws.Token) ([]jws.Key, uint64, error) {
+	s.mu.Lock()
+	asked := s.flights
+	missing := t.KeyID != "" && s.now().Before(s.absent[t.KeyID])
+	s.mu.Unlock()
+	if missing {
+		return nil, 0, errUnknownKey
+	}
+	for {
+		f, _, err := s.start(s.now(), true)
+		if err != nil {
+			return nil, 0, err
+		}
+		if err := f.wait(ctx, fetchTimeout); err != nil {
+			return nil, 0, err
+		}
+		snap := s.current.Load()
+		if keys, known := snap.match(t); known {
+			return keys, snap.generation, nil
+		}
+		if f.number > asked {
+			s.remember(t.KeyID)
+			return nil, 0, errUnknownKey
+		}
+	}
+}
+
+func (s *keySet) remember(kid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if len(s.absent) >= maxAbsent {
+		clear(s.absent)
+	}
+	if s.absent == nil {
+		s.absent = make(map[string]time.Time)
+	}
+	s.absent[kid] = now.Add(limitEvery)
+}
+
+// start joins the flight under way or begins one. healthy tells that the last
+// fetch succeeded. limited marks a fetch for an unknown kid: when those are
+// used up, the set in hand is younger than limitEvery, and the kid is unknown.
+func (s *keySet) start(now time.Time, limited bool) (f *flight, healthy bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	healthy = s.failures == 0
+	if s.flight != nil {
+		return s.flight, healthy, nil
+	}
+	if !healthy && now.Before(s.retry) {
+		return nil, false, &waitError{s.retry.Sub(now)}
+	}
+	if limited && !s.limiter.take(now) {
+		return nil, healthy, errUnknownKey
+	}
+	s.flights++
+	f = &flight{number: s.flights, done: make(chan struct{}), err: errUnavailable}
+	s.flight = f
+	go s.run(f, limited)
+	return f, healthy, nil
+}
+
+func (f *flight) wait(ctx context.Context, limit time.Duration) error {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return errUnavailable
+	}
+}
+
+func (s *keySet) run(f *flight, limited bool) {
+	defer close(f.done) // also if the fetch panics or calls runtime.Goexit
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	defer cancel()
+	err := errUnavailable
+	var got fetched
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: fetching it panicked with a %T", errUnavailable, p)
+		}
+		s.land(f, limited, got, err)
+	}()
+	if got, err = s.fetch(ctx); err != nil {
+		err = fmt.Errorf("%w: %w", errUnavailable, err)
+	}
+}
+
+// land puts a fetch's outcome in place.
+func (s *keySet) land(f *flight, limited bool, got fetched, err error) {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flight, f.err = nil, err
+	if err != nil {
+		if s.failures++; s.failures == 1 {
+			s.failed = now
+		}
+		// A quarter of the outage: soon back after a short one, and few
+		// attempts in a long one.
+		s.retry = now.Add(min(max(now.Sub(s.failed)/4, firstRetry), lastRetry))
+		if limited {
+			s.limiter.giveBack()
+		}
+		if s.current.Load() != nil {
+			s.due.Store(s.retry.UnixNano())
+		}
+		s.logger.Warn("key set could not be fetched", "failures", s.failures, "retry_in", s.retry.Sub(now), "error", err)
+		return
+	}
+	if s.failures > 0 {
+		s.logger.Info("key set is back", "after", now.Sub(s.failed))
+	}
+	s.failures = 0
+	next := &snapshot{keys: got.keys, fetched: now, due: now.Add(s.interval(got.maxAge))}
+	if old := s.current.Load(); old != nil {
+		next.generation = old.generation
+		if lost(old.keys, next.keys) {
+			next.generation++
+		}
+	}
+	s.current.Store(next)
+	s.due.Store(next.due.UnixNano())
+}
+
+// interval is the time to the next refresh, ± 10 % so that replicas spread.
+func (s *keySet) interval(maxAge time.Duration) time.Duration {
+	d := s.every
+	if d == 0 {
+		d = defaultRefresh
+		if maxAge > 0 {
+			d = min(max(maxAge, minRefresh), maxRefresh)
+		}
+	}
+	return d - d/10 + rand.N(d/5)
+}
+
+// lost reports that a key of before is not among after.
+func lost(before, after []jws.Key) bool {
+next:
+	for i := range before {
+		for j := range after {
+			if before[i].Equal(&after[j]) {
+				continue next
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// bucket is a token bucket whose tokens can be given back. Its zero value is
+// full.
+type bucket struct {
+	used float64
+	last time.Time
+}
+
+func (b *bucket) take(now time.Time) bool {
+	b.used = max(b.used-now.Sub(b.last).Seconds()/limitEvery.Seconds(), 0)
+	b.last = now
+	if b.used > limitBurst-1 {
+		return false
+	}
+	b.used++
+	return true
+}
+
+func (b *bucket) giveBack() { b.used = max(b.used-1, 0) }
