@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"math"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
@@ -127,17 +125,4 @@ func unambiguous(claims string, t reflect.Type) error {
 		}
 	}
 	return nil
-}
-
-// lastDate is the last second of the year 9999, RFC 3339's last.
-const lastDate = 253402300799
-
-// numericDate reads RFC 7519's NumericDate, rounded down. ok is false for
-// anything but a number from 0 to lastDate.
-func numericDate(value string) (sec int64, ok bool) {
-	f, err := strconv.ParseFloat(value, 64)
-	if err != nil || !(f >= 0 && f <= lastDate) || value[0] == '-' {
-		return 0, false
-	}
-	return int64(math.Floor(f)), true
 }

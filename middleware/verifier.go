@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/jws"
@@ -37,7 +35,7 @@ func (a *Authenticator) verify(ctx context.Context, token string) (*Verified, *E
 	if err != nil {
 		return nil, err
 	}
-	if !v.Expiry.IsZero() && !now.Before(v.Expiry.Add(a.leeway)) {
+	if a.late(v, now) {
 		if err := a.permit(ctx, v, now); err != nil || a.renewals == nil || !a.renewals.within(v, now) {
 			v = nil
 		}
@@ -47,6 +45,10 @@ func (a *Authenticator) verify(ctx context.Context, token string) (*Verified, *E
 		return nil, err
 	}
 	return v, nil
+}
+
+func (c *core) late(v *Verified, now time.Time) bool {
+	return !v.Expiry.IsZero() && !now.Before(v.Expiry.Add(c.leeway))
 }
 
 // permit is what is asked on every request, however well the token is known.
@@ -69,7 +71,7 @@ func (a *Authenticator) remembered(ctx context.Context, token string, now time.T
 	if e == nil {
 		return nil, nil
 	}
-	if keys := e.issuer.keys; !keys.fresh(now) {
+	if keys := e.issuer.keys; !keys.fresh(now) && !a.late(e.verified, now) {
 		if _, err := keys.usable(ctx); err != nil {
 			return nil, a.keyError(err)
 		}
@@ -112,15 +114,16 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 	if why != 0 {
 		return nil, a.errors.plain[why]
 	}
-	offline := false
-	if late := now.Sub(v.Expiry) - a.leeway; late >= 0 {
-		if late > tellExpired && (a.renewals == nil || !a.renewals.within(v, now)) {
-			return nil, a.errors.plain[stale]
-		}
-		offline = true // no fetch for a token that cannot pass
+	offline := a.late(v, now) // no fetch for a token that cannot pass
+	if offline && now.Sub(v.Expiry) > tellExpired && (a.renewals == nil || !a.renewals.within(v, now)) {
+		return nil, a.errors.plain[stale]
 	}
 	generation, err := iss.signature(ctx, &t, offline)
-	if err != nil {
+	switch {
+	case err == nil:
+	case offline && !errors.Is(err, jws.ErrSignature):
+		return nil, a.errors.plain[stale]
+	default:
 		return nil, a.keyError(err)
 	}
 	if jws.Get(members, "cnf") != "" {
@@ -177,128 +180,27 @@ func (c *core) issuerOf(members []jws.Member) *issuer {
 	return nil
 }
 
-// header checks what the issuer has a say in. reason 0 is none.
-func (i *issuer) header(t *jws.Token) reason {
-	if !slices.Contains(i.Algorithms, t.Algorithm) {
-		return badAlgorithm
-	}
-	switch t.Type {
-	case "at+jwt":
-		return 0
-	case "", "jwt":
-		if !i.AccessTokenProfile {
-			return 0
-		}
-	}
-	return badType
-}
-
-// claims checks the registered claims but exp's being past, and copies what is
-// of use out of members.
-func (i *issuer) claims(members []jws.Member, leeway time.Duration, now time.Time) (*Verified, reason) {
-	get := func(name string) string { return jws.Get(members, name) }
-	exp, ok := numericDate(get("exp"))
-	if !ok {
-		return nil, badClaims
-	}
-	v := &Verified{Issuer: i.Issuer.Issuer, Expiry: time.Unix(exp, 0)}
-	for _, name := range [...]string{"nbf", "iat"} {
-		value := get(name)
-		if value == "" {
-			continue
-		}
-		sec, ok := numericDate(value)
-		if !ok {
-			return nil, badClaims
-		}
-		if at := time.Unix(sec, 0); at.After(now.Add(leeway)) {
-			return nil, notYet
-		} else if name == "iat" {
-			v.IssuedAt = at
-		}
-	}
-	if why := i.audience(get("aud")); why != 0 {
-		return nil, why
-	}
-	if events := get("events"); events != "" {
-		return nil, badType // a security event or logout token (RFC 8417)
-	}
-	subject := i.SubjectClaim
-	if subject == "" {
-		subject = "sub"
-	}
-	for _, c := range [...]struct {
-		name string
-		to   *string
-	}{{subject, &v.Subject}, {"jti", &v.ID}} {
-		if value := get(c.name); value != "" {
-			if *c.to, ok = jws.Text(value); !ok {
-				return nil, badClaims
-			}
-		}
-	}
-	if v.Scopes, ok = scopes(get); !ok {
-		return nil, badClaims
-	}
-	if client, _ := jws.Text(get("client_id")); i.AccessTokenProfile &&
-		(client == "" || v.Subject == "" || v.ID == "" || v.IssuedAt.IsZero()) {
-		return nil, badClaims
-	}
-	v.signIn(get)
-	return v, 0
-}
-
-// audience demands a string or an array of strings, one of them ours.
-func (i *issuer) audience(value string) reason {
-	if value == "" && i.AnyAudience {
-		return 0
-	}
-	list, ok := jws.Texts(value)
-	if !ok {
-		return badAudience
-	}
-	for _, aud := range list {
-		if slices.Contains(i.Audiences, aud) {
-			return 0
-		}
-	}
-	if i.AnyAudience {
-		return 0
-	}
-	return badAudience
-}
-
-// signIn reads what RFC 9470 looks at.
-func (v *Verified) signIn(get func(string) string) {
-	v.acr, _ = jws.Text(get("acr"))
-	v.authTime, _ = numericDate(get("auth_time"))
-}
-
-// scopes reads scope (RFC 8693 section 4.2) or scp, as a string or an array.
-func scopes(get func(string) string) ([]string, bool) {
-	for _, name := range [...]string{"scope", "scp"} {
-		value := get(name)
-		if value == "" || value == "null" {
-			continue
-		}
-		if s, ok := jws.Text(value); ok {
-			return strings.Fields(s), true
-		}
-		return jws.Texts(value)
-	}
-	return nil, true
-}
-
 // signature finds a key that verifies t.
 func (i *issuer) signature(ctx context.Context, t *jws.Token, offline bool) (generation uint64, err error) {
 	keys, generation, err := i.keys.find(ctx, t, offline)
-	if err != nil {
-		return 0, err
+	if err != nil || anyVerifies(keys, t) {
+		return generation, err
 	}
+	if offline || !i.keys.current.Load().unnamed(t) {
+		return 0, jws.ErrSignature
+	}
+	keys, generation, err = i.keys.refetch(ctx, t)
+	if errors.Is(err, errUnknownKey) || err == nil && !anyVerifies(keys, t) {
+		err = jws.ErrSignature
+	}
+	return generation, err
+}
+
+func anyVerifies(keys []jws.Key, t *jws.Token) bool {
 	for n := range keys {
 		if t.Verify(keys[n].Public) == nil {
-			return generation, nil
+			return true
 		}
 	}
-	return 0, jws.ErrSignature
+	return false
 }

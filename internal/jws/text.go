@@ -1,0 +1,133 @@
+package jws
+
+import (
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Text decodes a JSON string that [ParseObject] has seen. ok is false for any
+// other value.
+func Text(value string) (s string, ok bool) {
+	if len(value) < 2 || value[0] != '"' {
+		return "", false
+	}
+	s = value[1 : len(value)-1]
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' {
+			return unescape(s), true
+		}
+	}
+	return s, true
+}
+
+// Texts decodes a JSON string, or an array of nothing but strings, that
+// [ParseObject] has seen.
+func Texts(value string) (list []string, ok bool) {
+	if s, ok := Text(value); ok {
+		return []string{s}, true
+	}
+	if value == "" || value[0] != '[' {
+		return nil, false
+	}
+	for i := space(value, 1); value[i] != ']'; {
+		if value[i] != '"' {
+			return nil, false
+		}
+		end := i + 1
+		for value[end] != '"' {
+			if value[end] == '\\' {
+				end++
+			}
+			end++
+		}
+		s, _ := Text(value[i : end+1])
+		list = append(list, s)
+		if i = space(value, end+1); value[i] == ',' {
+			i = space(value, i+1)
+		}
+	}
+	return list, true
+}
+
+// stringEnd returns the index behind the string that starts at s[i].
+func stringEnd(s string, i int) (int, error) {
+	if i >= len(s) || s[i] != '"' {
+		return 0, errJSON
+	}
+	for i++; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			return i + 1, nil
+		case c < 0x20:
+			return 0, errJSON
+		case c == '\\':
+			_, n := escape(s[i:])
+			if n == 0 {
+				return 0, errJSON
+			}
+			i += n - 1
+		}
+	}
+	return 0, errJSON
+}
+
+// escape decodes the escape sequence at the start of s, a surrogate pair being
+// one, and returns its length, 0 if it is not valid.
+func escape(s string) (r rune, n int) {
+	if len(s) < 2 {
+		return 0, 0
+	}
+	switch s[1] {
+	case '"', '\\', '/':
+		return rune(s[1]), 2
+	case 'b':
+		return '\b', 2
+	case 'f':
+		return '\f', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	case 'u':
+	default:
+		return 0, 0
+	}
+	r, ok := hex4(s)
+	if !ok {
+		return 0, 0
+	}
+	if !utf16.IsSurrogate(r) {
+		return r, 6
+	}
+	low, ok := hex4(s[6:])
+	if r = utf16.DecodeRune(r, low); !ok || r == utf8.RuneError {
+		return 0, 0
+	}
+	return r, 12
+}
+
+func hex4(s string) (rune, bool) {
+	if len(s) < 6 || s[:2] != `\u` {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[2:6], 16, 32)
+	return rune(n), err == nil
+}
+
+func unescape(s string) string {
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); {
+		if s[i] != '\\' {
+			b = append(b, s[i])
+			i++
+			continue
+		}
+		r, n := escape(s[i:])
+		b = utf8.AppendRune(b, r)
+		i += n
+	}
+	return string(b)
+}
