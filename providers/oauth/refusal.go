@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -25,6 +26,9 @@ func (e *serverError) Error() string {
 	}
 	return "the server answered " + e.code
 }
+
+// Format is Error for every verb, so that no %#v shows the fields.
+func (e *serverError) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, e.Error()) }
 
 // OAuthError returns the members error and error_description as they came.
 func (e *serverError) OAuthError() (code, description string) { return e.code, e.description }
