@@ -1,0 +1,172 @@
+package redox
+
+import (
+	"cmp"
+	"context"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/jose"
+	"github.com/bearerkit/bearerkit/internal/upstream"
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/oauth"
+)
+
+const defaultBase = "https://api.redoxengine.com"
+
+// overlap is how long a key stays published after the next took over. Redox
+// does not say how long it keeps a copy of the set.
+const overlap = 24 * time.Hour
+
+// Config configures a [Provider]. ClientID and Key are required.
+type Config struct {
+	// ClientID is the API key's client ID in the Redox dashboard.
+	ClientID string
+	// Key signs the assertions: RS384 with an RSA key, ES384 with one on
+	// P-384. Its ID is required and is the kid that the dashboard knows.
+	Key oauth.Key
+	// Next, if set, is published beside Key and signs from NextFrom on; never,
+	// while NextFrom is zero.
+	Next     oauth.Key
+	NextFrom time.Time
+	// Scopes are asked for unless the request names its own; most clients
+	// need none.
+	Scopes []string
+	// BaseURL is the API's origin; "" means https://api.redoxengine.com. The
+	// Canadian one is https://api.ca.redoxengine.com.
+	BaseURL string
+	// TokenPath is where the token endpoint is; "" means /v2/auth/token. With
+	// BaseURL it is the aud of the assertions.
+	TokenPath string
+	// HTTPClient makes the calls, redirects and cookies switched off; nil
+	// means one over http.DefaultTransport.
+	HTTPClient *http.Client
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Provider issues Redox tokens, which live for five minutes. It implements
+// [providers.Provider] and [providers.Keyer]. [New] makes it.
+type Provider struct {
+	current, next signer // next is empty without Config.Next
+	nextFrom      time.Time
+	now           func() time.Time
+}
+
+// signer takes tokens with one key.
+type signer struct {
+	*oauth.Provider
+	public jose.JWK
+}
+
+// New validates cfg and returns every fault at once, joined. It makes no call.
+func New(cfg Config) (*Provider, error) {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("redox: "+format, args...)) }
+	base, err := upstream.CheckURL("BaseURL", cmp.Or(cfg.BaseURL, defaultBase))
+	if err != nil {
+		fault("%w", err)
+		base, _ = url.Parse(defaultBase)
+	}
+	settings := oauth.Config{
+		TokenURL: base.JoinPath(cmp.Or(cfg.TokenPath, "/v2/auth/token")).String(),
+		ClientID: cfg.ClientID, Scopes: cfg.Scopes, HTTPClient: cfg.HTTPClient, Now: cfg.Now,
+		AuthMethod: "none", // the keys have a check of their own
+	}
+	if _, err := oauth.New(settings); err != nil {
+		fault("%w", err)
+	}
+	current, err := newSigner(settings, cfg.Key)
+	if err != nil {
+		fault("Key: %w", err)
+	}
+	var next signer
+	hasNext := len(cfg.Next.PEM) > 0 || cfg.Next.Signer != nil
+	switch {
+	case hasNext && cfg.Next.ID == cfg.Key.ID:
+		fault("Next: has the ID of Key")
+	case hasNext:
+		if next, err = newSigner(settings, cfg.Next); err != nil {
+			fault("Next: %w", err)
+		}
+	case cfg.Next.ID != "" || !cfg.NextFrom.IsZero():
+		fault("Next: no private key")
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	p := &Provider{current: current, next: next, nextFrom: cfg.NextFrom, now: cfg.Now}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	return p, nil
+}
+
+func newSigner(settings oauth.Config, key oauth.Key) (signer, error) {
+	private, err := jose.OneOf(key.PEM, key.Signer)
+	if err != nil {
+		return signer{}, err
+	}
+	if key.ID == "" {
+		return signer{}, errors.New("no ID")
+	}
+	alg := "ES384"
+	if _, ok := private.Public().(*rsa.PublicKey); ok {
+		alg = "RS384"
+	}
+	if key.Algorithm != "" && key.Algorithm != alg {
+		return signer{}, fmt.Errorf("a key of this kind signs with %s, not %q", alg, key.Algorithm)
+	}
+	k, err := jose.NewKey(private, alg, key.ID)
+	if err != nil {
+		return signer{}, err
+	}
+	settings.AuthMethod, settings.Key = "", oauth.Key{ID: key.ID, Algorithm: alg, Signer: private}
+	p, err := oauth.New(settings)
+	if err != nil {
+		return signer{}, nil // New has reported it
+	}
+	return signer{p, k.PublicJWK()}, nil
+}
+
+// Generate asks for a token with a fresh assertion. Redox has no refresh
+// tokens: renewing is generating.
+func (p *Provider) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
+	s := p.current
+	if p.rotated() {
+		s = p.next
+	}
+	t, err := s.Generate(ctx, req)
+	return t, explain(err, "redox: generate")
+}
+
+// Key is the request's own; a request that names a tenant or subject is
+// refused, for the token is the client's.
+func (p *Provider) Key(req providers.Request) (string, error) {
+	key, err := p.current.Key(req)
+	return key, explain(err, "redox: key")
+}
+
+// JWKS returns the public keys to publish, as a JWK set (RFC 7517 section 5):
+// the one in use, the next, and the last for a day after it. What it returns
+// changes with time: ask for each answer.
+func (p *Provider) JWKS() []byte {
+	keys := []jose.JWK{p.current.public}
+	switch {
+	case p.rotated() && !p.now().Before(p.nextFrom.Add(overlap)):
+		keys[0] = p.next.public
+	case p.next.Provider != nil:
+		keys = append(keys, p.next.public)
+	}
+	set, _ := json.Marshal(struct { // strings cannot fail
+		Keys []jose.JWK `json:"keys"`
+	}{keys})
+	return set
+}
+
+func (p *Provider) rotated() bool { return !p.nextFrom.IsZero() && !p.now().Before(p.nextFrom) }
