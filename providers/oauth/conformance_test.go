@@ -23,9 +23,7 @@ func (b both) Refresh(ctx context.Context, _ providers.Request, rt string) (prov
 
 func TestConformance(t *testing.T) {
 	for name, change := range map[string]func(*oauth.Config){
-		"basic": func(*oauth.Config) {},
-		"post":  func(c *oauth.Config) { c.AuthMethod = "client_secret_post" },
-		"func": func(c *oauth.Config) {
+		"secret": func(c *oauth.Config) {
 			secret := c.Secret
 			c.Secret, c.SecretFunc = "", func(context.Context) (string, error) { return secret, nil }
 		},
