@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 )
 
 var (
@@ -25,6 +26,8 @@ type replay interface {
 	second() (body io.ReadCloser, ok bool)
 	// settle says that there will be no second send.
 	settle()
+	// sent reports whether the first send read the body to its end.
+	sent() bool
 }
 
 func newReplay(req *http.Request, limit int) replay {
@@ -51,30 +54,37 @@ func (r replayNone) first() io.ReadCloser          { return r.body }
 func (replayNone) freeze()                         {}
 func (r replayNone) second() (io.ReadCloser, bool) { return r.body, true }
 func (replayNone) settle()                         {}
+func (replayNone) sent() bool                      { return true }
 
 type replayGetBody struct {
 	req  *http.Request
 	once sync.Once
+	eof  atomic.Bool
 }
 
-func (r *replayGetBody) first() io.ReadCloser {
-	return readCloser{r.req.Body, closerFunc(func() (err error) {
-		r.once.Do(func() { err = r.req.Body.Close() })
-		return err
-	})}
+func (r *replayGetBody) first() io.ReadCloser { return r }
+
+func (r *replayGetBody) Read(p []byte) (int, error) {
+	n, err := r.req.Body.Read(p)
+	if err == io.EOF {
+		r.eof.Store(true)
+	}
+	return n, err
 }
 
-func (*replayGetBody) freeze() {}
-func (*replayGetBody) settle() {}
+func (r *replayGetBody) Close() (err error) {
+	r.once.Do(func() { err = r.req.Body.Close() })
+	return err
+}
+
+func (*replayGetBody) freeze()      {}
+func (*replayGetBody) settle()      {}
+func (r *replayGetBody) sent() bool { return r.eof.Load() }
 
 func (r *replayGetBody) second() (io.ReadCloser, bool) {
 	body, err := r.req.GetBody()
 	return body, err == nil
 }
-
-type closerFunc func() error
-
-func (f closerFunc) Close() error { return f() }
 
 // tape reads a body once and keeps what was read, up to limit, for a second
 // reader. Only the current view may read; a read already inside src when its
@@ -131,6 +141,12 @@ func (t *tape) settle() {
 	if closeSrc {
 		_ = t.src.Close()
 	}
+}
+
+func (t *tape) sent() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err == io.EOF
 }
 
 // release makes the current view the last one. It reports whether src is to be

@@ -98,11 +98,16 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		body.settle()
 		return res, nil
 	}
+	// Reading on keeps an HTTP/1 connection alive. HTTP/2 has no need of it, and
+	// a server still waiting for the first body would never end its answer.
+	drain := res.ProtoMajor == 1 && body.sent()
 	second, ok := body.second()
 	if !ok {
 		return res, nil
 	}
-	_, _ = io.CopyN(io.Discard, res.Body, maxDrain)
+	if drain {
+		_, _ = io.CopyN(io.Discard, res.Body, maxDrain)
+	}
 	_ = res.Body.Close()
 	return t.attempt(req, second, next)
 }
