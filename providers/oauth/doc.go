@@ -4,9 +4,9 @@
 //
 // A [Provider] has one grant type, so that a user's token can never become the
 // client's own: with client_credentials a request that names a subject is
-// refused, with refresh_token a request that names none is, and so is Generate.
-// A user's first token pair comes from a login elsewhere and is handed over
-// with the token cache's Adopt.
+// refused; with refresh_token one that names none has no key, and Generate
+// always fails. A user's first token pair comes from a login elsewhere and is
+// handed over with the token cache's Adopt.
 //
 // What a [providers.Request] says replaces what the [Config] says: Scopes,
 // Audience, and each of Params by name. A refresh sends a scope only if the
@@ -33,7 +33,8 @@
 //   - A 4xx without one is [providers.Transient], for a proxy answered.
 //   - A refresh that was sent and got no answer, or a 5xx, is
 //     [providers.InDoubt].
-//   - Verify and Revoke without their URL wrap [errors.ErrUnsupported].
+//   - Refresh, Verify and Revoke that are not configured wrap
+//     [errors.ErrUnsupported].
 //
 // A code from the fixed list of the RFCs appears in the description. The
 // server's own words never do; errors.As with the type

@@ -3,7 +3,6 @@ package oauth
 import (
 	"context"
 	"crypto"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -150,17 +149,15 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 	return p.token(ctx, op, form, "")
 }
 
-// Refresh spends refresh (RFC 6749 section 6). If the answer has no new refresh
-// token the result repeats refresh.
+// Refresh spends refresh (RFC 6749 section 6), which says by itself whose it
+// is. If the answer has no new refresh token the result repeats refresh.
 func (p *Provider) Refresh(ctx context.Context, req providers.Request, refresh string) (providers.Token, error) {
 	const op = "refresh"
-	if err := p.check(op, req); err != nil {
-		return providers.Token{}, err
+	if req.Tenant != "" {
+		return providers.Token{}, fault(op, providers.CodeTenantNotAllowed, "no tenants are configured")
 	}
 	if p.grant != refreshToken {
-		e := fault(op, providers.CodeInternal, "the provider is not configured for refresh tokens")
-		e.Err = errors.ErrUnsupported
-		return providers.Token{}, e
+		return providers.Token{}, unsupported(op, "the provider is not configured for refresh tokens")
 	}
 	if refresh == "" {
 		return providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead,

@@ -218,7 +218,7 @@ func TestRequestsThatCannotBeHonoured(t *testing.T) {
 	}{
 		"tenant":                 {"client_credentials", providers.Request{Tenant: "t"}, providers.CodeTenantNotAllowed},
 		"a user's own token":     {"client_credentials", alice, providers.CodeInvalidField},
-		"nobody's token":         {"refresh_token", providers.Request{}, providers.CodeIdentityRequired},
+		"tenant of a user":       {"refresh_token", providers.Request{Tenant: "t"}, providers.CodeTenantNotAllowed},
 		"two scopes in one":      {"client_credentials", providers.Request{Scopes: []string{"read admin"}}, providers.CodeInvalidField},
 		"empty scope":            {"client_credentials", providers.Request{Scopes: []string{""}}, providers.CodeInvalidField},
 		"another grant type":     {"client_credentials", providers.Request{Params: map[string]any{"grant_type": "password"}}, providers.CodeInvalidField},
