@@ -1,0 +1,4 @@
+package jws
+
+// Distinct is distinct, for vectors whose keys ParseSet refuses to look at.
+var Distinct = distinct

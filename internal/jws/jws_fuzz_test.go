@@ -1,0 +1,73 @@
+package jws_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/internal/jws"
+)
+
+func compact(header, payload, signature string) string {
+	e := base64.RawURLEncoding.EncodeToString
+	return e([]byte(header)) + "." + e([]byte(payload)) + "." + e([]byte(signature))
+}
+
+// A token that is read has one spelling: encoding what was read gives the
+// token again.
+func FuzzParse(f *testing.F) {
+	good := compact(`{"alg":"RS256","kid":"k","typ":"JWT"}`, `{"iss":"a"}`, "sig")
+	for _, s := range []string{good, good + "=", good + "\n", good + ".", "..", "a.b.c", strings.Repeat(".", 100), "eyJhbGciOiJub25lIn0.e30."} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		token, err := jws.Parse(s)
+		if err != nil {
+			return
+		}
+		e := base64.RawURLEncoding.EncodeToString
+		payload := e([]byte(token.Payload))
+		require.True(t, strings.HasSuffix(token.Input, "."+payload))
+		require.Equal(t, s, token.Input+"."+e(token.Signature))
+		require.NotEmpty(t, token.Algorithm)
+		require.Error(t, token.Verify([]byte("0123456789abcdef0123456789abcdef")))
+	})
+}
+
+// What is read as an object encoding/json reads too, and alike.
+func FuzzClaims(f *testing.F) {
+	for _, s := range []string{`{}`, `{"a":[1,{"b":"\u00e9"}],"c":-1.5e3}`, `{"a":"\ud83d\ude00","b":["x","y"]}`, `{"iss":"a","ISS":"b"}`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		members, err := jws.Claims(s, nil)
+		if err != nil {
+			return
+		}
+		requireSameAsJSON(t, s, members)
+		// No name can be taken for another one.
+		for i, a := range members {
+			for _, b := range members[i+1:] {
+				require.False(t, strings.EqualFold(a.Name, b.Name))
+			}
+		}
+	})
+}
+
+func FuzzParseSet(f *testing.F) {
+	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`))
+	f.Add([]byte(`{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB"},{"kty":"oct","k":"AA"},null,1]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		keys, _, err := jws.ParseSet(body)
+		require.True(t, err == nil == (len(keys) > 0))
+		for _, k := range keys {
+			_, secret := k.Public.([]byte)
+			require.False(t, secret)
+			require.True(t, k.Equal(&k))
+		}
+		require.True(t, err != nil || json.Valid(body))
+	})
+}
