@@ -168,7 +168,13 @@ func replayCell(t *testing.T, http2, early bool, size int, kind string, cancelle
 		require.True(t, cancelled, "%v", err)
 		require.ErrorIs(t, err, context.Canceled)
 	} else {
-		got, rerr := io.ReadAll(res.Body)
+		body := io.Reader(res.Body)
+		if res.StatusCode == 401 {
+			// net/http stops sending a body after an early refusal, and the
+			// handler here would not end its answer before it has all of it.
+			body = io.LimitReader(body, int64(len("refused")))
+		}
+		got, rerr := io.ReadAll(body)
 		_ = res.Body.Close()
 		switch {
 		case res.StatusCode == 200 && rerr == nil:
@@ -193,6 +199,8 @@ func replayCell(t *testing.T, http2, early bool, size int, kind string, cancelle
 	require.Equal(t, 1, body.count(), "closed exactly once")
 	require.Equal(t, header, req.Header, "the caller's request is untouched")
 	require.Same(t, reader, req.Body)
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	require.LessOrEqual(t, h.sends, 2)
 	for _, got := range h.whole {
 		require.True(t, got == want, "an attempt that ended well was whole: %d of %d bytes", len(got), len(want))
