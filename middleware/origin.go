@@ -4,40 +4,34 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
 // originAllowed reports whether req, and every request whose redirect led to
 // it, stays where the token may go.
 func (t *Transport) originAllowed(req *http.Request) (bool, error) {
+	allowed := []*url.URL{req.URL}
 	if len(t.Origins) > 0 {
-		return originListed(t.Origins, req)
+		allowed = allowed[:0]
 	}
-	// Client keeps the answer that caused a redirect in Request.Response.
-	for hop := req; hop.Response != nil && hop.Response.Request != nil; {
-		hop = hop.Response.Request
-		if !originEqual(hop.URL, req.URL) {
-			return false, nil
+	for _, o := range t.Origins {
+		u, err := url.Parse(o)
+		if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "" {
+			return false, fmt.Errorf("middleware: Transport.Origins: %q is not scheme://host[:port]", o)
 		}
+		allowed = append(allowed, u)
 	}
-	return true, nil
-}
-
-func originListed(origins []string, req *http.Request) (bool, error) {
+	// http.Client keeps the answer that caused a redirect in Request.Response.
 	for hop := req; ; hop = hop.Response.Request {
-		listed := false
-		for _, o := range origins {
-			u, err := url.Parse(o)
-			if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "" {
-				return false, fmt.Errorf("middleware: Transport.Origins: %q is not scheme://host[:port]", o)
-			}
-			listed = listed || originEqual(u, hop.URL)
-		}
-		if !listed {
+		inside := slices.ContainsFunc(allowed, func(u *url.URL) bool { return originEqual(u, hop.URL) })
+		switch {
+		case !inside:
 			return false, nil
-		}
-		if hop.Response == nil || hop.Response.Request == nil {
+		case hop.Response == nil:
 			return true, nil
+		case hop.Response.Request == nil:
+			return false, nil
 		}
 	}
 }

@@ -77,7 +77,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, closeBody(req, err)
 	}
 	if !within {
-		return t.base().RoundTrip(req)
+		return t.send(req, req)
 	}
 	if req.URL.Scheme != "https" && !upstream.Loopback(req.URL.Hostname()) {
 		return nil, closeBody(req, fmt.Errorf("middleware: no token over %s to %s", req.URL.Scheme, req.URL.Host))
@@ -158,7 +158,13 @@ func (t *Transport) attempt(req *http.Request, body io.ReadCloser, tok providers
 	} else {
 		clone.Header.Set("Authorization", "Bearer "+tok.AccessToken)
 	}
-	res, err := t.base().RoundTrip(clone)
+	return t.send(clone, req)
+}
+
+// send makes Response.Request the caller's request: the clone's token stays in
+// here, and http.Client's redirects find their way back along it.
+func (t *Transport) send(out, req *http.Request) (*http.Response, error) {
+	res, err := t.base().RoundTrip(out)
 	if res != nil {
 		res.Request = req
 	}
