@@ -9,12 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bearerkit/bearerkit/internal/recorder"
 	"github.com/bearerkit/bearerkit/providers"
 )
-
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // Whatever the vendor answers, the result is a token or an *Error that does not
 // quote it.
@@ -28,7 +25,7 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		cfg := one()
-		cfg.HTTPClient = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		cfg.HTTPClient = &http.Client{Transport: recorder.RoundTrip(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
 		})}
 		p := build(t, "", cfg)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/bearerkit/bearerkit/internal/recorder"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/providertest"
 	"github.com/bearerkit/bearerkit/providers/redacto"
@@ -75,11 +76,11 @@ type answerCase struct {
 // Every shape of answer that vendors.md knows.
 func TestAnswers(t *testing.T) {
 	var cases []answerCase
-	readJSON(t, "testdata/answers.json", &cases)
+	recorder.ReadJSON(t, "testdata/answers.json", &cases)
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
 			// No Date: the expiries are wanted as they were sent.
-			u := serve(t, c.Status, http.Header{"Date": nil}, string(c.Body)+c.Raw)
+			u := recorder.Serve(t, c.Status, http.Header{"Date": nil}, string(c.Body)+c.Raw)
 			token, err := call(t.Context(), build(t, u.URL, one()), c.Op)
 			if c.Want.Code != "" {
 				var e *providers.Error
@@ -113,7 +114,7 @@ func TestExpiryIsCorrectedByDate(t *testing.T) {
 	cfg := one()
 	cfg.Now = func() time.Time { return now }
 	body := `{"detail":{"token":"e30.eyJleHAiOjE3MDUzMTgyMDB9.s","refresh_token":"e30.eyJleHAiOjE3MDU0MDEwMDB9.s","expires_at":"2024-01-16T10:30:00Z"}}`
-	u := serve(t, 200, http.Header{"Date": {now.Add(time.Hour).Format(http.TimeFormat)}}, body)
+	u := recorder.Serve(t, 200, http.Header{"Date": {now.Add(time.Hour).Format(http.TimeFormat)}}, body)
 	token, err := build(t, u.URL, cfg).Generate(t.Context(), providers.Request{Subject: "u"})
 	require.NoError(t, err)
 	assert.Equal(t, at("2024-01-15T10:30:00Z"), token.Expiry)
@@ -123,19 +124,19 @@ func TestExpiryIsCorrectedByDate(t *testing.T) {
 
 // A request's tenant selects; what goes upstream is the configured spelling.
 func TestConfiguredTenantGoesUpstream(t *testing.T) {
-	u := serve(t, 200, nil, `{"detail":{"token":"a"}}`)
+	u := recorder.Serve(t, 200, nil, `{"detail":{"token":"a"}}`)
 	cfg := two()
 	cfg.Prefix, cfg.ExpiresInDays = "/consent", 3
 	p := build(t, u.URL+"/proxied", cfg)
 	_, err := p.Generate(t.Context(), providers.Request{Tenant: strings.ToUpper(org) + ":" + strings.ToLower(ws2), Subject: "u"})
 	require.NoError(t, err)
-	got, _ := u.seen()
-	assert.Equal(t, "/proxied/consent/organisations/"+org+"/workspaces/"+ws2+"/tokens/generate", got.path)
-	assert.JSONEq(t, `{"org_user_id":"u","expires_in_days":3}`, got.body)
+	got, _ := u.Seen()
+	assert.Equal(t, "/proxied/consent/organisations/"+org+"/workspaces/"+ws2+"/tokens/generate", got.Path)
+	assert.JSONEq(t, `{"org_user_id":"u","expires_in_days":3}`, got.Body)
 }
 
 func TestBadRequestsNeverLeave(t *testing.T) {
-	u := serve(t, 200, nil, `{"detail":{"token":"a"}}`)
+	u := recorder.Serve(t, 200, nil, `{"detail":{"token":"a"}}`)
 	p := build(t, u.URL, two())
 	for name, c := range map[string]struct {
 		req  providers.Request
@@ -161,7 +162,7 @@ func TestBadRequestsNeverLeave(t *testing.T) {
 	}
 	_, err := p.Refresh(t.Context(), providers.Request{Tenant: "x"}, "r")
 	assert.Equal(t, providers.CodeTenantInvalid, providers.AsError(err).Code)
-	_, hits := u.seen()
+	_, hits := u.Seen()
 	assert.Zero(t, hits)
 }
 
@@ -183,7 +184,7 @@ func TestKeyNamesTheUser(t *testing.T) {
 }
 
 func TestAPIKeyFunc(t *testing.T) {
-	u := serve(t, 200, nil, `{"detail":{"token":"a"}}`)
+	u := recorder.Serve(t, 200, nil, `{"detail":{"token":"a"}}`)
 	cfg := two()
 	cfg.APIKey = ""
 	var fail error
@@ -194,8 +195,8 @@ func TestAPIKeyFunc(t *testing.T) {
 	for _, want := range []string{"second", "rotated"} {
 		_, err := p.Generate(t.Context(), req)
 		require.NoError(t, err)
-		got, _ := u.seen()
-		assert.Equal(t, want, got.header.Get("X-CMS-API-KEY"))
+		got, _ := u.Seen()
+		assert.Equal(t, want, got.Header.Get("X-CMS-API-KEY"))
 		keys[org+":"+ws2] = "rotated"
 	}
 	keys[org+":"+ws2] = ""
@@ -205,7 +206,7 @@ func TestAPIKeyFunc(t *testing.T) {
 	_, err = p.Refresh(t.Context(), req, "r")
 	require.ErrorIs(t, err, fail)
 	assert.NotContains(t, err.Error(), "vault")
-	_, hits := u.seen()
+	_, hits := u.Seen()
 	assert.Equal(t, 2, hits)
 }
 

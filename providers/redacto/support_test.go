@@ -1,12 +1,7 @@
 package redacto_test
 
 import (
-	"encoding/json"
-	"io"
-	"net/http"
 	"net/http/httptest"
-	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -37,46 +32,6 @@ func build(t testing.TB, base string, cfg redacto.Config) *redacto.Provider {
 	return p
 }
 
-// recorded is a request that reached the upstream.
-type recorded struct {
-	method, path string
-	header       http.Header
-	body         string
-}
-
-// upstream answers every request alike and keeps the last.
-type upstream struct {
-	*httptest.Server
-	mu   sync.Mutex
-	last recorded
-	hits int
-}
-
-func serve(t testing.TB, status int, header http.Header, body string) *upstream {
-	t.Helper()
-	u := &upstream{}
-	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b, _ := io.ReadAll(r.Body)
-		u.mu.Lock()
-		u.last = recorded{r.Method, r.RequestURI, r.Header.Clone(), string(b)}
-		u.hits++
-		u.mu.Unlock()
-		for k, v := range header {
-			w.Header()[k] = v
-		}
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, body)
-	}))
-	t.Cleanup(u.Close)
-	return u
-}
-
-func (u *upstream) seen() (recorded, int) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.last, u.hits
-}
-
 func fake(t testing.TB) (*providertest.Fake, string) {
 	t.Helper()
 	f, err := providertest.NewRedacto(providertest.RedactoConfig{Keys: map[string]string{org + ":" + ws1: key, org + ":" + ws2: key}})
@@ -84,13 +39,6 @@ func fake(t testing.TB) (*providertest.Fake, string) {
 	srv := httptest.NewServer(f)
 	t.Cleanup(srv.Close)
 	return f, srv.URL
-}
-
-func readJSON(t testing.TB, path string, v any) {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(b, v), path)
 }
 
 func at(s string) time.Time {

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/bearerkit/bearerkit/internal/recorder"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/redacto"
 )
@@ -28,15 +29,15 @@ func TestCreateUser(t *testing.T) {
 }
 
 func TestCreateUserRequest(t *testing.T) {
-	u := serve(t, 201, nil, `{"detail":{"uuid":"x","org_user_id":"u","metadata":null,"name":null}}`)
+	u := recorder.Serve(t, 201, nil, `{"detail":{"uuid":"x","org_user_id":"u","metadata":null,"name":null}}`)
 	_, created, err := build(t, u.URL, one()).CreateUser(t.Context(), "", redacto.User{OrgUserID: "u", Mobile: "+1", Name: "N"})
 	require.NoError(t, err)
 	assert.True(t, created)
-	got, _ := u.seen()
-	assert.Equal(t, "POST", got.method)
-	assert.Equal(t, "/consent/organisations/"+org+"/workspaces/"+ws1+"/consent-ledger/consent-users/", got.path)
-	assert.Equal(t, key, got.header.Get("X-CMS-API-KEY"))
-	assert.JSONEq(t, `{"org_user_id":"u","primary_mobile":"+1","name":"N"}`, got.body)
+	got, _ := u.Seen()
+	assert.Equal(t, "POST", got.Method)
+	assert.Equal(t, "/consent/organisations/"+org+"/workspaces/"+ws1+"/consent-ledger/consent-users/", got.Path)
+	assert.Equal(t, key, got.Header.Get("X-CMS-API-KEY"))
+	assert.JSONEq(t, `{"org_user_id":"u","primary_mobile":"+1","name":"N"}`, got.Body)
 }
 
 func TestCreateUserErrors(t *testing.T) {
@@ -46,10 +47,10 @@ func TestCreateUserErrors(t *testing.T) {
 		Body   json.RawMessage `json:"body"`
 		Code   string          `json:"code"`
 	}
-	readJSON(t, "testdata/users.json", &cases)
+	recorder.ReadJSON(t, "testdata/users.json", &cases)
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
-			u := serve(t, c.Status, nil, string(c.Body))
+			u := recorder.Serve(t, c.Status, nil, string(c.Body))
 			user, created, err := build(t, u.URL, one()).CreateUser(t.Context(), "", redacto.User{OrgUserID: "u"})
 			assert.False(t, created)
 			if c.Code == "" {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/bearerkit/bearerkit/internal/recorder"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -39,8 +40,8 @@ func TestGolden(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			var g golden
-			readJSON(t, file, &g)
-			u := serve(t, 200, http.Header{"Date": nil}, string(g.Upstream.Answer))
+			recorder.ReadJSON(t, file, &g)
+			u := recorder.Serve(t, 200, http.Header{"Date": nil}, string(g.Upstream.Answer))
 			cfg := one()
 			now := at("2024-01-15T10:30:00Z")
 			cfg.Now = func() time.Time { return now }
@@ -62,13 +63,13 @@ func TestGolden(t *testing.T) {
 			}
 			require.NoError(t, err)
 
-			got, hits := u.seen()
+			got, hits := u.Seen()
 			assert.Equal(t, 1, hits)
-			assert.Equal(t, g.Upstream.Method, got.method)
-			assert.Equal(t, g.Upstream.Path, got.path)
-			assert.JSONEq(t, string(g.Upstream.Body), got.body)
+			assert.Equal(t, g.Upstream.Method, got.Method)
+			assert.Equal(t, g.Upstream.Path, got.Path)
+			assert.JSONEq(t, string(g.Upstream.Body), got.Body)
 			for name, want := range g.Upstream.Headers {
-				assert.Equal(t, want, got.header.Get(name), name)
+				assert.Equal(t, want, got.Header.Get(name), name)
 			}
 			answer, err := json.Marshal(p.Encode(req, token))
 			require.NoError(t, err)

@@ -1,0 +1,155 @@
+package verdict_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/internal/verdict"
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+func newCache(size int) *verdict.Cache {
+	return verdict.New(verdict.Config{Positive: 30 * time.Second, Negative: 5 * time.Second, Max: size, Timeout: 10 * time.Second})
+}
+
+// asker counts its questions and answers with verified and err.
+type asker struct {
+	n        atomic.Int32
+	verified providers.Verified
+	err      error
+	takes    time.Duration
+}
+
+func (a *asker) ask(ctx context.Context) (providers.Verified, error) {
+	a.n.Add(1)
+	if a.takes > 0 {
+		select {
+		case <-time.After(a.takes):
+		case <-ctx.Done():
+			return providers.Verified{}, ctx.Err()
+		}
+	}
+	return a.verified, a.err
+}
+
+var errNotValid = &providers.Error{Code: providers.CodeInvalidToken, Class: providers.Permanent}
+
+func TestVerdictsAge(t *testing.T) {
+	for name, c := range map[string]struct {
+		a     *asker
+		lives time.Duration
+	}{
+		"valid":              {&asker{verified: providers.Verified{Subject: "u"}}, 30 * time.Second},
+		"valid, ends before": {&asker{verified: providers.Verified{Expiry: time.Date(2000, 1, 1, 0, 0, 7, 0, time.UTC)}}, 7 * time.Second},
+		"not valid":          {&asker{err: errNotValid}, 5 * time.Second},
+		"failed":             {&asker{err: &providers.Error{Code: providers.CodeBusy}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cache := newCache(100)
+				verify := func() {
+					t.Helper()
+					got, err := cache.Verify(t.Context(), "t", c.a.ask)
+					assert.Equal(t, c.a.verified, got)
+					assert.Equal(t, c.a.err, err)
+				}
+				verify()
+				want := int32(1)
+				if c.lives > 0 {
+					time.Sleep(c.lives - time.Nanosecond)
+					verify()
+					assert.Equal(t, want, c.a.n.Load(), "believed until its end")
+					time.Sleep(time.Nanosecond)
+				}
+				verify()
+				assert.Equal(t, want+1, c.a.n.Load(), "asked again")
+			})
+		})
+	}
+}
+
+func TestOneQuestionForMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache, a := newCache(100), &asker{verified: providers.Verified{Subject: "u"}, takes: time.Second}
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				got, err := cache.Verify(t.Context(), "t", a.ask)
+				assert.NoError(t, err)
+				assert.Equal(t, "u", got.Subject)
+			})
+		}
+		// One who leaves early takes nobody along.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		_, err := cache.Verify(ctx, "t", a.ask)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Millisecond, time.Since(start))
+		wg.Wait()
+		assert.EqualValues(t, 1, a.n.Load())
+		_, err = cache.Verify(t.Context(), "another", a.ask)
+		require.NoError(t, err)
+		assert.EqualValues(t, 2, a.n.Load())
+	})
+}
+
+func TestCancelledCallersAskNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	a := &asker{}
+	_, err := newCache(1).Verify(ctx, "t", a.ask)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Zero(t, a.n.Load())
+}
+
+func TestBadVerifiers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := newCache(10)
+		for name, ask := range map[string]func(context.Context) (providers.Verified, error){
+			"panics":  func(context.Context) (providers.Verified, error) { panic("secret-canary") },
+			"goexits": func(context.Context) (providers.Verified, error) { runtime.Goexit(); return providers.Verified{}, nil },
+			"hangs": func(ctx context.Context) (providers.Verified, error) {
+				<-ctx.Done()
+				return providers.Verified{}, ctx.Err()
+			},
+		} {
+			start := time.Now()
+			_, err := cache.Verify(t.Context(), "t", ask)
+			require.Error(t, err, name)
+			assert.NotContains(t, err.Error(), "canary", name)
+			assert.LessOrEqual(t, time.Since(start), 10*time.Second, name)
+			good := &asker{err: errors.New("not remembered")}
+			_, err = cache.Verify(t.Context(), "t", good.ask)
+			require.ErrorIs(t, err, good.err, "the next call works")
+		}
+	})
+}
+
+// A flood of tokens costs no more memory than the bound: of the last Max/2 all
+// are remembered, of the whole at most Max.
+func TestBounded(t *testing.T) {
+	cache := newCache(100)
+	for i := range 10_000 {
+		_, _ = cache.Verify(t.Context(), fmt.Sprint(i), (&asker{err: errNotValid}).ask)
+	}
+	var asked int32
+	for i := range 10_000 {
+		a := &asker{err: errors.New("not remembered")}
+		_, _ = cache.Verify(t.Context(), fmt.Sprint(i), a.ask)
+		asked += a.n.Load()
+	}
+	known := 10_000 - int(asked)
+	assert.GreaterOrEqual(t, known, 50)
+	assert.LessOrEqual(t, known, 100)
+}

@@ -1,0 +1,106 @@
+package kudo_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/bearerkit/bearerkit/internal/recorder"
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// Whatever the vendor answers, the result is a token or an *Error that does not
+// quote it, and no verified claim is one of ours.
+func FuzzAnswer(f *testing.F) {
+	f.Add(200, `{"token":"t","expiration_time":4102444800}`)
+	f.Add(200, `{"auth":"x","AUTH":"y","userId":"u"}`)
+	f.Add(403, `{ Wrong token }`)
+	f.Fuzz(func(t *testing.T, status int, body string) {
+		if status < 200 || status > 599 {
+			return
+		}
+		cfg := config()
+		cfg.HTTPClient = &http.Client{Transport: recorder.RoundTrip(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
+		})}
+		p := build(t, "", cfg)
+		token, err := p.Generate(t.Context(), file("a"))
+		checkError(t, err, body)
+		if err == nil && token.AccessToken == "" {
+			t.Error("neither token nor error")
+		}
+		v, err := p.Verify(t.Context(), uuid)
+		checkError(t, err, body)
+		if claims := strings.ToLower(string(v.Claims)); err == nil && (strings.HasPrefix(claims, `{"auth":`) || strings.HasPrefix(claims, `{"server":`)) {
+			t.Errorf("claims hold what is ours: %s", claims)
+		}
+	})
+}
+
+func checkError(t *testing.T, err error, body string) {
+	t.Helper()
+	var e *providers.Error
+	if err != nil && !errors.As(err, &e) {
+		t.Errorf("a %T is not an *Error", err)
+	}
+	if err != nil && len(body) > 30 && strings.Contains(err.Error(), body) {
+		t.Error("the error quotes the answer")
+	}
+}
+
+// What Decode passes, Key and Generate take, and none of it is ours.
+func FuzzDecode(f *testing.F) {
+	f.Add(`{"file":"a","userId":"u","locale":"de"}`)
+	f.Add(`{"file":"a","AUTH":1}`)
+	f.Add(`{"fileUrl":"x","n":1e999}`)
+	p := build(f, "", config())
+	f.Fuzz(func(t *testing.T, body string) {
+		req, err := p.Decode(nil, []byte(body))
+		if err != nil {
+			if providers.AsError(err).Code != providers.CodeInvalidField {
+				t.Errorf("a caller's mistake is %v", err)
+			}
+			return
+		}
+		for name := range req.Params {
+			if strings.EqualFold(name, "auth") || strings.EqualFold(name, "server") || strings.EqualFold(name, "apiServerURL") {
+				t.Errorf("%s passed", name)
+			}
+		}
+		if _, err := p.Key(req); err != nil {
+			t.Errorf("what Decode passes Key refuses: %v", err)
+		}
+	})
+}
+
+// A link that is built is https or loopback, holds the token once, and keeps
+// the host it was given.
+func FuzzEditorURL(f *testing.F) {
+	f.Add("https://editor.example.com/editor?locale=de", uuid)
+	f.Add("https://editor.example.com/?apitoken", "x")
+	f.Add("http://localhost", "a&b=c#d")
+	p := build(f, "", config())
+	f.Fuzz(func(t *testing.T, base, token string) {
+		got, err := p.EditorURL(base, token)
+		if err != nil {
+			return
+		}
+		u, err := url.Parse(got)
+		if err != nil {
+			t.Fatalf("not a URL: %v", err)
+		}
+		given, err := url.Parse(base)
+		if err != nil || u.Host != given.Host || u.Scheme != given.Scheme {
+			t.Errorf("%q leads elsewhere than %q", got, base)
+		}
+		if v := u.Query()["apitoken"]; len(v) != 1 || v[0] != token {
+			t.Errorf("the token of %q is %q", got, v)
+		}
+		if u.User != nil || u.Fragment != "" {
+			t.Errorf("%q has user or fragment", got)
+		}
+	})
+}

@@ -1,0 +1,204 @@
+package kudo_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/internal/recorder"
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/kudo"
+)
+
+type golden struct {
+	Request struct {
+		Headers map[string]string `json:"headers"`
+		Body    json.RawMessage   `json:"body"`
+	} `json:"request"`
+	Upstream struct {
+		Method  string            `json:"method"`
+		Path    string            `json:"path"`
+		Headers map[string]string `json:"headers"`
+		Body    json.RawMessage   `json:"body"`
+		Status  int               `json:"status"`
+		Answer  json.RawMessage   `json:"answer"`
+	} `json:"upstream"`
+	Response json.RawMessage `json:"response"`
+}
+
+// The vendor's documented calls, from the caller's body to the vendor and back.
+func TestGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/golden/*.json")
+	require.NoError(t, err)
+	require.Len(t, files, 3)
+	for _, path := range files {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			var g golden
+			recorder.ReadJSON(t, path, &g)
+			u := recorder.Serve(t, g.Upstream.Status, http.Header{"Date": nil}, string(g.Upstream.Answer))
+			cfg := config()
+			cfg.Now = func() time.Time { return at("2020-07-28T05:00:00Z") }
+			p := build(t, u.URL, cfg)
+			var answer any
+			if token := g.Request.Headers["X-Api-Token"]; token != "" {
+				v, err := p.Verify(t.Context(), token)
+				require.NoError(t, err)
+				answer = v.Claims
+			} else {
+				req, err := p.Decode(nil, g.Request.Body)
+				require.NoError(t, err)
+				token, err := p.Generate(t.Context(), req)
+				require.NoError(t, err)
+				answer = p.Encode(req, token)
+			}
+			got, _ := u.Seen()
+			assert.Equal(t, g.Upstream.Method+" "+g.Upstream.Path, got.Method+" "+got.Path)
+			if g.Upstream.Body != nil {
+				assert.JSONEq(t, string(g.Upstream.Body), got.Body)
+			}
+			for name, want := range g.Upstream.Headers {
+				assert.Equal(t, want, got.Header.Get(name), name)
+			}
+			b, err := json.Marshal(answer)
+			require.NoError(t, err)
+			assert.JSONEq(t, string(g.Response), string(b))
+		})
+	}
+}
+
+func TestDecode(t *testing.T) {
+	narrow := config()
+	narrow.AllowedParams = []string{"locale"}
+	for name, c := range map[string]struct {
+		cfg    kudo.Config
+		body   string
+		detail string // of the error; "" for none
+	}{
+		"minimal":                 {body: `{"file":"a"}`},
+		"any editor parameter":    {body: `{"fileUrl":"https://x/a.dwg","sessionId":"s","whatever":1}`},
+		"allowed":                 {cfg: narrow, body: `{"file":"a","userId":"u","locale":"de"}`},
+		"not allowed, but absent": {cfg: narrow, body: `{"file":"a","access":null}`},
+		"not allowed":             {cfg: narrow, body: `{"file":"a","access":"edit"}`, detail: "access is not allowed here"},
+		"not allowed, odd name":   {cfg: narrow, body: `{"file":"a","<script>":1}`, detail: "a parameter is not allowed here"},
+		"fileUrl not allowed":     {cfg: narrow, body: `{"fileUrl":"https://x"}`, detail: "fileUrl is not allowed here"},
+		"auth":                    {body: `{"file":"a","auth":"mine"}`, detail: "auth may not be sent"},
+		"auth, null":              {body: `{"file":"a","auth":null}`, detail: "auth may not be sent"},
+		"Auth":                    {body: `{"file":"a","Auth":"mine"}`, detail: "Auth may not be sent"},
+		"server":                  {body: `{"file":"a","server":"https://evil"}`, detail: "server may not be sent"},
+		"apiServerURL":            {body: `{"file":"a","apiServerURL":"https://evil"}`, detail: "apiServerURL may not be sent"},
+		"x-api-key":               {body: `{"file":"a","X-API-KEY":"k"}`, detail: "X-API-KEY may not be sent"},
+		"no file":                 {body: `{"userId":"u"}`, detail: "file is required"},
+		"file null":               {body: `{"file":null}`, detail: "file is required"},
+		"nothing":                 {body: ``, detail: "file is required"},
+		"file of another type":    {body: `{"file":{}}`, detail: "file must be a string"},
+		"userId of another type":  {body: `{"file":"a","userId":1}`, detail: "userId must be a string"},
+		"no object":               {body: `[]`, detail: "the body must be one JSON object"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := c.cfg
+			if cfg.AccessKey == "" {
+				cfg = config()
+			}
+			_, err := build(t, "", cfg).Decode(nil, []byte(c.body))
+			if c.detail == "" {
+				require.NoError(t, err)
+				return
+			}
+			var e *providers.Error
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, providers.CodeInvalidField, e.Code)
+			assert.Equal(t, c.detail, e.Description)
+		})
+	}
+}
+
+// A request that did not come through Decode keeps the same rules.
+func TestGenerateChecksToo(t *testing.T) {
+	u := recorder.Serve(t, 200, nil, `{"token":"t"}`)
+	p := build(t, u.URL, config())
+	for name, params := range map[string]map[string]any{
+		"auth":           {"file": "a", "auth": "x"},
+		"no file":        {"locale": "de"},
+		"userId differs": {"file": "a", "userId": "other"},
+		"not JSON":       {"file": "a", "f": func() {}},
+	} {
+		_, err := p.Generate(t.Context(), providers.Request{Subject: "u", Params: params})
+		require.Error(t, err, name)
+		_, err = p.Key(providers.Request{Subject: "u", Params: params})
+		assert.Equal(t, providers.CodeInvalidField, providers.AsError(err).Code, name)
+	}
+	_, hits := u.Seen()
+	assert.Zero(t, hits)
+}
+
+func TestKeyCoversEveryParameter(t *testing.T) {
+	p := build(t, "", config())
+	key := func(subject string, params map[string]any) string {
+		t.Helper()
+		k, err := p.Key(providers.Request{Subject: subject, Params: params})
+		require.NoError(t, err)
+		return k
+	}
+	base := key("u", map[string]any{"file": "a", "access": "view"})
+	assert.Equal(t, base, key("", map[string]any{"access": "view", "file": "a", "userId": "u", "mobile": nil, "locale": ""}))
+	for _, other := range []string{
+		key("v", map[string]any{"file": "a", "access": "view"}),
+		key("u", map[string]any{"file": "b", "access": "view"}),
+		key("u", map[string]any{"file": "a", "access": "edit"}),
+		key("u", map[string]any{"file": "a"}),
+		key("u", map[string]any{"fileUrl": "a", "access": "view"}),
+	} {
+		assert.NotEqual(t, base, other)
+	}
+}
+
+func TestEncodeWithoutExpiry(t *testing.T) {
+	b, err := json.Marshal(build(t, "", config()).Encode(providers.Request{}, providers.Token{AccessToken: "t"}))
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"token":"t"}`, string(b))
+}
+
+func TestOwns(t *testing.T) {
+	p := build(t, "", config())
+	assert.True(t, p.Owns(uuid))
+	assert.True(t, p.Owns(strings.ToUpper(uuid)))
+	for _, other := range []string{"", "eyJhbGciOiJIUzI1NiJ9.e30.c2ln", uuid + "a", uuid[1:], strings.ReplaceAll(uuid, "-", "a"), "g" + uuid[1:]} {
+		assert.False(t, p.Owns(other), other)
+	}
+}
+
+func TestEditorURL(t *testing.T) {
+	p := build(t, "", config())
+	for base, want := range map[string]string{
+		"https://editor.example.com":                "https://editor.example.com/editor?apitoken=a%2Bb%26c",
+		"https://editor.example.com/":               "https://editor.example.com/editor?apitoken=a%2Bb%26c",
+		"https://editor.example.com/v2/edit?x=1%26": "https://editor.example.com/v2/edit?apitoken=a%2Bb%26c&x=1%26",
+		"http://127.0.0.1:8080":                     "http://127.0.0.1:8080/editor?apitoken=a%2Bb%26c",
+	} {
+		got, err := p.EditorURL(base, "a+b&c")
+		require.NoError(t, err, base)
+		assert.Equal(t, want, got)
+	}
+	for _, base := range []string{
+		"", "editor", "//editor.example.com", "http://editor.example.com", "javascript:alert(1)", "https://u:p@editor.example.com",
+		"https://editor.example.com/#x", "https://editor.example.com/editor?apitoken=x", "https://editor.example.com/?a=%zz", "https://a b",
+	} {
+		_, err := p.EditorURL(base, "token-canary")
+		require.Error(t, err, base)
+		assert.NotContains(t, err.Error(), "canary")
+	}
+	_, err := p.EditorURL("https://editor.example.com", "")
+	require.Error(t, err)
+
+	cfg := config()
+	cfg.EditorParam = "auth"
+	got, err := build(t, "", cfg).EditorURL("https://editor.example.com/?apitoken=x", "t")
+	require.NoError(t, err)
+	assert.Equal(t, "https://editor.example.com/editor?apitoken=x&auth=t", got)
+}
