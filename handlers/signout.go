@@ -35,7 +35,7 @@ func SignOut(c Config) (http.Handler, error) {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := e.signOut(w, r, purger, revoker)
-		if e.Cookie != nil && (err == nil || providers.AsError(err).Code == providers.CodeNotSignedIn) {
+		if e.Cookie != nil && leaves(err) {
 			http.SetCookie(w, e.cookie("", -1))
 		}
 		if err != nil {
@@ -44,6 +44,16 @@ func SignOut(c Config) (http.Handler, error) {
 		}
 		write(w, http.StatusNoContent, "", nil)
 	}), nil
+}
+
+// leaves reports that the caller's own cookie is of no more use: it is signed
+// out here, whatever the upstream made of it, or was so before.
+func leaves(err error) bool {
+	if err == nil {
+		return true
+	}
+	status := providers.AsError(err).Code.HTTPStatus()
+	return status == http.StatusUnauthorized || status >= 500
 }
 
 func (e *endpoint) signOut(w http.ResponseWriter, r *http.Request, p purger, v providers.Revoker) error {
@@ -62,15 +72,13 @@ func (e *endpoint) signOut(w http.ResponseWriter, r *http.Request, p purger, v p
 		*field = cmp.Or(s, *field)
 	}
 	if p != nil {
-		if err := p.Purge(r.Context(), req); err != nil {
-			return err
-		}
+		err = p.Purge(r.Context(), req) // a token cache revokes what it held
 	}
-	if v == nil || tok.AccessToken == "" && tok.RefreshToken == "" {
-		return nil
+	if err == nil && v != nil && (tok.AccessToken != "" || tok.RefreshToken != "") {
+		err = v.Revoke(r.Context(), tok)
 	}
-	if err := v.Revoke(r.Context(), tok); !errors.Is(err, errors.ErrUnsupported) {
-		return err
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil // an upstream without revocation
 	}
-	return nil // an upstream without revocation
+	return err
 }

@@ -199,10 +199,11 @@ func TestSignOutFailsAloud(t *testing.T) {
 		purge, revoke error
 		status        int
 	}{
-		"purge":                        {down, nil, 502},
-		"revoke":                       {nil, down, 502},
-		"an upstream that cannot":      {nil, &providers.Error{Code: providers.CodeInternal, Err: http.ErrNotSupported}, 204},
-		"a fault of ours at the other": {nil, &providers.Error{Code: providers.CodeInternal, Err: http.ErrBodyNotAllowed}, 500},
+		"purge":                          {down, nil, 502},
+		"revoke":                         {nil, down, 502},
+		"a cache's upstream that cannot": {&providers.Error{Code: providers.CodeInternal, Err: http.ErrNotSupported}, nil, 204},
+		"an upstream that cannot":        {nil, &providers.Error{Code: providers.CodeInternal, Err: http.ErrNotSupported}, 204},
+		"a fault of ours at the other":   {nil, &providers.Error{Code: providers.CodeInternal, Err: http.ErrBodyNotAllowed}, 500},
 	} {
 		p := &fake{
 			purge:  func(context.Context, providers.Request) error { return c.purge },
