@@ -77,10 +77,9 @@ type Provider struct {
 	now         func() time.Time
 }
 
-// claimOrder is the order of claims per profile. "device" stands for the claims
-// that DeviceClaim chooses.
-func claimOrder(profile, device string) ([]string, error) {
-	var order []string
+// claimOrder is the order of claims per profile, or what is wrong with profile
+// or device. "device" stands for the claims that DeviceClaim chooses.
+func claimOrder(profile, device string) (order []string, fault string) {
 	var own string
 	switch profile {
 	case "", "python":
@@ -90,7 +89,7 @@ func claimOrder(profile, device string) ([]string, error) {
 	case "docs":
 		order, own = []string{"org_id", "api_key", "user_id", "device", "jti", "iat", "exp"}, "none"
 	default:
-		return nil, errors.New("Profile: must be python, node or docs")
+		return nil, "Profile: must be python, node or docs"
 	}
 	var names []string
 	switch device = cmp.Or(device, own); device {
@@ -100,10 +99,10 @@ func claimOrder(profile, device string) ([]string, error) {
 		names = []string{"device_info", "device"}
 	case "none":
 	default:
-		return nil, errors.New("DeviceClaim: must be device_info, device, both or none")
+		return nil, "DeviceClaim: must be device_info, device, both or none"
 	}
 	at := slices.Index(order, "device")
-	return slices.Replace(order, at, at+1, names...), nil
+	return slices.Replace(order, at, at+1, names...), ""
 }
 
 // New validates cfg and returns every fault at once, joined.
@@ -116,9 +115,9 @@ func New(cfg Config) (*Provider, error) {
 	fault := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("contactsmanager: "+format, args...))
 	}
-	var err error
-	if p.order, err = claimOrder(cfg.Profile, cfg.DeviceClaim); err != nil {
-		fault("%w", err)
+	var wrong string
+	if p.order, wrong = claimOrder(cfg.Profile, cfg.DeviceClaim); wrong != "" {
+		fault("%s", wrong)
 	}
 	if cfg.OrgID == "" {
 		fault("OrgID is required")
