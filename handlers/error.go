@@ -82,8 +82,10 @@ func writeError(w http.ResponseWriter, r *http.Request, err error, extra func(pr
 	}
 	e := classify(r, err)
 	status, detail := e.Code.HTTPStatus(), texts[e.Code]
-	if e.Description != "" && status < 500 {
-		detail = e.Description // from 500 on the cause is the operator's business
+	// From 500 on the cause is the operator's business; frontends know the text
+	// of identity_required.
+	if e.Description != "" && status < 500 && e.Code != providers.CodeIdentityRequired {
+		detail = e.Description
 	}
 	body := map[string]any{}
 	if extra != nil {

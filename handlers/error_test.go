@@ -82,6 +82,7 @@ func TestWhichErrorsSpeak(t *testing.T) {
 		detail string
 	}{
 		{"a description below 500", &providers.Error{Code: providers.CodeInvalidField, Description: "email must be a string"}, 400, "invalid_field", "email must be a string"},
+		{"but one text is fixed", &providers.Error{Code: providers.CodeIdentityRequired, Description: "no user"}, 400, "identity_required", "At least one user identifier required"},
 		{"none from 500 on", &providers.Error{Code: providers.CodeCredentialsRejected, Description: "key cms-7 refused"}, 502, "upstream_credentials_rejected", fixed("upstream_credentials_rejected")},
 		{"nor in internal", &providers.Error{Code: providers.CodeInternal, Description: "pq: password"}, 500, "internal", fixed("internal")},
 		{"a code nobody knows", &providers.Error{Code: "sql_exploded", Description: "x"}, 500, "internal", fixed("internal")},
