@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/bearerkit/bearerkit/handlers"
+	"github.com/bearerkit/bearerkit/middleware"
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/redacto"
+	"github.com/bearerkit/bearerkit/tokencache"
+	"github.com/rs/cors"
+)
+
+// gateway is everything that one configuration serves.
+type gateway struct {
+	http.Handler
+	log     *slog.Logger
+	mux     *http.ServeMux
+	client  *http.Client // to the vendors
+	auth    *middleware.Authenticator
+	limited func(http.Handler) http.Handler
+	served  []string
+	open    bool  // some route hands a real vendor's tokens to any caller
+	demo    *demo // nil if nothing is embedded
+	caches  []*tokencache.Cache
+	closers []func() error
+	stopped atomic.Bool
+}
+
+func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = 64
+	g := &gateway{
+		log:     log,
+		mux:     http.NewServeMux(),
+		client:  &http.Client{Transport: transport},
+		limited: c.limiter(),
+	}
+	if c.embedded {
+		g.demo = &demo{}
+	}
+	err := g.authenticate(&c)
+	for _, mount := range []func(*config) error{g.mountRedacto, g.mountRedox, g.mountContactsManager, g.mountKudo, g.mountOwn} {
+		if err == nil {
+			err = mount(&c)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, g.close(ctx))
+	}
+	g.Handler = g.mux
+	if len(c.origins) > 0 {
+		g.Handler = cors.New(cors.Options{
+			AllowedOrigins:   c.origins,
+			AllowCredentials: true,
+			AllowedMethods:   []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
+			AllowedHeaders:   []string{"Authorization", "Content-Type", "Cache-Control", "X-Api-Token"},
+			ExposedHeaders:   []string{"Retry-After", "WWW-Authenticate"},
+			MaxAge:           600,
+		}).Handler(g.mux)
+	}
+	return g, nil
+}
+
+func (g *gateway) authenticate(c *config) (err error) {
+	issuer := c.issuer
+	if issuer == nil {
+		if !c.embedded {
+			return nil
+		}
+		demo, err := g.demoIssuer()
+		if err != nil {
+			return err
+		}
+		issuer = &demo
+	}
+	leeway := c.leeway
+	if leeway == 0 {
+		leeway = -1 // none
+	}
+	g.auth, err = middleware.New(middleware.Config{Issuers: []middleware.Issuer{*issuer}, Leeway: leeway, Logger: g.log})
+	return err
+}
+
+// cache is the token cache of one vendor.
+func (g *gateway) cache(name string, p providers.Provider) (*tokencache.Cache, error) {
+	cache, err := tokencache.New(p, tokencache.Options{Namespace: name, Logger: g.log.With("vendor", name)})
+	if err == nil {
+		g.caches = append(g.caches, cache)
+	}
+	return cache, err
+}
+
+// mountOwn adds what belongs to no vendor.
+func (g *gateway) mountOwn(*config) error {
+	g.handle("/livez", "GET", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok\n")
+	}))
+	g.handle("/readyz", "GET", http.HandlerFunc(g.ready))
+	if g.auth != nil {
+		g.handle("/protected", "ANY", g.auth.Handler(http.HandlerFunc(protected)))
+	}
+	if g.demo != nil && g.demo.issuer != nil {
+		g.handle("/demo/token", "POST", http.HandlerFunc(g.demo.demoToken))
+	}
+	g.handle("/{$}", "GET", g.page())
+	g.mux.HandleFunc("/", notFound)
+	return nil
+}
+
+// handle serves path and says so. Handlers of one method refuse others.
+func (g *gateway) handle(path, method string, h http.Handler) {
+	g.served = append(g.served, fmt.Sprintf("%-4s %s", method, strings.TrimSuffix(path, "{$}")))
+	if method == "GET" {
+		h = getOnly(h)
+	}
+	g.mux.Handle(path, h)
+}
+
+func getOnly(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			handlers.Error(w, r, &providers.Error{Code: "method_not_allowed"})
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// optionalAuth verifies a caller who shows a token and lets others through.
+func (g *gateway) optionalAuth(h http.Handler) http.Handler {
+	if g.auth == nil {
+		return h
+	}
+	verified := g.auth.Handler(h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.Header["Authorization"]) == 0 {
+			h.ServeHTTP(w, r)
+			return
+		}
+		verified.ServeHTTP(w, r)
+	})
+}
+
+func (g *gateway) ready(w http.ResponseWriter, _ *http.Request) {
+	status := http.StatusOK
+	if g.stopped.Load() || g.auth != nil && !g.auth.Ready() {
+		status = http.StatusServiceUnavailable
+	}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, http.StatusText(status)+"\n")
+}
+
+// stop turns /readyz red and ends the streams.
+func (g *gateway) stop() { g.stopped.Store(true) }
+
+func (g *gateway) close(ctx context.Context) error {
+	var errs []error
+	for _, c := range g.caches {
+		errs = append(errs, c.Close(ctx))
+	}
+	for _, c := range g.closers {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}
+
+// protected answers with the caller's verified claims.
+func protected(w http.ResponseWriter, r *http.Request) {
+	v, _ := middleware.VerifiedFrom(r.Context())
+	writeJSON(w, http.StatusOK, v.Claims)
+}
+
+// createUser registers the verified caller, and nobody else, at Redacto.
+func createUser(p *redacto.Provider, tenant string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", "POST")
+			handlers.Error(w, r, &providers.Error{Code: "method_not_allowed"})
+			return
+		}
+		subject, ok := middleware.Subject(r.Context())
+		if !ok {
+			handlers.Error(w, r, &providers.Error{Code: providers.CodeIdentityRequired})
+			return
+		}
+		var u redacto.User
+		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(&u)
+		switch {
+		case err != nil && !errors.Is(err, io.EOF):
+			handlers.Error(w, r, &providers.Error{Code: "invalid_json"})
+			return
+		case u.OrgUserID != "" && u.OrgUserID != subject:
+			handlers.Error(w, r, &providers.Error{Code: providers.CodeIdentityMismatch})
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), 15*time.Second)
+		defer cancel()
+		u, created, err := p.CreateUser(ctx, tenant, redacto.User{
+			OrgUserID: subject, Email: u.Email, Mobile: u.Mobile, Name: u.Name, Metadata: u.Metadata,
+		})
+		if err != nil {
+			handlers.Error(w, r, err)
+			return
+		}
+		status := http.StatusOK
+		if created {
+			status = http.StatusCreated
+		}
+		writeJSON(w, status, map[string]any{"detail": u})
+	})
+}
+
+func notFound(w http.ResponseWriter, r *http.Request) {
+	handlers.Error(w, r, &providers.Error{Code: "not_found"})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/bearerkit/bearerkit/handlers"
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/go-chi/httprate"
+)
+
+// limiter returns the wrapper of endpoints that hand out tokens, over which
+// one budget per address is spent.
+func (c *config) limiter() func(http.Handler) http.Handler {
+	if c.limit == (rate{}) {
+		return func(h http.Handler) http.Handler { return h }
+	}
+	return httprate.Limit(c.limit.requests, c.limit.window,
+		httprate.WithKeyFuncs(func(r *http.Request) (string, error) { return c.address(r), nil }),
+		httprate.WithLimitHandler(func(w http.ResponseWriter, r *http.Request) {
+			handlers.Error(w, r, &providers.Error{Code: "rate_limited"})
+		}))
+}
+
+// address is the caller's: the peer's, or where peers are trusted proxies, the
+// last one in X-Forwarded-For that is not. IPv6 counts by /64.
+func (c *config) address(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	addr := peer.Addr().Unmap()
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && c.trusts(addr); i-- {
+		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		addr = next.Unmap().WithZone("")
+	}
+	if addr.Is6() {
+		p, _ := addr.Prefix(64)
+		return p.String()
+	}
+	return addr.String()
+}
+
+func (c *config) trusts(addr netip.Addr) bool {
+	for _, p := range c.proxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// subjectOr takes the verified caller as the subject, and lets everybody name
+// anybody where there is none: the vendors' own samples do.
+func subjectOr(subject func(context.Context) (string, bool)) handlers.Authorize {
+	verified := handlers.SubjectFrom(subject)
+	return func(r *http.Request, req *providers.Request) error {
+		if _, ok := subject(r.Context()); ok {
+			return verified(r, req)
+		}
+		return handlers.DangerouslyAllowAnyCaller(r, req)
+	}
+}

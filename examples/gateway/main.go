@@ -1,0 +1,96 @@
+// Gateway is bearerkit's main program: it brokers the tokens of Redacto, Redox,
+// ContactsManager and Kudo. Without configuration it runs against fakes of all
+// four in this process; README.md beside this file lists the variables that put
+// the real ones in their place.
+//
+//	go -C examples run ./gateway
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const drainTime = 10 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	err := run(ctx, os.Getenv, log)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gateway: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends, then drains.
+func run(ctx context.Context, getenv func(string) string, log *slog.Logger) error {
+	c, err := readConfig(getenv, log)
+	if err != nil {
+		return err
+	}
+	g, err := newGateway(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", c.addr)
+	if err != nil {
+		return errors.Join(err, g.close(ctx))
+	}
+	srv := &http.Server{
+		Handler:           g,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	srv.RegisterOnShutdown(g.stop)
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(listener) }()
+	g.announce(listener.Addr(), log)
+
+	select {
+	case err := <-served:
+		return errors.Join(err, g.close(ctx))
+	case <-ctx.Done():
+	}
+	log.Info("draining", "for", drainTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	err = srv.Shutdown(ctx)
+	return errors.Join(err, g.close(ctx))
+}
+
+// announce says what is served, where, and how to try it.
+func (g *gateway) announce(addr net.Addr, log *slog.Logger) {
+	at := "http://" + addr.String()
+	var b strings.Builder
+	fmt.Fprintf(&b, "bearerkit gateway on %s\n\n", at)
+	for _, route := range g.served {
+		fmt.Fprintf(&b, "  %s\n", route)
+	}
+	if g.demo != nil && g.demo.issuer != nil {
+		fmt.Fprintf(&b, `
+Try it:
+  curl -s %[1]s/api/consent/token -H 'Content-Type: application/json' -d '{"org_user_id":"ada"}'
+  TOKEN=$(curl -s %[1]s/demo/token -d '{"sub":"ada"}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+  curl -s %[1]s/protected -H "Authorization: Bearer $TOKEN"
+  curl -s %[1]s/fhir/R4/Patient -H "Authorization: Bearer $TOKEN"
+`, at)
+	}
+	fmt.Fprintln(os.Stdout, b.String())
+	host, _, _ := net.SplitHostPort(addr.String())
+	if ip := net.ParseIP(host); g.open && (ip == nil || !ip.IsLoopback()) {
+		log.Warn("any caller may obtain tokens of a real vendor on this address", "addr", addr.String())
+	}
+	log.Info("listening", "url", at)
+}

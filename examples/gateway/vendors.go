@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/bearerkit/bearerkit/handlers"
+	"github.com/bearerkit/bearerkit/middleware"
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/contactsmanager"
+	"github.com/bearerkit/bearerkit/providers/kudo"
+	"github.com/bearerkit/bearerkit/providers/redacto"
+	"github.com/bearerkit/bearerkit/providers/redox"
+)
+
+// Each mount function adds one vendor's routes, real or embedded, or none.
+
+func (g *gateway) mountRedacto(c *config) error {
+	var p *redacto.Provider
+	var base, tenant string
+	var err error
+	switch {
+	case c.redacto != nil:
+		names, _ := tenantKeys(c.redacto.tenants.value())
+		if len(names) == 0 {
+			return errors.New("REDACTO_TENANTS: names no tenant")
+		}
+		base, tenant = c.redacto.baseURL, names[0]
+		p, err = redacto.New(redacto.Config{
+			BaseURL: base, Prefix: c.redacto.prefix, Tenants: names, ExpiresInDays: c.redacto.days,
+			APIKeyFunc: c.redacto.apiKey, HTTPClient: g.client,
+		})
+		g.open = true
+	case c.embedded:
+		tenant = demoTenant
+		p, base, err = g.embeddedRedacto()
+	default:
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	cache, err := g.cache("redacto", p)
+	if err != nil {
+		return err
+	}
+	cfg := handlers.Config{Provider: cache, Wire: p, Authorize: handlers.DangerouslyAllowAnyCaller, Logger: g.log}
+	generate, err1 := handlers.Generate(cfg)
+	refresh, err2 := handlers.Refresh(cfg)
+	proxy, err3 := handlers.Proxy(handlers.ProxyConfig{
+		Target: base, Allow: []string{"/consent/"}, Authorize: handlers.SubjectFrom(middleware.Subject), Logger: g.log,
+		Transport: &middleware.Transport{Base: g.client.Transport, Source: func(r *http.Request) (middleware.TokenSource, error) {
+			subject, ok := middleware.Subject(r.Context())
+			if !ok {
+				return nil, &providers.Error{Code: providers.CodeNotSignedIn, Class: providers.Permanent}
+			}
+			return cache.Source(providers.Request{Tenant: tenant, Subject: subject}), nil
+		}},
+	})
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	g.handle("/api/consent/token", "POST", g.limited(generate))
+	g.handle("/api/consent/refresh-token", "POST", g.limited(refresh))
+	if g.auth != nil {
+		g.handle("/api/consent/create-user", "POST", g.auth.Handler(createUser(p, tenant)))
+		g.handle("/consent/", "ANY", g.auth.Handler(withoutTokens(proxy)))
+	}
+	return nil
+}
+
+// apiKey is the key that REDACTO_TENANTS gives a tenant, or else CMS_API_KEY.
+func (c *redactoConfig) apiKey(_ context.Context, tenant string) (string, error) {
+	_, keys := tenantKeys(c.tenants.value())
+	key := keys[tenant]
+	if key == "" {
+		key = c.key.value()
+	}
+	if key == "" {
+		return "", fmt.Errorf("no API key for tenant %s", tenant)
+	}
+	return key, nil
+}
+
+// withoutTokens keeps callers away from the endpoints that issue tokens.
+func withoutTokens(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, segment := range strings.Split(r.URL.Path, "/") {
+			if strings.EqualFold(segment, "tokens") {
+				notFound(w, r)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (g *gateway) mountRedox(c *config) error {
+	var p *redox.Provider
+	var base string
+	var err error
+	header := http.Header{}
+	switch {
+	case c.redox != nil:
+		base = c.redox.baseURL
+		p, err = redox.New(redox.Config{
+			BaseURL: base, ClientID: c.redox.clientID, Key: c.redox.key, Next: c.redox.next,
+			Scopes: c.redox.scopes, HTTPClient: g.client,
+		})
+		header["Redox-Source-Id"] = nil
+		if c.redox.sourceID != "" {
+			header.Set("Redox-Source-Id", c.redox.sourceID)
+		}
+	case c.embedded:
+		p, base, err = g.embeddedRedox()
+	default:
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	keys, err := handlers.JWKS(p, g.log)
+	if err != nil {
+		return err
+	}
+	g.handle("/.well-known/jwks.json", "GET", keys)
+	if g.auth == nil {
+		return nil
+	}
+	cache, err := g.cache("redox", p)
+	if err != nil {
+		return err
+	}
+	proxy, err := handlers.Proxy(handlers.ProxyConfig{
+		Target: base, Allow: []string{"/fhir/", "/endpoint"}, Header: header,
+		Authorize: handlers.SubjectFrom(middleware.Subject), Logger: g.log,
+		Transport: &middleware.Transport{
+			Base: g.client.Transport, Source: middleware.Fixed(cache.Source(providers.Request{})),
+		},
+	})
+	if err != nil {
+		return err
+	}
+	g.handle("/fhir/", "ANY", g.auth.Handler(proxy))
+	g.handle("/endpoint", "ANY", g.auth.Handler(proxy))
+	return nil
+}
+
+func (g *gateway) mountContactsManager(c *config) error {
+	var p *contactsmanager.Provider
+	var err error
+	switch {
+	case c.cm != nil:
+		p, err = contactsmanager.New(contactsmanager.Config{
+			OrgID: c.cm.orgID, Profile: c.cm.profile, TTL: c.cm.ttl, Logger: g.log,
+			Credentials: func(context.Context) (string, string, error) { return c.cm.key.value(), c.cm.secret.value(), nil },
+		})
+		g.open = true
+	case c.embedded:
+		p, err = g.embeddedContactsManager()
+	default:
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	generate, err := handlers.Generate(handlers.Config{Provider: p, Wire: p, Authorize: subjectOr(middleware.Subject), Logger: g.log})
+	if err != nil {
+		return err
+	}
+	g.handle("/generate-token", "POST", g.limited(g.optionalAuth(generate)))
+	return nil
+}
+
+func (g *gateway) mountKudo(c *config) error {
+	var p *kudo.Provider
+	var err error
+	switch {
+	case c.kudo != nil:
+		p, err = kudo.New(kudo.Config{
+			BaseURL: c.kudo.baseURL, Server: c.kudo.server, HTTPClient: g.client,
+			Credentials: func(context.Context) (string, string, error) { return c.kudo.key.value(), c.kudo.auth.value(), nil },
+		})
+		g.open = true
+	case c.embedded:
+		p, err = g.embeddedKudo()
+	default:
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	cache, err := g.cache("kudo", p)
+	if err != nil {
+		return err
+	}
+	generate, err1 := handlers.Generate(handlers.Config{Provider: cache, Wire: p, Authorize: handlers.DangerouslyAllowAnyCaller, Logger: g.log})
+	verify, err2 := handlers.Verify(handlers.Config{Provider: p, Authorize: handlers.DangerouslyAllowAnyCaller, Logger: g.log})
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	g.handle("/kudo/generate", "POST", g.limited(generate))
+	g.handle("/kudo/verify", "GET", verify)
+	return nil
+}
