@@ -53,8 +53,11 @@ func (i *issuer) claims(members []jws.Member, leeway time.Duration, now time.Tim
 	if why := i.audience(get("aud")); why != 0 {
 		return nil, why
 	}
-	if events := get("events"); events != "" {
+	switch {
+	case get("events") != "":
 		return nil, badType // a security event or logout token (RFC 8417)
+	case get("cnf") != "":
+		return nil, bound // of no use without a proof (RFC 7800)
 	}
 	subject := i.SubjectClaim
 	if subject == "" {

@@ -17,7 +17,7 @@ const MaxKeyID = 256
 
 // Reasons for which a token is refused before its signature is looked at.
 var (
-	ErrSegments  = errors.New("not three segments")
+	ErrSegments  = errors.New("not three segments, of which the first and last are not empty")
 	ErrEncoding  = errors.New("not strict base64url")
 	ErrHeader    = errors.New("header is not an acceptable JSON object")
 	ErrClaims    = errors.New("claims are not an acceptable JSON object")
@@ -90,7 +90,7 @@ func split(token string) (first, second int, err error) {
 			return 0, 0, ErrSegments
 		}
 	}
-	if first == 0 || second == 0 {
+	if first == 0 || second == 0 || second == len(token)-1 {
 		return 0, 0, ErrSegments
 	}
 	return first, second, nil

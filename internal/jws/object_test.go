@@ -50,7 +50,9 @@ func requireSameAsJSON(t *testing.T, s string, members []jws.Member) {
 }
 
 func TestObjectsThatAreRefused(t *testing.T) {
-	deep := func(open, end string) string { return `{"a":` + strings.Repeat(open, 16) + "1" + strings.Repeat(end, 16) + `}` }
+	deep := func(open, end string) string {
+		return `{"a":` + strings.Repeat(open, 16) + "1" + strings.Repeat(end, 16) + `}`
+	}
 	for name, s := range map[string]string{
 		"nothing": ``, "null": `null`, "array": `[]`, "string": `"a"`, "number": `1`,
 		"garbage behind": `{"a":1}x`, "second object": `{"sub":"a"}{"sub":"admin"}`, "byte order mark": "\ufeff{}",
