@@ -72,3 +72,21 @@ type RoundTrip func(*http.Request) (*http.Response, error)
 
 // RoundTrip implements http.RoundTripper.
 func (f RoundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Golden is a file of testdata/golden: what a caller sends, what goes upstream
+// and comes back, and what the caller gets.
+type Golden struct {
+	Request struct {
+		Target  string            `json:"target"`
+		Headers map[string]string `json:"headers"`
+		Body    json.RawMessage   `json:"body"`
+	} `json:"request"`
+	Upstream struct {
+		Method  string            `json:"method"`
+		Path    string            `json:"path"`
+		Headers map[string]string `json:"headers"`
+		Body    json.RawMessage   `json:"body"`
+		Answer  json.RawMessage   `json:"answer"`
+	} `json:"upstream"`
+	Response json.RawMessage `json:"response"`
+}

@@ -4,7 +4,9 @@ package wire
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"unicode/utf8"
 
 	"github.com/bearerkit/bearerkit/providers"
@@ -79,6 +81,14 @@ func UUID(s string) bool {
 		}
 	}
 	return true
+}
+
+// NewUUID is a random UUID, version 4 (RFC 9562 section 5.4).
+func NewUUID() string {
+	var u [16]byte
+	_, _ = rand.Read(u[:]) // never fails
+	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
 // Visible reports that s is printable ASCII without spaces, or empty: what

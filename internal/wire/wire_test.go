@@ -40,3 +40,23 @@ func TestOnlyOneObject(t *testing.T) {
 		assert.Error(t, err, bad)
 	}
 }
+
+func TestUUID(t *testing.T) {
+	seen := map[string]bool{}
+	for range 1000 {
+		u := wire.NewUUID()
+		assert.True(t, wire.UUID(u), u)
+		assert.Regexp(t, "^.{14}4.{4}[89ab]", u)
+		seen[u] = true
+	}
+	assert.Len(t, seen, 1000)
+	for _, bad := range []string{"", "0b8e5a3c-6f1d-4a63-9c1f-1f6f2d1f7a0", "0b8e5a3c-6f1d-4a63-9c1f-1f6f2d1f7a0g", "0b8e5a3c06f1d04a6309c1f01f6f2d1f7a01", "0b8e5a3-c6f1d-4a63-9c1f-1f6f2d1f7a01"} {
+		assert.False(t, wire.UUID(bad), bad)
+	}
+}
+
+func TestVisible(t *testing.T) {
+	for s, want := range map[string]bool{"": true, "aZ~!": true, "a b": false, "a\n": false, "\x7f": false, "\u00e9": false} {
+		assert.Equal(t, want, wire.Visible(s), s)
+	}
+}

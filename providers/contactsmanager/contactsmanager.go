@@ -3,7 +3,6 @@ package contactsmanager
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -200,7 +199,7 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 	exp := iat + int64(p.ttl/time.Second)
 	value := map[string]any{
 		"iss": p.orgID, "org_id": p.orgID, "api_key": key, "user_id": req.Subject,
-		"device_info": device, "device": device, "jti": newUUID(), "iat": iat, "exp": exp,
+		"device_info": device, "device": device, "jti": wire.NewUUID(), "iat": iat, "exp": exp,
 	}
 	var c claims
 	for _, name := range p.order {
@@ -278,12 +277,4 @@ func (c claims) MarshalJSON() ([]byte, error) {
 		b = append(append(append(b, name...), ':'), value...)
 	}
 	return append(b, '}'), nil
-}
-
-// newUUID is a random UUID, version 4 (RFC 9562 section 5.4).
-func newUUID() string {
-	var u [16]byte
-	_, _ = rand.Read(u[:]) // never fails
-	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }

@@ -20,12 +20,7 @@ func TestGolden(t *testing.T) {
 	require.Len(t, files, 2)
 	p := build(t, config())
 	for _, file := range files {
-		var g struct {
-			Request struct {
-				Body json.RawMessage `json:"body"`
-			} `json:"request"`
-			Response json.RawMessage `json:"response"`
-		}
+		var g recorder.Golden
 		recorder.ReadJSON(t, file, &g)
 		req, err := p.Decode(nil, g.Request.Body)
 		require.NoError(t, err)

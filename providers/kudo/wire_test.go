@@ -16,22 +16,6 @@ import (
 	"github.com/bearerkit/bearerkit/providers/kudo"
 )
 
-type golden struct {
-	Request struct {
-		Headers map[string]string `json:"headers"`
-		Body    json.RawMessage   `json:"body"`
-	} `json:"request"`
-	Upstream struct {
-		Method  string            `json:"method"`
-		Path    string            `json:"path"`
-		Headers map[string]string `json:"headers"`
-		Body    json.RawMessage   `json:"body"`
-		Status  int               `json:"status"`
-		Answer  json.RawMessage   `json:"answer"`
-	} `json:"upstream"`
-	Response json.RawMessage `json:"response"`
-}
-
 // The vendor's documented calls, from the caller's body to the vendor and back.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/golden/*.json")
@@ -39,9 +23,9 @@ func TestGolden(t *testing.T) {
 	require.Len(t, files, 3)
 	for _, path := range files {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			var g golden
+			var g recorder.Golden
 			recorder.ReadJSON(t, path, &g)
-			u := recorder.Serve(t, g.Upstream.Status, http.Header{"Date": nil}, string(g.Upstream.Answer))
+			u := recorder.Serve(t, 200, http.Header{"Date": nil}, string(g.Upstream.Answer))
 			cfg := config()
 			cfg.Now = func() time.Time { return at("2020-07-28T05:00:00Z") }
 			p := build(t, u.URL, cfg)

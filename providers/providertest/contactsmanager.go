@@ -8,6 +8,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/bearerkit/bearerkit/internal/jose"
+	"github.com/bearerkit/bearerkit/internal/wire"
 )
 
 // ContactsManagerConfig configures [NewContactsManager]. All fields are
@@ -136,10 +137,10 @@ func (v *contactsManager) createUser(w http.ResponseWriter, r *http.Request) {
 		exp = now + body.ExpirySeconds
 		token, err = jose.HS256([]byte(v.cfg.APISecret), object{
 			"iss": v.cfg.OrgID, "org_id": v.cfg.OrgID, "api_key": v.cfg.APIKey, "user_id": uid,
-			"device_info": body.DeviceInfo, "jti": newUUID(), "iat": now, "exp": exp,
+			"device_info": body.DeviceInfo, "jti": wire.NewUUID(), "iat": now, "exp": exp,
 		})
 		if user, known = v.created[uid]; !known {
-			user = object{"id": newUUID(), "organization_id": v.cfg.OrgID, "organization_user_id": uid}
+			user = object{"id": wire.NewUUID(), "organization_id": v.cfg.OrgID, "organization_user_id": uid}
 			v.created[uid] = user
 		}
 	})

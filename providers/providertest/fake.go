@@ -39,7 +39,8 @@ type Fault struct {
 	AfterWork bool
 	// Hang holds the request until the caller leaves.
 	Hang bool
-	// Drop closes the connection without an answer.
+	// Drop closes the connection without an answer. It takes a real
+	// http.Server: an httptest.ResponseRecorder has no connection to close.
 	Drop bool
 	// Status is the answer's status; 0 with a Body is 200.
 	Status int

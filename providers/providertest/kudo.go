@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/http"
 	"time"
+
+	"github.com/bearerkit/bearerkit/internal/wire"
 )
 
 // KudoConfig configures [NewKudo].
@@ -56,7 +58,7 @@ func (v *kudo) generate(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, object{"message": "Bad request"})
 		return
 	}
-	g := &grant{access: newUUID(), params: maps.Clone(params)}
+	g := &grant{access: wire.NewUUID(), params: maps.Clone(params)}
 	v.set(func() {
 		now := v.now()
 		g.accessEnds = now.Add(v.lifetime.access)

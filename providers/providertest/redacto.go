@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/jose"
+	"github.com/bearerkit/bearerkit/internal/wire"
 )
 
 // RedactoConfig configures [NewRedacto].
@@ -204,7 +205,7 @@ func (v *redacto) issue(w http.ResponseWriter, tenant string, ids map[string]any
 // sign makes a JWT; user_uuid makes each one unlike every other.
 func (v *redacto) sign(claims object, now, end time.Time) (string, error) {
 	claims = maps.Clone(claims)
-	claims["user_uuid"], claims["iat"], claims["exp"] = newUUID(), now.Unix(), end.Unix()
+	claims["user_uuid"], claims["iat"], claims["exp"] = wire.NewUUID(), now.Unix(), end.Unix()
 	return jose.HS256(v.secret, claims)
 }
 
@@ -260,7 +261,7 @@ func (v *redacto) createUser(w http.ResponseWriter, r *http.Request) {
 		}
 		now := v.now().UTC().Format(time.RFC3339)
 		user = object{
-			"uuid": newUUID(), "organisation_uuid": organisation, "workspace_uuid": workspace,
+			"uuid": wire.NewUUID(), "organisation_uuid": organisation, "workspace_uuid": workspace,
 			"org_user_id": body.OrgUserID, "org_user_id_type": "UCID", "primary_email": body.Email,
 			"primary_mobile": body.Mobile, "name": body.Name, "metadata": body.Metadata, "created_at": now, "updated_at": now,
 		}

@@ -65,6 +65,7 @@ func Run(t *testing.T, s Suite) {
 	if s.Refusal == "" {
 		s.Refusal = `{"error":"invalid_request"}`
 	}
+	t.Run("key", s.key)
 	for _, o := range s.ops(t) {
 		t.Run(o.name, func(t *testing.T) {
 			t.Run("success", func(t *testing.T) { s.success(t, o) })
@@ -91,9 +92,9 @@ func (s Suite) ops(t *testing.T) []op {
 		return p.Generate(ctx, s.Request)
 	}}}
 	p := s.New(t, "http://127.0.0.1:1")
-	if r, ok := p.(providers.Refresher); s.RefreshToken != "" {
+	if _, ok := p.(providers.Refresher); s.RefreshToken != "" {
 		if !ok {
-			t.Fatalf("providertest: Suite.RefreshToken is given and %T is no Refresher", r)
+			t.Fatalf("providertest: Suite.RefreshToken is given and %T is no Refresher", p)
 		}
 		ops = append(ops, op{"refresh", s.Answer, func(ctx context.Context, p providers.Provider) (any, error) {
 			return p.(providers.Refresher).Refresh(ctx, s.Request, s.RefreshToken)
@@ -203,6 +204,24 @@ func (s Suite) success(t *testing.T, o op) {
 		t.Error("Version is the cache's to set")
 	case o.name == "refresh" && token.RefreshToken == "":
 		t.Error("RefreshToken is empty; without a new one the presented one is to be repeated")
+	}
+}
+
+// key checks that a request's key is the same every time and holds no secret.
+func (s Suite) key(t *testing.T) {
+	p, ok := s.New(t, "http://127.0.0.1:1").(providers.Keyer)
+	if !ok {
+		t.Skip("no Keyer")
+	}
+	first, err := p.Key(s.Request)
+	if err != nil {
+		t.Fatalf("fails on Suite's own request: %v", err)
+	}
+	s.scan(t, "the key", first)
+	for range 10 {
+		if again, err := p.Key(s.Request); err != nil || again != first {
+			t.Fatal("changes from call to call")
+		}
 	}
 }
 

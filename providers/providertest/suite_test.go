@@ -3,6 +3,7 @@ package providertest_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,6 +49,16 @@ func (p *toy) Generate(ctx context.Context, _ providers.Request) (providers.Toke
 
 func (p *toy) Refresh(ctx context.Context, _ providers.Request, refreshToken string) (providers.Token, error) {
 	return p.issue(ctx, "refresh", refreshToken, true)
+}
+
+func (p *toy) Key(req providers.Request) (string, error) {
+	switch p.defect {
+	case "keys by its secret":
+		return toyKey, nil
+	case "keys by chance":
+		return rand.Text(), nil
+	}
+	return req.Key()
 }
 
 func (p *toy) issue(ctx context.Context, name, refreshToken string, oneTime bool) (providers.Token, error) {
@@ -189,6 +200,8 @@ func TestSuiteCatchesDefects(t *testing.T) {
 		"hands out nothing":       "generate/bad_bodies/no_token",
 		"drops the refresh token": "refresh/success",
 		"issued at arrival":       "generate/success",
+		"keys by its secret":      "key",
+		"keys by chance":          "key",
 	} {
 		t.Run(defect, func(t *testing.T) {
 			out, err := runDefective(t, defect, where)

@@ -132,7 +132,7 @@ func (s Suite) badBodies(t *testing.T, o op) {
 }
 
 // flood is more than any token endpoint has to say.
-const flood = 16 << 20
+const flood = 4 << 20
 
 // oversized pads a good answer at its head, so that a provider that reads
 // without bound succeeds, and fails the case.

@@ -16,21 +16,6 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-type golden struct {
-	Request struct {
-		Target string          `json:"target"`
-		Body   json.RawMessage `json:"body"`
-	} `json:"request"`
-	Upstream struct {
-		Method  string            `json:"method"`
-		Path    string            `json:"path"`
-		Headers map[string]string `json:"headers"`
-		Body    json.RawMessage   `json:"body"`
-		Answer  json.RawMessage   `json:"answer"`
-	} `json:"upstream"`
-	Response json.RawMessage `json:"response"`
-}
-
 // The calls of the three documented frontends, from the browser's body to the
 // vendor and back.
 func TestGolden(t *testing.T) {
@@ -39,7 +24,7 @@ func TestGolden(t *testing.T) {
 	require.Len(t, files, 7)
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			var g golden
+			var g recorder.Golden
 			recorder.ReadJSON(t, file, &g)
 			u := recorder.Serve(t, 200, http.Header{"Date": nil}, string(g.Upstream.Answer))
 			cfg := one()
