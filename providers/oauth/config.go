@@ -39,7 +39,7 @@ func New(c Config) (*Provider, error) {
 	}
 	return &Provider{
 		client: upstream.New("oauth", c.HTTPClient, c.Now), now: c.Now, auth: auth, signs: c.Key.set(), grant: c.Grant,
-		tokenURL: c.TokenURL, introspectionURL: c.IntrospectionURL, revocationURL: c.RevocationURL,
+		tokenURL: c.TokenURL, introspectionURL: c.IntrospectionURL, untyped: c.DangerouslyUntypedTokens, revocationURL: c.RevocationURL,
 		scopes: slices.Clone(c.Scopes), params: params, audience: c.AudienceParam,
 	}, nil
 }

@@ -45,7 +45,7 @@ func TestConformance(t *testing.T) {
 				Refusal:      `{"error":"invalid_client","error_description":"canary-text"}`,
 				RefreshToken: "canary-presented",
 				AccessToken:  "canary-checked",
-				VerifyAnswer: `{"active":true,"sub":"alice"}`,
+				VerifyAnswer: `{"active":true,"sub":"alice","token_type":"Bearer"}`,
 				Secrets:      []string{"canary-secret", "canary-access", "canary-next", "canary-text"},
 			})
 		})

@@ -31,13 +31,14 @@ func TestVerify(t *testing.T) {
 	}{
 		"not active":       {answer{body: `{"active":false}`}, providers.CodeInvalidToken, providers.Permanent},
 		"refresh token":    {answer{body: `{"active":true,"token_type":"refresh_token"}`}, providers.CodeInvalidToken, providers.Permanent},
+		"no type":          {answer{body: `{"active":true}`}, providers.CodeInvalidToken, providers.Permanent},
 		"bound to a key":   {answer{body: `{"active":true,"token_type":"DPoP"}`}, providers.CodeInvalidToken, providers.Permanent},
 		"no verdict":       {answer{body: `{}`}, providers.CodeBadResponse, providers.Transient},
 		"null":             {answer{body: `{"active":null}`}, providers.CodeBadResponse, providers.Transient},
 		"verdict as text":  {answer{body: `{"active":"true"}`}, providers.CodeBadResponse, providers.Transient},
 		"other case":       {answer{body: `{"Active":true}`}, providers.CodeBadResponse, providers.Transient},
 		"no object":        {answer{body: `true`}, providers.CodeBadResponse, providers.Transient},
-		"exp unreadable":   {answer{body: `{"active":true,"exp":"canary"}`}, providers.CodeBadResponse, providers.Transient},
+		"exp unreadable":   {answer{body: `{"active":true,"token_type":"Bearer","exp":"canary"}`}, providers.CodeBadResponse, providers.Transient},
 		"our credentials":  {answer{status: 401, body: `{"error":"invalid_client"}`}, providers.CodeCredentialsRejected, providers.Permanent},
 		"endpoint is down": {answer{status: 503}, providers.CodeBusy, providers.Transient},
 		"a proxy's answer": {answer{status: 403, body: "<html>"}, providers.CodeUpstreamError, providers.Transient},
@@ -50,6 +51,14 @@ func TestVerify(t *testing.T) {
 			require.Equal(t, tc.class, e.Class)
 		})
 	}
+
+	untyped, _ := client(t, answer{body: `{"active":true}`}, answer{body: `{"active":true,"token_type":"DPoP"}`})
+	untyped.DangerouslyUntypedTokens = true
+	p := provider(t, untyped)
+	_, err = p.Verify(t.Context(), "canary-token")
+	require.NoError(t, err)
+	_, err = p.Verify(t.Context(), "canary-token")
+	require.Equal(t, providers.CodeInvalidToken, failure(t, err).Code)
 
 	_, err = provider(t, c).Verify(t.Context(), "")
 	require.Equal(t, providers.CodeInvalidToken, failure(t, err).Code)

@@ -53,6 +53,10 @@ type Config struct {
 	Params url.Values
 	// IntrospectionURL is the endpoint of RFC 7662, which Verify needs.
 	IntrospectionURL string
+	// DangerouslyUntypedTokens has Verify accept an active token whose
+	// token_type the server does not tell. At some servers a refresh token is
+	// one, and would then pass as an access token.
+	DangerouslyUntypedTokens bool
 	// RevocationURL is the endpoint of RFC 7009, which Revoke needs.
 	RevocationURL string
 	// HTTPClient makes the calls; nil for one over http.DefaultTransport.
@@ -94,6 +98,7 @@ type Provider struct {
 	grant            string
 	tokenURL         string
 	introspectionURL string
+	untyped          bool
 	revocationURL    string
 	scopes           []string
 	params           url.Values

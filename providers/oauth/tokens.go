@@ -13,7 +13,8 @@ import (
 )
 
 // Verify asks the introspection endpoint about accessToken (RFC 7662). One that
-// is not active, or is no Bearer token, is [providers.CodeInvalidToken].
+// is not active, or not said to be a Bearer token, is
+// [providers.CodeInvalidToken].
 func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Verified, error) {
 	const op = "verify"
 	if p.introspectionURL == "" {
@@ -31,9 +32,15 @@ func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Ve
 	if err := json.Unmarshal(m["active"], &active); err != nil || active == nil {
 		return providers.Verified{}, res.Bad(errors.New("answer does not say whether the token is active"))
 	}
-	// A refresh token is active too, and the hint binds nobody.
-	if kind := m.text("token_type"); !*active || kind != "" && !strings.EqualFold(kind, "Bearer") {
+	if !*active {
 		return providers.Verified{}, res.Fail(providers.CodeInvalidToken, providers.Permanent)
+	}
+	// A refresh token is active too, and the hint binds nobody: what oidc-provider
+	// says of one differs only in having no token_type.
+	if kind := m.text("token_type"); !strings.EqualFold(kind, "Bearer") && (kind != "" || !p.untyped) {
+		e := res.Fail(providers.CodeInvalidToken, providers.Permanent)
+		e.Description = "the server does not say that it is a Bearer token"
+		return providers.Verified{}, e
 	}
 	exp, err := upstream.ParseTime(m["exp"])
 	if err != nil {
