@@ -1,7 +1,6 @@
 package middleware_test
 
 import (
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -9,22 +8,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/middleware/authtest"
 )
 
-func trusting(i *authtest.Issuer, algs ...string) middleware.Issuer {
-	return middleware.Issuer{
-		Issuer: i.URL, Audiences: []string{i.Audience}, Algorithms: algs, JWKSURL: i.URL + "/jwks", HTTPClient: i.Client(),
-	}
-}
-
-var ok = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-
 func TestCorpus(t *testing.T) {
 	algs := []string{"RS256", "ES256", "EdDSA", "PS256", "ES512"}
-	i, err := authtest.New(algs...)
-	require.NoError(t, err)
+	i := newIssuer(t, algs...)
 	cases, err := authtest.Corpus(i)
 	require.NoError(t, err)
 	seen := map[string]bool{}
@@ -35,8 +24,7 @@ func TestCorpus(t *testing.T) {
 		kind, _, _ := strings.Cut(c.Name, "/")
 		kinds[kind]++
 	}
-	auth, err := middleware.New(middleware.Config{Issuers: []middleware.Issuer{trusting(i, algs...)}})
-	require.NoError(t, err)
+	auth := authFor(t, trusting(i, algs...))
 	start := time.Now()
 	authtest.Run(t, auth.Handler(ok), cases)
 	require.GreaterOrEqual(t, len(cases), 150)
@@ -45,12 +33,10 @@ func TestCorpus(t *testing.T) {
 
 // With no keys at hand a fetch would be needed for any token that may pass.
 func TestNoFetchForATokenThatCannotPass(t *testing.T) {
-	i, err := authtest.New("ES256", "EdDSA")
-	require.NoError(t, err)
+	i := newIssuer(t, "ES256", "EdDSA")
 	cases, err := authtest.Corpus(i)
 	require.NoError(t, err)
-	auth, err := middleware.New(middleware.Config{Issuers: []middleware.Issuer{trusting(i, "ES256", "EdDSA")}})
-	require.NoError(t, err)
+	auth := authFor(t, trusting(i, "ES256", "EdDSA"))
 	unsigned := slices.DeleteFunc(cases, func(c authtest.Case) bool {
 		kind, _, _ := strings.Cut(c.Name, "/")
 		switch kind {

@@ -33,8 +33,7 @@ func (s *keySet) start(now time.Time, limited bool) (f *flight, healthy bool, er
 	if limited && !s.limiter.take(now) {
 		return nil, healthy, errUnknownKey
 	}
-	s.flights++
-	f = &flight{number: s.flights, began: now, done: make(chan struct{}), err: errUnavailable}
+	f = &flight{number: s.flights.Add(1), began: now, done: make(chan struct{}), err: errUnavailable}
 	s.flight = f
 	go s.run(f, limited)
 	return f, healthy, nil
@@ -96,7 +95,7 @@ func (s *keySet) land(f *flight, limited bool, got fetched, err error) {
 		s.logger.Info("key set is back", "after", now.Sub(s.failed))
 	}
 	s.failures = 0
-	next := &snapshot{keys: got.keys, fetched: now, due: now.Add(s.interval(got.maxAge))}
+	next := &snapshot{keys: got.keys, flight: f.number, fetched: now, due: now.Add(s.interval(got.maxAge))}
 	if old := s.current.Load(); old != nil {
 		next.generation = old.generation
 		if lost(old.keys, next.keys) {

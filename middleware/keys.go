@@ -53,9 +53,10 @@ type keySet struct {
 	current atomic.Pointer[snapshot]
 	due     atomic.Int64 // Unix ns at which a request has to look closer
 
+	flights atomic.Uint64 // started so far
+
 	mu       sync.Mutex
 	flight   *flight
-	flights  uint64 // started so far
 	failures int
 	failed   time.Time // first of the failures in a row
 	retry    time.Time // no fetch before
@@ -74,6 +75,7 @@ type snapshot struct {
 	keys       []jws.Key
 	fixed      bool   // configured: a key of ID "" serves any kid
 	generation uint64 // moves on when a key has gone
+	flight     uint64 // the one that brought it
 	fetched    time.Time
 	due        time.Time
 }
@@ -90,6 +92,7 @@ func fixedKeys(keys []jws.Key) *keySet {
 // are errUnknownKey, to be believed, and everything else, which means that
 // nobody can tell.
 func (s *keySet) find(ctx context.Context, t *jws.Token, offline bool) ([]jws.Key, uint64, error) {
+	asked := s.flights.Load()
 	snap := s.current.Load()
 	if !offline {
 		var err error
@@ -104,10 +107,10 @@ func (s *keySet) find(ctx context.Context, t *jws.Token, offline bool) ([]jws.Ke
 	if known || s.fetch == nil {
 		return keys, snap.generation, nil
 	}
-	if offline {
+	if offline || snap.flight > asked {
 		return nil, 0, errUnknownKey
 	}
-	return s.refetch(ctx, t)
+	return s.refetch(ctx, t, asked)
 }
 
 // unnamed reports that t and a key that fits it have no kid, so that a bad
@@ -181,14 +184,13 @@ func (s *keySet) usable(ctx context.Context) (*snapshot, error) {
 }
 
 // refetch looks for a kid that the set in hand does not have. A flight that
-// began before the question may have missed the key, so that its result is
-// final only if it has it.
-func (s *keySet) refetch(ctx context.Context, t *jws.Token) ([]jws.Key, uint64, error) {
+// began before the question, number asked or an earlier one, may have missed
+// the key, so that its result is final only if it has it.
+func (s *keySet) refetch(ctx context.Context, t *jws.Token, asked uint64) ([]jws.Key, uint64, error) {
 	s.mu.Lock()
-	asked := s.flights
-	missing := t.KeyID != "" && s.now().Before(s.absent[t.KeyID])
+	absent := t.KeyID != "" && s.now().Before(s.absent[t.KeyID])
 	s.mu.Unlock()
-	if missing {
+	if absent {
 		return nil, 0, errUnknownKey
 	}
 	for {

@@ -7,12 +7,16 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/jws"
+	"github.com/bearerkit/bearerkit/providers"
 )
 
 // tellExpired is how long after its end a token is still worth a signature
 // check, so that the answer may say that it expired: that is said of authentic
 // tokens only.
 const tellExpired = 24 * time.Hour
+
+// maxRetryAfter bounds what clients are told to wait.
+const maxRetryAfter = 5 * time.Minute
 
 var errAmbiguous = errors.New("a claim's name differs from a field's in case only")
 
@@ -56,7 +60,7 @@ func (a *Authenticator) permit(ctx context.Context, v *Verified, now time.Time) 
 	if a.cfg.Revoked != nil {
 		switch gone, err := a.cfg.Revoked(ctx, v); {
 		case err != nil:
-			return a.errors.with(unavailable, err)
+			return a.cannotTell(err)
 		case gone:
 			return a.errors.plain[revoked]
 		}
@@ -88,10 +92,13 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 	for _, o := range a.opaque {
 		if b64token(token) && o.cfg.Owns(token) {
 			v, why, err := o.verify(ctx, token)
-			if why != 0 {
-				return nil, a.errors.with(why, err)
+			switch why {
+			case 0:
+				return v, nil
+			case unavailable:
+				return nil, a.cannotTell(err)
 			}
-			return v, nil
+			return nil, a.errors.with(why, err)
 		}
 	}
 	t, err := jws.Parse(token)
@@ -151,10 +158,19 @@ func (a *Authenticator) keyError(err error) *Error {
 	case errors.Is(err, jws.ErrSignature):
 		return a.errors.plain[badSignature]
 	}
+	return a.cannotTell(err)
+}
+
+// cannotTell is the answer when whoever knows does not answer.
+func (a *Authenticator) cannotTell(err error) *Error {
 	e := a.errors.with(unavailable, err)
-	var w *waitError
-	if errors.As(err, &w) {
-		e.RetryAfter = max(w.wait, e.RetryAfter)
+	var keys *waitError
+	var upstream *providers.Error
+	switch {
+	case errors.As(err, &keys):
+		e.RetryAfter = max(e.RetryAfter, keys.wait)
+	case errors.As(err, &upstream):
+		e.RetryAfter = min(max(e.RetryAfter, upstream.RetryAfter), maxRetryAfter)
 	}
 	return e
 }
@@ -186,7 +202,7 @@ func (i *issuer) signature(ctx context.Context, t *jws.Token, offline bool) (gen
 	if offline || !i.keys.current.Load().unnamed(t) {
 		return 0, jws.ErrSignature
 	}
-	keys, generation, err = i.keys.refetch(ctx, t)
+	keys, generation, err = i.keys.refetch(ctx, t, i.keys.flights.Load())
 	if errors.Is(err, errUnknownKey) || err == nil && !anyVerifies(keys, t) {
 		err = jws.ErrSignature
 	}
