@@ -148,7 +148,7 @@ export function createClient(options) {
 
   async function logout() {
     const last = held;
-    tabs?.postMessage("signed out");
+    if (!signedOut) tabs?.postMessage("signed out");
     forget();
     busy = null;
     if (path.signOut) {
