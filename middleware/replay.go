@@ -40,9 +40,6 @@ func newReplay(req *http.Request, limit int) replay {
 		limit = defaultReplayBody
 	}
 	t := &tape{src: req.Body, limit: max(limit, 0)}
-	if n := req.ContentLength; n > 0 && n <= int64(t.limit) {
-		t.buf = make([]byte, 0, n)
-	}
 	t.cond.L = &t.mu
 	t.current = &tapeView{tape: t}
 	return t
@@ -95,10 +92,10 @@ type tape struct {
 
 	mu      sync.Mutex
 	cond    sync.Cond
-	buf     []byte
+	kept    tapeBuffer
 	err     error // src's last word
 	current *tapeView
-	lost    bool // more was read than buf holds
+	lost    bool // more was read than was kept
 	reading bool // a view is inside src.Read
 	frozen  bool
 	settled bool // current is the last view
@@ -121,22 +118,23 @@ func (t *tape) freeze() {
 
 func (t *tape) second() (io.ReadCloser, bool) {
 	t.mu.Lock()
-	ok := !t.lost
-	if ok {
+	if !t.lost {
 		t.current = &tapeView{tape: t}
+		t.release()
+		defer t.mu.Unlock()
+		return t.current, true
 	}
-	closeSrc := t.release()
-	second := t.current
 	t.mu.Unlock()
-	if closeSrc {
-		_ = t.src.Close()
-	}
-	return second, ok
+	t.settle()
+	return nil, false
 }
 
 func (t *tape) settle() {
 	t.mu.Lock()
-	closeSrc := t.release()
+	t.kept.free()
+	t.current.off = 0
+	t.release()
+	closeSrc := t.closeOnce()
 	t.mu.Unlock()
 	if closeSrc {
 		_ = t.src.Close()
@@ -149,19 +147,19 @@ func (t *tape) sent() bool {
 	return t.err == io.EOF
 }
 
-// release makes the current view the last one. It reports whether src is to be
-// closed now, because that view is closed already.
-func (t *tape) release() bool {
+// release makes the current view the last one.
+func (t *tape) release() {
 	t.frozen, t.settled = false, true
 	t.cond.Broadcast()
-	return t.closeOnce()
 }
 
+// closeOnce reports whether src is to be closed now: its last view is closed.
 func (t *tape) closeOnce() bool {
 	if t.closed || !t.settled || !t.current.closed {
 		return false
 	}
 	t.closed = true
+	t.kept.free()
 	return true
 }
 
@@ -189,10 +187,10 @@ func (v *tapeView) Read(p []byte) (int, error) {
 			return 0, errReplayRevoked
 		case v.closed:
 			return 0, errReplayClosed
-		case t.frozen || t.reading && v.off == len(t.buf):
+		case t.frozen || t.reading && v.off == t.kept.size:
 			t.cond.Wait()
-		case v.off < len(t.buf):
-			n := copy(p, t.buf[v.off:])
+		case v.off < t.kept.size:
+			n := copy(p, t.kept.from(v.off))
 			v.off += n
 			return n, nil
 		case t.err != nil:
@@ -216,17 +214,53 @@ func (v *tapeView) pull(p []byte) (int, error) {
 	t.err = err
 	t.cond.Broadcast()
 	if v != t.current {
-		t.buf = append(t.buf, p[:n]...)
+		t.kept.append(p[:n])
 		return 0, errReplayRevoked
 	}
 	switch {
 	case t.settled || t.lost:
-	case len(t.buf)+n <= t.limit:
-		t.buf = append(t.buf, p[:n]...)
-		v.off = len(t.buf)
+	case t.kept.size+n <= t.limit:
+		t.kept.append(p[:n])
+		v.off = t.kept.size
 	case n > 0:
 		t.lost = true
-		t.buf, v.off = nil, 0
+		t.kept.free()
+		v.off = 0
 	}
 	return n, err
+}
+
+// tapeBuffer keeps bytes in chunks that are used again: an upload that succeeds
+// at once, as nearly all do, leaves no garbage behind.
+type tapeBuffer struct {
+	chunks []*tapeChunk
+	size   int
+}
+
+type tapeChunk [8 << 10]byte
+
+var tapeChunks = sync.Pool{New: func() any { return new(tapeChunk) }}
+
+func (b *tapeBuffer) append(p []byte) {
+	for len(p) > 0 {
+		if b.size == len(b.chunks)*len(tapeChunk{}) {
+			b.chunks = append(b.chunks, tapeChunks.Get().(*tapeChunk))
+		}
+		n := copy(b.chunks[len(b.chunks)-1][b.size%len(tapeChunk{}):], p)
+		b.size += n
+		p = p[n:]
+	}
+}
+
+// from is what is kept at off and after it in one piece.
+func (b *tapeBuffer) from(off int) []byte {
+	i := off / len(tapeChunk{})
+	return b.chunks[i][off%len(tapeChunk{}) : min(len(tapeChunk{}), b.size-i*len(tapeChunk{}))]
+}
+
+func (b *tapeBuffer) free() {
+	for _, c := range b.chunks {
+		tapeChunks.Put(c)
+	}
+	*b = tapeBuffer{}
 }
