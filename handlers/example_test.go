@@ -112,7 +112,7 @@ func ExampleVerify() {
 // Introspection for services of our own, which show a key.
 func ExampleVerify_introspection() {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, `{"active":true,"sub":"alice","scope":"read"}`)
+		_, _ = io.WriteString(w, `{"active":true,"token_type":"Bearer","sub":"alice","scope":"read"}`)
 	}))
 	defer upstream.Close()
 	server, err := oauth.New(oauth.Config{TokenURL: upstream.URL, IntrospectionURL: upstream.URL, ClientID: "us", Secret: "secret"})
@@ -138,7 +138,7 @@ func ExampleVerify_introspection() {
 	r.SetBasicAuth("billing", "service-key")
 	show(verify, r)
 	// Output:
-	// 200 {"active":true,"scope":"read","sub":"alice"}
+	// 200 {"active":true,"scope":"read","sub":"alice","token_type":"Bearer"}
 }
 
 func ExampleSignOut() {

@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "write the golden responses anew")
 // send; each NAME.request has its NAME.response.
 func TestDocumentedCalls(t *testing.T) {
 	base, upstream := upstreamServer(t)
-	*upstream = documentedUpstream
+	upstream.set(documentedUpstream)
 	mux := http.NewServeMux()
 	v := vendors(t, base)
 	mount := func(path, vendor string, build func(handlers.Config) (http.Handler, error)) {

@@ -46,7 +46,8 @@ func TestNoSecretComesOut(t *testing.T) {
 				_, _ = io.WriteString(&out, err.Error()) // this vendor cannot
 				continue
 			}
-			for _, *upstream = range answers {
+			for _, answer := range answers {
+				upstream.set(answer)
 				for _, body := range []string{v.good, `{"refresh_token":"planted-refresh","org_user_id":"u","token":"planted-token"}`, `{`, `[]`, ``} {
 					r := v.post(body)
 					a := serve(t, h, r)

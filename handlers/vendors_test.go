@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,16 +79,23 @@ func (v vendor) post(body string) *http.Request {
 }
 
 // upstreamServer answers every vendor's call with what answer says at the time.
-func upstreamServer(t testing.TB) (base string, answer *http.HandlerFunc) {
+func upstreamServer(t testing.TB) (base string, answer *switchable) {
 	t.Helper()
-	answer = new(http.HandlerFunc)
+	answer = &switchable{}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Date"] = nil // the vendor's clock is the test's
-		(*answer)(w, r)
+		(*answer.now.Load())(w, r)
 	}))
 	t.Cleanup(s.Close)
 	return s.URL, answer
 }
+
+// switchable is a handler that changes while a server uses it.
+type switchable struct {
+	now atomic.Pointer[http.HandlerFunc]
+}
+
+func (s *switchable) set(h http.HandlerFunc) { s.now.Store(&h) }
 
 func reply(status int, body string, header ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -137,7 +145,7 @@ func TestWhatUpstreamsDo(t *testing.T) {
 				continue
 			}
 			t.Run(name+"/"+c.name, func(t *testing.T) {
-				*upstream = c.answer
+				upstream.set(c.answer)
 				h, err := handlers.Generate(v.config())
 				a := serve(t, must(t, h, err), v.post(v.good))
 				assert.Equal(t, c.status, a.status, a.body)
@@ -154,10 +162,10 @@ func TestWhatUpstreamsDo(t *testing.T) {
 
 func TestASlowUpstreamAndAWrappersDeadline(t *testing.T) {
 	base, upstream := upstreamServer(t)
-	*upstream = func(_ http.ResponseWriter, r *http.Request) {
+	upstream.set(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // net/http notices that a caller left only then
 		<-r.Context().Done()
-	}
+	})
 	for name, v := range vendors(t, base) {
 		if !v.remote {
 			continue
@@ -180,7 +188,7 @@ func TestRedactoRefreshIsRefused(t *testing.T) {
 		400: "refresh_rejected", 401: "refresh_rejected", 403: "refresh_rejected", 404: "refresh_rejected",
 		410: "refresh_rejected", 422: "refresh_rejected", 429: "upstream_busy", 500: "upstream_error",
 	} {
-		*upstream = reply(status, `{"message":"planted upstream text"}`)
+		upstream.set(reply(status, `{"message":"planted upstream text"}`))
 		a := serve(t, h, v.post(`{"refresh_token":"r"}`))
 		assert.Equal(t, want, a.json["code"], status)
 		assert.NotContains(t, a.body, "planted")
@@ -190,10 +198,10 @@ func TestRedactoRefreshIsRefused(t *testing.T) {
 func TestRedactoTenants(t *testing.T) {
 	base, upstream := upstreamServer(t)
 	var path string
-	*upstream = func(w http.ResponseWriter, r *http.Request) {
+	upstream.set(func(w http.ResponseWriter, r *http.Request) {
 		path = r.URL.EscapedPath()
 		reply(200, success)(w, r)
-	}
+	})
 	v := vendors(t, base)["redacto"]
 	h, err := handlers.Generate(v.config())
 	must(t, h, err)
