@@ -71,7 +71,8 @@ var texts = map[providers.Code]string{
 // the deny handler of [http.CrossOriginProtection] answers with the code
 // cross_origin. Only Code, RetryAfter and, below status 500, Description reach
 // the caller. Any other error is 500 internal, a context's deadline 504. To a
-// client that has gone it writes nothing.
+// client that has gone it writes nothing. The Allow header of a 405 is the
+// caller's to set.
 func Error(w http.ResponseWriter, r *http.Request, err error) {
 	writeError(w, r, err, nil)
 }

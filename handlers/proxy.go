@@ -46,11 +46,15 @@ type ProxyConfig struct {
 // Proxy returns a reverse proxy to one upstream that holds none of the
 // caller's credentials. Paths go on unchanged; a path with dot segments, empty
 // segments, or encoded dots, slashes, backslashes, percent signs or control
-// characters is 404. Cookie, Authorization, Forwarded and X-Forwarded headers
-// are removed. Answers come back without the upstream's cookies and without
-// the headers by which it would speak for our own origin; streams are flushed
-// and protocol upgrades pass. An upstream 401 is 502 upstream_rejected_token,
-// for the caller is signed in. The error joins every fault of c.
+// characters is 404, and TRACE, whose answer would show the token, is 405.
+// Cookie, Authorization, Forwarded and X-Forwarded headers are removed, and
+// those by which some servers let a caller replace the path or the method.
+// Answers come back without the upstream's cookies and without the headers by
+// which it would speak for our own origin; streams are flushed and protocol
+// upgrades pass. An upstream 401 is 502 upstream_rejected_token, for the caller
+// is signed in. Where a cookie signs the caller in, an
+// [http.CrossOriginProtection] belongs before the proxy. The error joins every
+// fault of c.
 func Proxy(c ProxyConfig) (http.Handler, error) {
 	p := &proxy{ProxyConfig: c}
 	target, err := upstream.CheckURL("Target", c.Target)
@@ -92,8 +96,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, refuse(codeNotFound, ""))
 		return
 	}
-	if allow, err := p.allowed(r); err != nil {
-		w.Header().Set("Allow", allow)
+	if err := p.allowed(w.Header(), r); err != nil {
 		p.fail(w, r, err)
 		return
 	}

@@ -60,19 +60,25 @@ func register(mux *http.ServeMux, pattern string) (err error) {
 	return nil
 }
 
-// allowed looks r up in the allow-list. For a method that is not listed it
-// returns those that are.
-func (p *proxy) allowed(r *http.Request) (allow string, err error) {
-	h, _ := p.mux.Handler(r)
-	if _, ok := h.(allowed); ok {
-		return "", nil
+// allowed looks r up in the allow-list. For a method that is not listed it sets
+// Allow.
+func (p *proxy) allowed(h http.Header, r *http.Request) error {
+	switch r.Method {
+	case http.MethodTrace, "TRACK", http.MethodConnect:
+		h.Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
+		return refuse(codeMethod, "")
+	}
+	found, _ := p.mux.Handler(r)
+	if _, ok := found.(allowed); ok {
+		return nil
 	}
 	probe := &headerOnly{header: http.Header{}}
-	h.ServeHTTP(probe, r)
+	found.ServeHTTP(probe, r)
 	if probe.status == http.StatusMethodNotAllowed {
-		return probe.header.Get("Allow"), refuse(codeMethod, "")
+		h.Set("Allow", probe.header.Get("Allow"))
+		return refuse(codeMethod, "")
 	}
-	return "", refuse(codeNotFound, "") // also where ServeMux would redirect
+	return refuse(codeNotFound, "") // also where ServeMux would redirect
 }
 
 type headerOnly struct {
@@ -102,6 +108,8 @@ func removedHeaders(set http.Header) map[string]bool {
 	removed := map[string]bool{
 		"authorization": true, "proxy-authorization": true, "cookie": true, "cookie2": true,
 		"forwarded": true, "x-real-ip": true, "true-client-ip": true,
+		"x-original-url": true, "x-rewrite-url": true, "x-original-method": true,
+		"x-http-method": true, "x-http-method-override": true, "x-method-override": true,
 	}
 	for name := range set {
 		removed[plain(name)] = true

@@ -91,6 +91,7 @@ func TestProxyRemovesWhatCallersSend(t *testing.T) {
 		"Authorization", "authorization", "AUTHORIZATION", "Proxy-Authorization", "Cookie", "cookie", "COOKIE", "Cookie2",
 		"Forwarded", "X-Forwarded-For", "X_Forwarded_For", "x-forwarded-user", "X-Forwarded_Access-Token", "X-Real-Ip", "True-Client-IP",
 		"redox_source_id", "Redox_Source-Id", "REDOX-SOURCE-ID", "redox.source.id", "X_CMS_API_KEY", "x-cms-api-key",
+		"X-Original-URL", "x_rewrite_url", "X-HTTP-Method-Override", "X-Method-Override",
 		"Keep-Alive", "Te", "Trailer", "X-Secret-Hop", "Proxy-Connection",
 	} {
 		r.Header[name] = []string{"theirs"}
@@ -166,6 +167,13 @@ func TestProxyPaths(t *testing.T) {
 		assert.Empty(t, reached, bad)
 	}
 	assert.Equal(t, 200, call("POST", "/endpoint").status)
+	assert.NotContains(t, call("GET", "/other").header, "Allow")
+	for _, method := range []string{"TRACE", "TRACK", "CONNECT"} {
+		a := call(method, "/fhir/x") // an echo would show our token
+		assert.Equal(t, 405, a.status, method)
+		assert.Contains(t, a.header.Get("Allow"), "GET", method)
+		assert.Empty(t, reached, method)
+	}
 	a := call("GET", "/endpoint")
 	assert.Equal(t, 405, a.status)
 	assert.Equal(t, "POST", a.header.Get("Allow"))
