@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bearerkit/bearerkit/providers"
@@ -13,6 +14,18 @@ import (
 
 // Options have defaults in all fields: the zero value caches in this process.
 type Options struct {
+	// Store is where replicas share records. Nil: this process is alone, and
+	// what it forgets is forgotten.
+	Store Store
+	// Namespace tells this cache's records from those of other caches over
+	// the same Store: name the provider and the account. Required with a Store.
+	Namespace string
+	// SealKeys encrypt values in the Store (AES-256-GCM, 32 bytes each): the
+	// first encrypts, all decrypt. A value cannot be moved to another key or
+	// revision. None: values are stored as they are.
+	SealKeys [][]byte
+	// StoreTimeout bounds a call of the Store, 250 ms.
+	StoreTimeout time.Duration
 	// FetchTimeout bounds a flight, 30 s; one upstream call gets a third.
 	FetchTimeout time.Duration
 	// ForcedFloor is the least time between two forced renewals of a grant,
@@ -50,13 +63,20 @@ type Cache struct {
 	table     *table
 	index     localIndex
 	slots     chan struct{} // one token per upstream call
-	stats     counters
+	sealer    sealer
+	locker    Locker  // nil if the Store is none
+	watcher   Watcher // nil if the Store is none
+	// storeFailed is when a call of the Store failed last, since base.
+	storeFailed atomic.Int64
+	ablate      struct{ noLease, noIntent bool } // for the simulation alone
+	stats       counters
 
 	ctx     context.Context // the cache's life
 	cancel  context.CancelFunc
 	life    sync.Mutex
 	closed  bool
 	running int
+	deaf    chan struct{} // closed when nobody listens for notices any more
 	idle    chan struct{} // made by Close; closed when running is 0
 }
 
@@ -87,12 +107,20 @@ func New(p providers.Provider, o Options) (*Cache, error) {
 			*n = def
 		}
 	}
+	duration("StoreTimeout", &o.StoreTimeout, 250*time.Millisecond)
 	duration("FetchTimeout", &o.FetchTimeout, 30*time.Second)
 	duration("ForcedFloor", &o.ForcedFloor, 5*time.Second)
 	duration("Grace", &o.Grace, time.Minute)
 	duration("DefaultLifetime", &o.DefaultLifetime, 5*time.Minute)
 	count("MaxEntries", &o.MaxEntries, 10_000)
 	count("MaxFlights", &o.MaxFlights, 64)
+	if o.Store != nil && o.Namespace == "" {
+		errs = append(errs, errors.New("tokencache: Namespace: required with a Store"))
+	}
+	sealer, err := newSealer(o.SealKeys)
+	if err != nil {
+		errs = append(errs, err)
+	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
@@ -100,16 +128,24 @@ func New(p providers.Provider, o Options) (*Cache, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Cache{
-		p: p, o: o, attempt: o.FetchTimeout / 3, base: time.Now(),
+		p: p, o: o, sealer: sealer, attempt: o.FetchTimeout / 3, base: time.Now(),
 		table: newTable(o.MaxEntries),
 		index: localIndex{max: 4 * o.MaxEntries, m: map[id]ref{}},
 		slots: make(chan struct{}, o.MaxFlights),
+		deaf:  make(chan struct{}),
 	}
+	c.locker, _ = o.Store.(Locker)
+	c.watcher, _ = o.Store.(Watcher)
 	c.refresher, _ = p.(providers.Refresher)
 	if m, ok := p.(providers.Moder); ok {
 		c.mode = m.Mode()
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if o.Store == nil {
+		close(c.deaf)
+	} else {
+		go c.listen()
+	}
 	return c, nil
 }
 
@@ -183,10 +219,10 @@ func (c *Cache) renewAhead(e *entry, st *state, req providers.Request) {
 		return
 	}
 	if e.led == nil || e.led.fail.left(c.now()) == 0 {
-		c.start(e, job{req: req, min: st.tok.Version, ref: ref{tenant: req.Tenant}}, true)
+		c.start(e, job{req: req, min: st.tok.Version}, true)
 	}
 }
 
 func (c *Cache) renew(ctx context.Context, k *id, req providers.Request, rejected providers.Token) (providers.Token, error) {
-	return c.do(ctx, k, &job{req: req, min: rejected.Version, forced: true, ref: ref{tenant: req.Tenant}})
+	return c.do(ctx, k, &job{req: req, min: rejected.Version, forced: true})
 }

@@ -70,7 +70,8 @@ func (e *entry) snapshot() record {
 
 // install makes r the process's view. Callers hold e.mu.
 func (c *Cache) install(e *entry, r record) {
-	if l := r.ledger; l.gen == 0 && l.forced.IsZero() && len(l.spent) == 0 && l.fail == nil && l.intent == nil && l.rev == 0 && l.version == r.token.Version {
+	r.rev = 0
+	if l := r.ledger; l.gen == 0 && l.forced.IsZero() && len(l.spent) == 0 && l.fail == nil && l.intent == nil && l.fence == 0 && l.version == r.token.Version {
 		e.led = nil
 	} else {
 		e.led = &l
@@ -79,7 +80,7 @@ func (c *Cache) install(e *entry, r record) {
 	switch {
 	case r.token.AccessToken == "" && r.token.RefreshToken == "":
 		e.cur.Store(nil)
-	case st != nil && st.tok.Version == r.token.Version && st.tok.RefreshToken == r.token.RefreshToken:
+	case st != nil && st.tok.Version == r.token.Version && st.tok.AccessToken == r.token.AccessToken && st.tok.RefreshToken == r.token.RefreshToken:
 		// soft is drawn once per token
 	default:
 		soft := softOf(&r.token, c.mode)
@@ -117,4 +118,15 @@ func (e *entry) evict() bool {
 	e.cur.Store(nil)
 	e.led = nil
 	return true
+}
+
+// entry returns k's entry, made if need be.
+func (c *Cache) entry(k *id) (*entry, error) {
+	if e := c.table.find(k); e != nil {
+		return e, nil
+	}
+	if e := c.table.add(k, c.worth); e != nil {
+		return e, nil
+	}
+	return nil, fault(providers.CodeBusy, providers.Transient, "every entry has a call under way", nil)
 }

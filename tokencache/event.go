@@ -38,12 +38,15 @@ type Stats struct {
 	FailFast uint64
 	// Failed counts flights that ended in an error.
 	Failed uint64
+	// Adopted counts tokens taken over from another replica, StoreErrors
+	// failed calls of the Store.
+	Adopted, StoreErrors uint64
 	// Entries is the number of records in memory, InFlight of flights.
 	Entries, InFlight int
 }
 
 type counters struct {
-	hits, flights, calls, coalesced, failFast, failed atomic.Uint64
+	hits, flights, calls, coalesced, failFast, failed, adopted, storeErrors atomic.Uint64
 }
 
 // Stats returns the counts. It may be called at any time.
@@ -54,6 +57,7 @@ func (c *Cache) Stats() Stats {
 	return Stats{
 		Hits: c.stats.hits.Load(), Flights: c.stats.flights.Load(), Calls: c.stats.calls.Load(),
 		Coalesced: c.stats.coalesced.Load(), FailFast: c.stats.failFast.Load(), Failed: c.stats.failed.Load(),
+		Adopted: c.stats.adopted.Load(), StoreErrors: c.stats.storeErrors.Load(),
 		Entries: c.table.len(), InFlight: inFlight,
 	}
 }

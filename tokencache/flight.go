@@ -32,6 +32,7 @@ const (
 	auto kind = iota
 	refresh
 	adopt
+	restore // reads the record, which writes it where the Store lost it
 )
 
 // flight is one turn of work on a record. At most one is under way per entry.
@@ -67,13 +68,11 @@ func (c *Cache) do(ctx context.Context, k *id, j *job) (providers.Token, error) 
 		if err := ctx.Err(); err != nil {
 			return providers.Token{}, err
 		}
-		e := c.table.find(k)
-		if e == nil {
-			if e = c.table.add(k, c.worth); e == nil {
-				return providers.Token{}, fault(providers.CodeBusy, providers.Transient, "every entry has a call under way", nil)
-			}
+		e, err := c.entry(k)
+		if err != nil {
+			return providers.Token{}, err
 		}
-		f, tok, err := c.join(e, j)
+		f, own, tok, err := c.join(e, j)
 		if f == nil {
 			c.failedFast(err)
 			return tok, err
@@ -84,7 +83,7 @@ func (c *Cache) do(ctx context.Context, k *id, j *job) (providers.Token, error) 
 		if err := c.wait(ctx, f); err != nil {
 			return providers.Token{}, err
 		}
-		if f.stale || !f.shares(j) || f.err == nil && !f.answers(j) {
+		if f.stale || !own && !f.shares(j) || f.err == nil && !f.answers(j) {
 			continue
 		}
 		return f.tok, f.err
@@ -108,39 +107,39 @@ func (c *Cache) wait(ctx context.Context, f *flight) error {
 	}
 }
 
-// join answers j from memory, or returns the flight to wait for.
-func (c *Cache) join(e *entry, j *job) (*flight, providers.Token, error) {
+// join answers j from memory, or returns the flight to wait for, and whether
+// it was begun for j.
+func (c *Cache) join(e *entry, j *job) (f *flight, own bool, tok providers.Token, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.fl == evicted {
-		return evicted, providers.Token{}, nil
+		return evicted, false, tok, nil
 	}
 	r := e.snapshot()
 	if tok, ok := c.atHand(e, &r, j); ok {
-		return nil, tok, nil
+		return nil, false, tok, nil
 	}
-	if f := e.fl; f != nil {
+	if f = e.fl; f != nil {
 		if f.saving {
-			return nil, providers.Token{}, errUnsaved
+			return nil, false, tok, errUnsaved
 		}
 		f.joined++
 		c.stats.coalesced.Add(1)
-		return f, providers.Token{}, nil
+		return f, false, tok, nil
 	}
-	if err := c.failing(&r, j); err != nil {
-		return nil, providers.Token{}, err
+	if err = c.failing(&r, j); err != nil {
+		return nil, false, tok, err
 	}
-	f := c.start(e, *j, false)
-	if f == nil {
-		return nil, providers.Token{}, errClosed
+	if f = c.start(e, *j, false); f == nil {
+		err = errClosed
 	}
-	return f, providers.Token{}, nil
+	return f, true, tok, err
 }
 
 // atHand is the answer to j that needs no flight.
 func (c *Cache) atHand(e *entry, r *record, j *job) (providers.Token, bool) {
 	now := c.now()
-	if j.kind == adopt || !c.usable(e.cur.Load()) {
+	if j.kind >= adopt || j.kind == refresh && e.fl != nil && e.fl.saving || !c.usable(e.cur.Load()) {
 		return providers.Token{}, false
 	}
 	switch j.kind {
@@ -155,7 +154,7 @@ func (c *Cache) atHand(e *entry, r *record, j *job) (providers.Token, bool) {
 // failing is the error with which j fails fast, if any.
 func (c *Cache) failing(r *record, j *job) error {
 	left := r.fail.left(c.now())
-	if left == 0 || j.kind == adopt {
+	if left == 0 || j.kind >= adopt {
 		return nil
 	}
 	e := *r.fail.err
@@ -170,6 +169,9 @@ func (c *Cache) start(e *entry, j job, ahead bool) *flight {
 		return nil
 	}
 	j.req = cloneRequest(j.req)
+	if j.kind != refresh {
+		j.ref = ref{tenant: j.req.Tenant}
+	}
 	f := &flight{job: j, ahead: ahead, began: time.Now(), done: make(chan struct{})}
 	if e.led != nil {
 		f.gen = e.led.gen
@@ -228,7 +230,31 @@ func (c *Cache) finish(e *entry, f *flight, tok providers.Token, err error) {
 	e.mu.Unlock()
 	f.cancel()
 	c.landed(f, n)
+	c.resolve(e, f)
 }
+
+// resolve tries again what is in doubt, although nobody asks: the upstream may
+// forgive a second presentation only for a short while.
+func (c *Cache) resolve(e *entry, f *flight) {
+	if f.err == nil || providers.AsError(f.err).Class != providers.InDoubt {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.led == nil || e.led.fail == nil || e.led.fail.n > maxResolve {
+		return
+	}
+	time.AfterFunc(e.led.fail.left(c.now())+10*time.Millisecond, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.fl == nil && e.led != nil && e.led.fail != nil && e.led.fail.err.Class == providers.InDoubt {
+			c.start(e, f.job, true)
+		}
+	})
+}
+
+// maxResolve is how often a call in doubt is tried again: for half a minute.
+const maxResolve = 6
 
 // remember opens the fail-fast window for an error that fly did not record.
 func (c *Cache) remember(e *entry, err error) {
@@ -312,8 +338,8 @@ func (c *Cache) panicked(v any) error {
 	if re, ok := v.(runtime.Error); ok {
 		what = re.Error()
 	}
-	c.o.Logger.Error("tokencache: provider panicked", "panic", what, "stack", string(debug.Stack()))
-	return &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: "tokencache", Description: "the provider panicked", Err: errProvider}
+	c.o.Logger.Error("tokencache: a call panicked", "panic", what, "stack", string(debug.Stack()))
+	return &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: "tokencache", Description: "a call panicked", Err: errProvider}
 }
 
 func fault(code providers.Code, class providers.Class, text string, err error) *providers.Error {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -37,20 +36,35 @@ func (c *Cache) Refresh(ctx context.Context, req providers.Request, refreshToken
 		}
 		own.id, own.anon = c.digest("anonymous", refreshToken), true
 	}
-	j.ref = c.index.claim(j.digest, own)
+	if j.ref, err = c.refOf(ctx, j, own); err != nil {
+		return providers.Token{}, err
+	}
 	if !j.ref.admits(own) {
 		return providers.Token{}, errRejected
 	}
 	return c.do(ctx, &j.ref.id, j)
 }
 
-// admits reports whether a caller known as own may use r's record. Tenants
-// are compared only if both are named: a provider with one accepts "" for it.
-func (r ref) admits(own ref) bool {
-	if r.tenant != own.tenant && r.tenant != "" && own.tenant != "" {
-		return false
+// refOf finds the record of j's refresh token. One never seen is claimed for
+// own, so that no two callers present it.
+func (c *Cache) refOf(ctx context.Context, j *job, own ref) (ref, error) {
+	if e := c.table.find(&own.id); e != nil {
+		e.mu.Lock()
+		r := e.snapshot()
+		e.mu.Unlock()
+		if j.rt == r.token.RefreshToken || r.spentWithin(j.digest, c.o.Grace, c.now()) {
+			own.claimed = false
+			return own, nil
+		}
 	}
-	return r.id == own.id || r.anon || own.anon
+	r, err := c.point(ctx, j.digest, own, true)
+	switch {
+	case err == nil:
+		return r, nil
+	case c.mode == providers.Shared:
+		return own, nil
+	}
+	return ref{}, c.down(err)
 }
 
 // Adopt makes tok, obtained elsewhere, the current token of req's grant.
@@ -62,7 +76,7 @@ func (c *Cache) Adopt(ctx context.Context, req providers.Request, tok providers.
 	if tok.AccessToken == "" {
 		return fault(providers.CodeInvalidField, providers.Permanent, "an empty token cannot be adopted", nil)
 	}
-	_, err = c.do(ctx, &k, &job{kind: adopt, req: req, tok: tok, ref: ref{tenant: req.Tenant}})
+	_, err = c.do(ctx, &k, &job{kind: adopt, req: req, tok: tok})
 	return err
 }
 
@@ -74,27 +88,8 @@ func (c *Cache) Purge(ctx context.Context, req providers.Request) error {
 	if err != nil {
 		return err
 	}
-	var last providers.Token
-	for {
-		e := c.table.find(&k)
-		if e == nil {
-			if e = c.table.add(&k, c.worth); e == nil {
-				return fault(providers.CodeBusy, providers.Transient, "every entry has a call under way", nil)
-			}
-		}
-		e.mu.Lock()
-		if e.fl == evicted {
-			e.mu.Unlock()
-			continue
-		}
-		r := e.snapshot()
-		last = r.token
-		r.purge(c.now())
-		c.install(e, r)
-		e.mu.Unlock()
-		break
-	}
-	return c.revoke(ctx, last)
+	last, err := c.purge(ctx, &k)
+	return errors.Join(err, c.revoke(ctx, last))
 }
 
 func (c *Cache) revoke(ctx context.Context, tok providers.Token) error {
@@ -102,7 +97,10 @@ func (c *Cache) revoke(ctx context.Context, tok providers.Token) error {
 	if !ok || tok.AccessToken == "" && tok.RefreshToken == "" {
 		return nil
 	}
-	return r.Revoke(ctx, tok)
+	if err := r.Revoke(ctx, tok); !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
 }
 
 // key names req's record.
@@ -123,68 +121,11 @@ func (c *Cache) key(req providers.Request) (id, error) {
 // digest is injective over its parts, lengths being written before them.
 func (c *Cache) digest(kind, s string) id {
 	b := make([]byte, 0, 256)
-	for _, part := range []string{kind, s} {
+	for _, part := range []string{c.o.Namespace, kind, s} {
 		b = binary.AppendUvarint(b, uint64(len(part)))
 		b = append(b, part...)
 	}
 	return sha256.Sum256(b)
-}
-
-// Close stops new flights and waits for those under way, until ctx ends or
-// they are past their time. Then it cancels them. The error says how many
-// calls did not return even so: their provider ignores its context.
-func (c *Cache) Close(ctx context.Context) error {
-	c.life.Lock()
-	c.closed = true
-	if c.idle == nil {
-		c.idle = make(chan struct{})
-		if c.running == 0 {
-			close(c.idle)
-		}
-	}
-	idle := c.idle
-	c.life.Unlock()
-	defer c.cancel()
-	patience, stop := context.WithTimeout(ctx, c.o.FetchTimeout+closeGrace)
-	defer stop()
-	select {
-	case <-idle:
-		return nil
-	case <-patience.Done():
-	}
-	c.cancel()
-	last, stop := context.WithTimeout(context.Background(), closeGrace)
-	defer stop()
-	select {
-	case <-idle:
-		return nil
-	case <-last.Done():
-	}
-	c.life.Lock()
-	defer c.life.Unlock()
-	if c.running == 0 {
-		return nil
-	}
-	return fmt.Errorf("tokencache: %d calls still under way: the provider ignores its context", c.running)
-}
-
-func (c *Cache) enter() bool {
-	c.life.Lock()
-	defer c.life.Unlock()
-	if c.closed {
-		return false
-	}
-	c.running++
-	return true
-}
-
-func (c *Cache) leave() {
-	c.life.Lock()
-	defer c.life.Unlock()
-	c.running--
-	if c.running == 0 && c.idle != nil {
-		close(c.idle)
-	}
 }
 
 // cloneRequest copies req deeply: a flight reads it after its caller has left.

@@ -2,23 +2,29 @@ package tokencache
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// turn is a flight's hold on a record.
+// turn is a flight's hold on a record, from the first look to the last write.
 type turn struct {
-	c   *Cache
-	e   *entry
-	f   *flight
-	rec record
-}
+	c     *Cache
+	e     *entry
+	f     *flight
+	key   string // the record's in the Store
+	owner string // this flight's name among all replicas
+	rec   record // as last read
 
-// action is the upstream call that a job needs; adopt needs none.
-type action struct {
-	op string // "generate", "refresh", "adopt"
-	rt string
+	locked bool
+	lease  *lease // nil with locked: the Store has no leases
+	stale  int    // how often a later lease had written the record
+	signal <-chan struct{}
+	blind  bool // a watch ended early
+	alone  bool // Shared only: the Store is down, go on without it
 }
 
 // maxTurns bounds how often a flight starts over because its record changed.
@@ -26,12 +32,17 @@ const maxTurns = 16
 
 // fly does f's job. It returns only when the provider has.
 func (c *Cache) fly(ctx context.Context, e *entry, f *flight) (providers.Token, error) {
-	t := &turn{c: c, e: e, f: f}
+	t := &turn{c: c, e: e, f: f, key: storeKey("t", e.id), owner: rand.Text()}
+	defer t.release()
 	for range maxTurns {
-		t.load()
-		a, tok, err := c.judge(&t.rec, &f.job, c.now())
+		a, tok, err := t.claim(ctx)
 		if a.op == "" {
 			return tok, err
+		}
+		if ok, err := t.declare(ctx, a); err != nil {
+			return providers.Token{}, err
+		} else if !ok {
+			continue
 		}
 		sent := c.now()
 		if a.op == "adopt" {
@@ -39,7 +50,7 @@ func (c *Cache) fly(ctx context.Context, e *entry, f *flight) (providers.Token, 
 		} else {
 			tok, sent, err = c.call(ctx, f, a)
 		}
-		tok, err, again := t.settle(a, tok, sent, err)
+		tok, err, again := t.settle(ctx, a, tok, sent, err)
 		if !again {
 			return tok, err
 		}
@@ -47,118 +58,227 @@ func (c *Cache) fly(ctx context.Context, e *entry, f *flight) (providers.Token, 
 	return providers.Token{}, fault(providers.CodeBusy, providers.Transient, "the record keeps changing", nil)
 }
 
-// judge says what j needs, given r: an upstream call, or else a token or an
-// error that can be had without one.
-func (c *Cache) judge(r *record, j *job, now time.Time) (action, providers.Token, error) {
-	cur, usable := r.token, r.usable(now)
-	generates := true
-	switch {
-	case j.kind == adopt:
-		return action{op: "adopt"}, providers.Token{}, nil
-	case j.kind == auto:
-		if usable && (cur.Version > j.min || j.forced && r.floored(c.o.ForcedFloor, now)) {
-			return action{}, cur, nil
-		}
-	case j.rt == cur.RefreshToken:
-		generates = false
-	case r.spentWithin(j.digest, c.o.Grace, now):
-		if usable {
-			return action{}, cur, nil
-		}
-		generates = false
-	case r.version == 0 || j.ref.claimed:
-		if err := c.failing(r, j); err != nil {
+// claim reads the record until the flight may act on it, having the lease, or
+// needs not.
+func (t *turn) claim(ctx context.Context) (action, providers.Token, error) {
+	c := t.c
+	for {
+		if err := t.load(ctx, true); err != nil {
 			return action{}, providers.Token{}, err
 		}
-		return action{op: "refresh", rt: j.rt}, providers.Token{}, nil
-	default:
-		return action{}, providers.Token{}, errRejected
+		a, tok, err := c.judge(&t.rec, &t.f.job, c.now())
+		if a.op == "" || t.alone || c.o.Store == nil {
+			return a, tok, err
+		}
+		ready, err := t.ready(ctx)
+		if err != nil {
+			return action{}, tok, err
+		}
+		if ready {
+			return a, tok, nil
+		}
+		if ctx.Err() != nil {
+			return action{}, providers.Token{}, fault(providers.CodeTimeout, providers.Transient, "another replica did not finish in time", context.Cause(ctx))
+		}
 	}
-	if err := c.failing(r, j); err != nil {
-		return action{}, providers.Token{}, err
-	}
-	alive := cur.RefreshExpiry.IsZero() || now.Before(cur.RefreshExpiry)
-	if cur.RefreshToken != "" && alive && c.refresher != nil {
-		return action{op: "refresh", rt: cur.RefreshToken}, providers.Token{}, nil
-	}
-	if !generates {
-		return action{}, providers.Token{}, errRejected
-	}
-	return action{op: "generate"}, providers.Token{}, nil
 }
 
-var errRejected error = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: "tokencache"}
+// ready reports whether the flight may act on the record as read. If not, it
+// has taken the lease or waited, and the record must be read again.
+func (t *turn) ready(ctx context.Context) (bool, error) {
+	c := t.c
+	switch wait := t.foreign(c.now()); {
+	case !t.locked:
+		if err := t.take(ctx); err != nil {
+			return t.goAlone(), t.orDown(err)
+		}
+	case !c.holds(t.lease):
+		t.release()
+	case t.lease != nil && t.lease.fence < t.rec.fence && t.stale < 3:
+		t.stale++
+		t.release()
+		t.await(ctx, pollEvery)
+	case wait > 0:
+		t.await(ctx, wait)
+	default:
+		return true, nil
+	}
+	return false, nil
+}
+
+func (t *turn) take(ctx context.Context) error {
+	if t.c.locker == nil || t.c.ablate.noLease {
+		t.locked = true
+		return nil
+	}
+	l, err := t.lock(ctx)
+	if err != nil {
+		return err
+	}
+	if l == nil {
+		t.await(ctx, leaseTTL)
+		return nil
+	}
+	t.lease, t.locked = l, true
+	return nil
+}
+
+func (t *turn) release() {
+	if t.lease != nil {
+		t.lease.end()
+	}
+	t.lease, t.locked = nil, false
+}
+
+// foreign is how long to wait for an upstream call that another flight may
+// have under way although the lease is ours: the Store may have lost theirs.
+func (t *turn) foreign(now time.Time) time.Duration {
+	i := t.rec.intent
+	if i == nil || i.ended || i.owner == t.owner || t.c.mode == providers.Shared {
+		return 0
+	}
+	length := t.c.attempt + intentMargin
+	wait := min(i.at.Add(length).Sub(now), length)
+	// After an outage, whoever holds an unsaved token saves it first.
+	back := time.Duration(t.c.storeFailed.Load()) + saveHeadStart - time.Since(t.c.base)
+	return max(wait, back, 0)
+}
+
+const (
+	// intentMargin is how far the clocks of replicas may be apart.
+	intentMargin  = 2 * time.Second
+	saveHeadStart = 3 * time.Second
+)
+
+// declare writes the intent to do a; false if the record has changed or the
+// lease is gone.
+func (t *turn) declare(ctx context.Context, a action) (bool, error) {
+	if a.op == "adopt" || t.c.mode == providers.Shared || t.c.o.Store == nil || t.c.ablate.noIntent {
+		return true, nil
+	}
+	r := t.rec
+	r.intent = &intent{owner: t.owner, at: t.c.now()}
+	if t.lease != nil {
+		r.fence = max(r.fence, t.lease.fence)
+	}
+	ok, err := t.c.write(ctx, t.key, &r)
+	if err != nil {
+		return false, t.orDown(err)
+	}
+	if ok {
+		t.rec = r
+	}
+	return ok && t.c.holds(t.lease), nil
+}
 
 // settle records the outcome of a. again asks for another turn.
-func (t *turn) settle(a action, tok providers.Token, sent time.Time, err error) (_ providers.Token, _ error, again bool) {
+func (t *turn) settle(ctx context.Context, a action, tok providers.Token, sent time.Time, err error) (_ providers.Token, _ error, again bool) {
 	c, now := t.c, t.c.now()
-	r := t.rec
-	if err == nil {
-		if tok.AccessToken == "" {
-			err = c.bad(a, "the provider returned an empty token")
-		} else {
-			tok = normalize(tok, sent, now, c.o.DefaultLifetime)
-		}
+	if err == nil && tok.AccessToken == "" {
+		err = bad(a, "the provider returned an empty token")
 	}
 	if err != nil {
-		return t.fail(a, r, providers.AsError(err), now)
+		return t.fail(ctx, a, providers.AsError(err))
 	}
-	wasUsable := t.rec.usable(now)
+	tok = normalize(tok, sent, now, c.o.DefaultLifetime)
+	forced := t.f.job.forced && t.rec.usable(now)
+	superseded := t.rec.usable(now) && c.mode == providers.Exclusive
+	var expired error
+	if !now.Before(hardOf(&tok)) {
+		// Its refresh token may be the only good one: kept, but not served.
+		expired = bad(action{}, "the provider returned an expired token")
+	}
+	version := uint64(0)
+	apply := func(r *record) {
+		gone := t.gone(r.token.RefreshToken, a.rt, tok.RefreshToken)
+		failed, last := r.fail, r.version
+		r.replace(tok, gone, c.o.Grace, now)
+		if version >= last && version != 0 { // the token has its version already
+			r.version, r.token.Version = version, version
+		}
+		version = r.version
+		if forced {
+			r.forced = now
+		}
+		if expired != nil {
+			r.fail = nextFailure(failed, providers.AsError(expired), now)
+		}
+	}
+	switch how, err := t.keep(ctx, a, tok.RefreshToken, apply); {
+	case err != nil:
+		return providers.Token{}, err, false
+	case how == purged:
+		t.discard(ctx, tok)
+		if a.op == "adopt" {
+			return providers.Token{}, errPurged, false
+		}
+		return providers.Token{}, nil, true
+	case how == overtaken:
+		return providers.Token{}, nil, true
+	case expired != nil:
+		return providers.Token{}, expired, false
+	}
+	if superseded {
+		c.announce(ctx, t.e.id, t.rec.version)
+	}
+	return t.rec.token, nil, false
+}
+
+// gone are the digests of the refresh tokens that next replaces.
+func (t *turn) gone(cur, presented, next string) []id {
 	var gone []id
-	for _, rt := range []string{t.rec.token.RefreshToken, a.rt} {
-		if rt != "" && rt != tok.RefreshToken {
-			gone = append(gone, c.digest("rt", rt))
+	for _, rt := range slices.Compact([]string{cur, presented}) {
+		if rt != "" && rt != next {
+			gone = append(gone, t.c.digest("rt", rt))
 		}
 	}
-	r.replace(tok, gone, c.o.Grace, now)
-	if t.f.job.forced && wasUsable {
-		r.forced = now
+	return gone
+}
+
+// discard revokes a token that a purge overtook.
+func (t *turn) discard(ctx context.Context, tok providers.Token) {
+	if err := t.c.revoke(ctx, tok); err != nil {
+		t.c.o.Logger.Warn("tokencache: a token that a purge overtook was not revoked", "error", providers.AsError(err))
 	}
-	if !r.usable(now) {
-		// Its refresh token may be the only good one: kept, not served.
-		err = c.bad(action{}, "the provider returned an expired token")
-		r.fail = nextFailure(t.rec.fail, providers.AsError(err), now)
-		tok = providers.Token{}
-	} else {
-		tok = r.token
-	}
-	if a.rt != "" {
-		c.index.put(c.digest("rt", a.rt), ref{id: t.e.id, tenant: t.f.job.ref.tenant, anon: t.f.job.ref.anon})
-	}
-	if r.token.RefreshToken != "" {
-		c.index.put(c.digest("rt", r.token.RefreshToken), ref{id: t.e.id, tenant: t.f.job.ref.tenant, anon: t.f.job.ref.anon})
-	}
-	if !t.save(r) {
-		if err := c.revoke(t.f.ctx, r.token); err != nil {
-			c.o.Logger.Warn("tokencache: a token that a purge overtook was not revoked", "error", providers.AsError(err))
-		}
-		return providers.Token{}, errPurged, false
-	}
-	return tok, err, false
 }
 
 // fail records that a failed.
-func (t *turn) fail(a action, r record, err *providers.Error, now time.Time) (_ providers.Token, _ error, again bool) {
-	if err.Class == providers.GrantDead && a.op == "refresh" {
-		if r.token.RefreshToken == a.rt {
-			r.token.RefreshToken = ""
-			if t.c.mode == providers.Exclusive {
-				r.token = providers.Token{} // the pair dies together
+func (t *turn) fail(ctx context.Context, a action, err *providers.Error) (_ providers.Token, _ error, again bool) {
+	c := t.c
+	dead := err.Class == providers.GrantDead && a.op == "refresh"
+	how, saveErr := t.save(ctx, func(r *record) {
+		switch {
+		case !dead:
+			r.fail = nextFailure(r.fail, err, c.now())
+			if r.intent != nil && err.Class == providers.InDoubt {
+				r.intent = &intent{owner: t.owner, at: r.intent.at, ended: true}
+				return
 			}
+		case r.token.RefreshToken == a.rt && c.mode == providers.Exclusive:
+			r.token = providers.Token{} // the pair dies together
+		case r.token.RefreshToken == a.rt:
+			r.token.RefreshToken = ""
 		}
-		t.c.index.put(t.c.digest("rt", a.rt), ref{id: t.e.id, tenant: t.f.job.ref.tenant, anon: t.f.job.ref.anon})
-		t.save(r)
-		if t.f.job.kind == auto {
-			return providers.Token{}, nil, true
-		}
-		return providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: err.Op, Status: err.Status, Err: err}, false
+		r.intent = nil
+	})
+	switch {
+	case saveErr == nil && how != kept:
+		return providers.Token{}, nil, true // somebody was faster; their token is not ours to end
+	case !dead:
+		return providers.Token{}, err, false
+	case saveErr != nil:
+		return providers.Token{}, t.orDown(saveErr), false
 	}
-	r.fail = nextFailure(r.fail, err, now)
-	t.save(r)
-	return providers.Token{}, err, false
+	if err := t.index(ctx, a.rt); err != nil {
+		c.o.Logger.Warn("tokencache: a dead refresh token was not marked", "error", err)
+	}
+	if t.f.job.kind == auto {
+		return providers.Token{}, nil, true // acts for its own grant: generates once
+	}
+	return providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: err.Op, Status: err.Status, Err: err}, false
 }
 
-func (c *Cache) bad(a action, text string) error {
+func bad(a action, text string) error {
 	class := providers.Transient
 	if a.op == "refresh" {
 		class = providers.InDoubt
@@ -168,20 +288,30 @@ func (c *Cache) bad(a action, text string) error {
 
 var errPurged error = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: "tokencache", Description: "signed out meanwhile"}
 
-func (t *turn) load() {
-	t.e.mu.Lock()
-	defer t.e.mu.Unlock()
-	t.rec = t.e.snapshot()
+// orDown is err as callers see it: the Store failed and the mode does not
+// allow to go on without it.
+func (t *turn) orDown(err error) error {
+	if t.alone {
+		return nil
+	}
+	return t.c.down(err)
 }
 
-// save installs r; false if a purge came first.
-func (t *turn) save(r record) bool {
-	t.e.mu.Lock()
-	defer t.e.mu.Unlock()
-	if now := t.e.snapshot(); now.gen != t.f.gen {
-		t.f.stale = true
-		return false
+// down is the error of a Store that cannot be reached.
+func (c *Cache) down(err error) error {
+	var pe *providers.Error
+	if errors.As(err, &pe) {
+		return err
 	}
-	t.c.install(t.e, r)
-	return true
+	return &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Op: "tokencache", Description: "the token store is unavailable", RetryAfter: time.Second, Err: err}
+}
+
+// goAlone lets a Shared flight go on without the Store, and reports whether it
+// may.
+func (t *turn) goAlone() bool {
+	if t.c.mode == providers.Shared && !t.alone {
+		t.alone = true
+		t.c.event(Event{Kind: "uncoordinated"})
+	}
+	return t.alone
 }

@@ -1,0 +1,182 @@
+package tokencache
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// memory is the Store of [NewMemory].
+type memory struct {
+	mu      sync.Mutex
+	values  map[string]memoryValue
+	leases  map[string]memoryLease
+	watches map[string]map[chan struct{}]struct{}
+	fence   uint64
+	sweep   int
+}
+
+type memoryValue struct {
+	val []byte
+	rev uint64
+	end time.Time
+}
+
+type memoryLease struct {
+	owner string
+	end   time.Time
+}
+
+// NewMemory returns a [Store], [Locker] and [Watcher] in memory, by which
+// several caches of one process act as one, as they would over a database. A
+// single Cache needs no Store.
+func NewMemory() Store {
+	return &memory{values: map[string]memoryValue{}, leases: map[string]memoryLease{}, watches: map[string]map[chan struct{}]struct{}{}}
+}
+
+func (m *memory) Load(ctx context.Context, key string) ([]byte, uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	v := m.live(key)
+	return v.val, v.rev, nil
+}
+
+// live is the value of key, zero if it has expired.
+func (m *memory) live(key string) memoryValue {
+	v, ok := m.values[key]
+	if ok && !time.Now().Before(v.end) {
+		delete(m.values, key)
+		return memoryValue{}
+	}
+	return v
+}
+
+func (m *memory) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if m.live(key).rev != rev {
+		return false, nil
+	}
+	m.values[key] = memoryValue{append([]byte(nil), val...), rev + 1, time.Now().Add(ttl)}
+	m.changed(key)
+	m.tidy()
+	return true, nil
+}
+
+// tidy drops what has expired, at a cost spread over the writes.
+func (m *memory) tidy() {
+	if m.sweep++; m.sweep < len(m.values) {
+		return
+	}
+	m.sweep = 0
+	for k := range m.values {
+		m.live(k)
+	}
+	for k, l := range m.leases {
+		if !time.Now().Before(l.end) {
+			delete(m.leases, k)
+		}
+	}
+}
+
+func (m *memory) Delete(ctx context.Context, key string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	delete(m.values, key)
+	m.changed(key)
+	return nil
+}
+
+func (m *memory) Lock(ctx context.Context, key, owner string, ttl time.Duration) (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if m.holder(key, owner) == others {
+		return 0, nil
+	}
+	m.leases[key] = memoryLease{owner, time.Now().Add(ttl)}
+	m.fence++
+	return m.fence, nil
+}
+
+const (
+	nobody = iota
+	oneself
+	others
+)
+
+func (m *memory) holder(key, owner string) int {
+	switch l, ok := m.leases[key]; {
+	case !ok || !time.Now().Before(l.end):
+		return nobody
+	case l.owner == owner:
+		return oneself
+	}
+	return others
+}
+
+func (m *memory) Extend(ctx context.Context, key, owner string, ttl time.Duration) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if m.holder(key, owner) != oneself {
+		return false, nil
+	}
+	m.leases[key] = memoryLease{owner, time.Now().Add(ttl)}
+	return true, nil
+}
+
+func (m *memory) Unlock(ctx context.Context, key, owner string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if m.holder(key, owner) != oneself {
+		return false, nil
+	}
+	delete(m.leases, key)
+	m.changed(key)
+	return true, nil
+}
+
+func (m *memory) Watch(ctx context.Context, key string) (<-chan struct{}, error) {
+	ch := make(chan struct{}, 1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.watches[key] == nil {
+		m.watches[key] = map[chan struct{}]struct{}{}
+	}
+	m.watches[key][ch] = struct{}{}
+	context.AfterFunc(ctx, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.watches[key], ch)
+		if len(m.watches[key]) == 0 {
+			delete(m.watches, key)
+		}
+	})
+	return ch, nil
+}
+
+func (m *memory) changed(key string) {
+	for ch := range m.watches[key] {
+		select {
+		case ch <- struct{}{}:
+		default: // a signal is waiting
+		}
+	}
+}
