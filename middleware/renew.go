@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -36,11 +37,15 @@ type Renew struct {
 	Deliver func(http.ResponseWriter, *http.Request, providers.Token)
 }
 
-// RenewByGenerate is a Renew.Token that has p issue a new token for the
-// expired token's subject, like ContactsManager's.
-func RenewByGenerate(p providers.Provider) func(context.Context, *Verified, string) (providers.Token, error) {
+// RenewByGenerate is a Renew.Token that has p issue a new token, like
+// ContactsManager's. request says for whom; nil means for the subject of the
+// expired token.
+func RenewByGenerate(p providers.Provider, request func(expired *Verified) providers.Request) func(context.Context, *Verified, string) (providers.Token, error) {
+	if request == nil {
+		request = func(v *Verified) providers.Request { return providers.Request{Subject: v.Subject} }
+	}
 	return func(ctx context.Context, expired *Verified, _ string) (providers.Token, error) {
-		return p.Generate(ctx, providers.Request{Subject: expired.Subject})
+		return p.Generate(ctx, request(expired))
 	}
 }
 
@@ -92,8 +97,9 @@ type renewals struct {
 	cfg Renew
 	now func() time.Time
 
-	mu   sync.Mutex
-	last map[[sha256.Size]byte]*renewal
+	mu    sync.Mutex
+	last  map[[sha256.Size]byte]*renewal
+	swept time.Time
 }
 
 type renewal struct {
@@ -133,6 +139,9 @@ func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token stri
 		}
 		return t, next, err
 	})
+	if n == nil {
+		return nil
+	}
 	select {
 	case <-n.done:
 	case <-r.Context().Done():
@@ -149,8 +158,8 @@ func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token stri
 	return n.verified
 }
 
-// join returns the renewal of token under way or just done, or starts one. The
-// credential is part of the key: who has only the expired token must not
+// join returns the renewal of token under way or just done, or starts one, or
+// nil if there are too many. The credential is part of the key: who has only the expired token must not
 // partake of a refresh token that another request showed.
 func (s *renewals) join(token, credential string, do func(context.Context) (providers.Token, *Verified, error)) *renewal {
 	key := sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(token), token, credential))
@@ -160,12 +169,12 @@ func (s *renewals) join(token, credential string, do func(context.Context) (prov
 	if n := s.last[key]; n != nil && (n.until.IsZero() || now.Before(n.until)) {
 		return n
 	}
+	if now.Sub(s.swept) >= renewGrace || len(s.last) >= maxRenewals {
+		maps.DeleteFunc(s.last, func(_ [sha256.Size]byte, n *renewal) bool { return !n.until.IsZero() && !now.Before(n.until) })
+		s.swept = now
+	}
 	if len(s.last) >= maxRenewals {
-		for k, n := range s.last {
-			if !n.until.IsZero() && !now.Before(n.until) {
-				delete(s.last, k)
-			}
-		}
+		return nil
 	}
 	n := &renewal{done: make(chan struct{}), err: errUnavailable}
 	s.last[key] = n

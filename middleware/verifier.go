@@ -40,7 +40,7 @@ func (a *Authenticator) verify(ctx context.Context, token string) (*Verified, *E
 		return nil, err
 	}
 	if a.late(v, now) {
-		if err := a.permit(ctx, v, now); err != nil || a.renewals == nil || !a.renewals.within(v, now) {
+		if a.renewals == nil || !a.renewals.within(v, now) || a.permit(ctx, v, now) != nil {
 			v = nil
 		}
 		return v, a.errors.plain[expired]
