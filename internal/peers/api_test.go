@@ -51,7 +51,7 @@ func newCache(t *testing.T, c oauth.Config) *tokencache.Cache {
 	t.Helper()
 	provider, err := oauth.New(c)
 	require.NoError(t, err)
-	cache, err := tokencache.New(provider, tokencache.Options{})
+	cache, err := tokencache.New(provider, tokencache.Options{Now: c.Now})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
@@ -137,7 +137,9 @@ func TestKeyRotation(t *testing.T) {
 func TestRotatingRefreshToken(t *testing.T) {
 	p := start(t, time.Minute, web())
 	c := p.config("web")
+	var ahead atomic.Int64
 	c.Secret, c.Grant = specialSecret, "refresh_token"
+	c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	provider := must(oauth.New(c))
 	cache := newCache(t, c)
 	const callers = 50
@@ -153,8 +155,9 @@ func TestRotatingRefreshToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			user := providers.Request{Subject: name}
 			pair := p.signIn(name, "urn:api:es256")
-			pair.IssuedAt, pair.Expiry = time.Now().Add(-time.Hour), time.Now().Add(-time.Minute)
+			pair.IssuedAt, pair.Expiry = c.Now(), c.Now().Add(time.Minute)
 			require.NoError(t, cache.Adopt(t.Context(), user, pair))
+			ahead.Add(int64(2 * time.Minute)) // the access token's life is over
 			before := p.control("counts")
 			tokens := make([]providers.Token, callers)
 			var wg sync.WaitGroup
