@@ -48,8 +48,9 @@ type Config struct {
 	// empty, "resource" for RFC 8707.
 	Audience      []string
 	AudienceParam string
-	// Params are further parameters of token requests. They cannot stand for
-	// those that the kit sends itself.
+	// Params are further parameters of token requests, such as client_id for
+	// servers that want it beside an assertion. They cannot stand for those
+	// that the kit sends itself.
 	Params url.Values
 	// IntrospectionURL is the endpoint of RFC 7662, which Verify needs.
 	IntrospectionURL string

@@ -150,12 +150,14 @@ func TestAssertions(t *testing.T) {
 func TestAssertionAudience(t *testing.T) {
 	c, s := client(t, ok)
 	c.Secret, c.Key, c.AssertionAudience = "", oauth.Key{Signer: ed}, "https://as.example"
+	c.Params = url.Values{"client_id": {"client"}}
 	_, err := provider(t, c).Generate(t.Context(), providers.Request{})
 	require.NoError(t, err)
 	claims := jwt.MapClaims{}
 	_, _, err = jwt.NewParser().ParseUnverified(s.last().form.Get("client_assertion"), claims)
 	require.NoError(t, err)
 	require.Equal(t, "https://as.example", claims["aud"])
+	require.Equal(t, "client", s.last().form.Get("client_id"))
 }
 
 func TestWhatARequestReplaces(t *testing.T) {
