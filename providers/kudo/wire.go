@@ -1,6 +1,7 @@
 package kudo
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -31,7 +32,8 @@ func simpleName(s string) bool {
 // is bound to, without those of Config.
 func (p *Provider) params(req providers.Request) (map[string]any, error) {
 	params := make(map[string]any, len(req.Params)+3)
-	for name, v := range req.Params {
+	for _, name := range slices.Sorted(maps.Keys(req.Params)) {
+		v := req.Params[name]
 		if err := p.check(name, v); err != nil {
 			return nil, err
 		}
@@ -91,6 +93,9 @@ func (p *Provider) Decode(_ url.Values, body []byte) (providers.Request, error) 
 	}
 	return req, nil
 }
+
+// Identifiers is empty: mobile is an editor parameter here and names nobody.
+func (*Provider) Identifiers() []string { return nil }
 
 // Encode is the vendor's own answer: token and expiration_time in Unix seconds.
 func (*Provider) Encode(_ providers.Request, t providers.Token) any {
