@@ -54,12 +54,12 @@ type Options struct {
 // [providers.Refresher] itself. Make one with [New]; it is safe for concurrent
 // use.
 type Cache struct {
+	clocks
 	p         providers.Provider
 	refresher providers.Refresher // nil if p is none
 	mode      providers.Mode
 	o         Options
 	attempt   time.Duration
-	base      time.Time
 	table     *table
 	index     localIndex
 	slots     chan struct{} // one token per upstream call
@@ -128,12 +128,13 @@ func New(p providers.Provider, o Options) (*Cache, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Cache{
-		p: p, o: o, sealer: sealer, attempt: o.FetchTimeout / 3, base: time.Now(),
+		p: p, o: o, sealer: sealer, attempt: o.FetchTimeout / 3, clocks: clocks{now: o.Now, base: time.Now()},
 		table: newTable(o.MaxEntries),
 		index: localIndex{max: 4 * o.MaxEntries, m: map[id]ref{}},
 		slots: make(chan struct{}, o.MaxFlights),
 		deaf:  make(chan struct{}),
 	}
+	c.look()
 	c.locker, _ = o.Store.(Locker)
 	c.watcher, _ = o.Store.(Watcher)
 	c.refresher, _ = p.(providers.Refresher)
@@ -185,15 +186,6 @@ func (c *Cache) Source(req providers.Request) *Source {
 	return s
 }
 
-// hit reports whether st may be served as it is.
-func (c *Cache) hit(st *state) bool {
-	wall, mono := c.clock()
-	if wall&1023 == 341 { // counts one hit in 1,024 by the clock's low bits
-		c.stats.hits.Add(1024)
-	}
-	return wall < st.wall && mono < st.mono
-}
-
 func (c *Cache) token(ctx context.Context, k *id, req providers.Request) (providers.Token, error) {
 	if e := c.table.find(k); e != nil {
 		if st := e.cur.Load(); st != nil {
@@ -218,7 +210,7 @@ func (c *Cache) renewAhead(e *entry, st *state, req providers.Request) {
 	if e.fl != nil || e.cur.Load() != st {
 		return
 	}
-	if e.led == nil || e.led.fail.left(c.now()) == 0 {
+	if e.led == nil || e.led.fail.left(c.wallNow()) == 0 {
 		c.start(e, job{req: req, min: st.tok.Version}, true)
 	}
 }

@@ -61,7 +61,7 @@ func (c *Cache) write(ctx context.Context, key string, r *record) (bool, error) 
 		return false, err
 	}
 	val = c.sealer.seal(key, r.rev+1, val)
-	return c.swap(ctx, key, &r.rev, val, r.ttl(c.now()), func(ctx context.Context) (bool, uint64, error) {
+	return c.swap(ctx, key, &r.rev, val, r.ttl(c.wallNow()), func(ctx context.Context) (bool, uint64, error) {
 		cur, n, err := c.read(ctx, key)
 		return n == nonce, cur.rev, err
 	})
@@ -137,7 +137,7 @@ func (t *turn) load(ctx context.Context, begin bool) error {
 
 // learn reconciles r, as read, with what the process knows.
 func (t *turn) learn(ctx context.Context, r record, begin bool) error {
-	c, now := t.c, t.c.now()
+	c, now := t.c, t.c.wallNow()
 	t.e.mu.Lock()
 	own := t.e.snapshot()
 	// The Store was emptied, or has forgotten its latest write.
@@ -271,7 +271,7 @@ func (t *turn) unsaved(apply func(*record)) {
 	if t.e.snapshot().gen == t.f.gen {
 		t.c.install(t.e, r)
 	}
-	if t.f.job.kind == auto && r.usable(t.c.now()) {
+	if t.f.job.kind == auto && r.usable(t.c.wallNow()) {
 		t.c.publishLocked(t.e, t.f, r.token, nil)
 	} else {
 		t.c.publishLocked(t.e, t.f, providers.Token{}, errUnsaved)

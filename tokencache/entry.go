@@ -3,7 +3,6 @@ package tokencache
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/bearerkit/bearerkit/providers"
 )
@@ -27,33 +26,6 @@ type state struct {
 
 // evicted is the flight of an entry that is no longer in the table.
 var evicted = new(flight)
-
-// clock reads the wall clock and the monotonic clock.
-func (c *Cache) clock() (wall, mono int64) {
-	if c.o.Now == nil {
-		t := time.Now()
-		return t.UnixNano(), int64(t.Sub(c.base))
-	}
-	return c.o.Now().UnixNano(), int64(time.Since(c.base))
-}
-
-func (c *Cache) now() time.Time {
-	if c.o.Now == nil {
-		return time.Now().Round(0)
-	}
-	return c.o.Now().Round(0)
-}
-
-// usable reports whether st may still be handed out. A token that one of the
-// clocks says is over is over.
-func (c *Cache) usable(st *state) bool {
-	if st == nil || st.tok.AccessToken == "" {
-		return false
-	}
-	wall, mono := c.clock()
-	extra := hardOf(&st.tok).UnixNano() - st.wall
-	return wall < st.wall+extra && mono < st.mono+extra
-}
 
 // snapshot is the record as the process knows it. Callers hold e.mu.
 func (e *entry) snapshot() record {
@@ -84,7 +56,7 @@ func (c *Cache) install(e *entry, r record) {
 		// soft is drawn once per token
 	default:
 		soft := softOf(&r.token, c.mode)
-		wall, mono := c.clock()
+		wall, mono := c.times()
 		e.cur.Store(&state{tok: r.token, wall: soft.UnixNano(), mono: mono + soft.UnixNano() - wall})
 	}
 }

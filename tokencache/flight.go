@@ -138,7 +138,7 @@ func (c *Cache) join(e *entry, j *job) (f *flight, own bool, tok providers.Token
 
 // atHand is the answer to j that needs no flight.
 func (c *Cache) atHand(e *entry, r *record, j *job) (providers.Token, bool) {
-	now := c.now()
+	now := c.wallNow()
 	if j.kind >= adopt || j.kind == refresh && e.fl != nil && e.fl.saving || !c.usable(e.cur.Load()) {
 		return providers.Token{}, false
 	}
@@ -153,7 +153,7 @@ func (c *Cache) atHand(e *entry, r *record, j *job) (providers.Token, bool) {
 
 // failing is the error with which j fails fast, if any.
 func (c *Cache) failing(r *record, j *job) error {
-	left := r.fail.left(c.now())
+	left := r.fail.left(c.wallNow())
 	if left == 0 || j.kind >= adopt {
 		return nil
 	}
@@ -244,7 +244,7 @@ func (c *Cache) resolve(e *entry, f *flight) {
 	if e.led == nil || e.led.fail == nil || e.led.fail.n > maxResolve {
 		return
 	}
-	time.AfterFunc(e.led.fail.left(c.now())+10*time.Millisecond, func() {
+	time.AfterFunc(e.led.fail.left(c.wallNow())+10*time.Millisecond, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if e.fl == nil && e.led != nil && e.led.fail != nil && e.led.fail.err.Class == providers.InDoubt {
@@ -258,7 +258,7 @@ const maxResolve = 6
 
 // remember opens the fail-fast window for an error that fly did not record.
 func (c *Cache) remember(e *entry, err error) {
-	r, now := e.snapshot(), c.now()
+	r, now := e.snapshot(), c.wallNow()
 	pe := providers.AsError(err)
 	if r.fail.left(now) > 0 || pe.Code == providers.CodeRefreshRejected {
 		return
@@ -282,13 +282,13 @@ func (c *Cache) call(ctx context.Context, f *flight, a action) (tok providers.To
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
 	case <-ctx.Done():
-		return tok, c.now(), fault(providers.CodeBusy, providers.Transient, "too many calls under way", context.Cause(ctx))
+		return tok, c.wallNow(), fault(providers.CodeBusy, providers.Transient, "too many calls under way", context.Cause(ctx))
 	}
 	f.op = a.op
 	c.stats.calls.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, c.attempt)
 	defer cancel()
-	sent = c.now()
+	sent = c.wallNow()
 	exited := make(chan struct{})
 	err = errExited
 	go func() { // of its own, so that Goexit ends nothing else

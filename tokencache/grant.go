@@ -52,7 +52,7 @@ func (c *Cache) refOf(ctx context.Context, j *job, own ref) (ref, error) {
 		e.mu.Lock()
 		r := e.snapshot()
 		e.mu.Unlock()
-		if j.rt == r.token.RefreshToken || r.spentWithin(j.digest, c.o.Grace, c.now()) {
+		if j.rt == r.token.RefreshToken || r.spentWithin(j.digest, c.o.Grace, c.wallNow()) {
 			own.claimed = false
 			return own, nil
 		}

@@ -29,7 +29,7 @@ func (c *Cache) purge(ctx context.Context, k *id) (last providers.Token, err err
 			last = cur.token
 		}
 		cur.version = max(cur.version, r.version)
-		cur.purge(c.now())
+		cur.purge(c.wallNow())
 		cur.gen = max(cur.gen, r.gen+1)
 		ok, err := c.write(ctx, key, &cur)
 		if err != nil {
@@ -57,7 +57,7 @@ func (c *Cache) purgeLocal(e *entry) record {
 		return was
 	}
 	r := was
-	r.purge(c.now())
+	r.purge(c.wallNow())
 	c.install(e, r)
 	return was
 }

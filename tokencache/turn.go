@@ -44,7 +44,7 @@ func (c *Cache) fly(ctx context.Context, e *entry, f *flight) (providers.Token, 
 		} else if !ok {
 			continue
 		}
-		sent := c.now()
+		sent := c.wallNow()
 		if a.op == "adopt" {
 			tok = f.job.tok
 		} else {
@@ -66,7 +66,7 @@ func (t *turn) claim(ctx context.Context) (action, providers.Token, error) {
 		if err := t.load(ctx, true); err != nil {
 			return action{}, providers.Token{}, err
 		}
-		a, tok, err := c.judge(&t.rec, &t.f.job, c.now())
+		a, tok, err := c.judge(&t.rec, &t.f.job, c.wallNow())
 		if a.op == "" || t.alone || c.o.Store == nil {
 			return a, tok, err
 		}
@@ -87,7 +87,7 @@ func (t *turn) claim(ctx context.Context) (action, providers.Token, error) {
 // has taken the lease or waited, and the record must be read again.
 func (t *turn) ready(ctx context.Context) (bool, error) {
 	c := t.c
-	switch wait := t.foreign(c.now()); {
+	switch wait := t.foreign(c.wallNow()); {
 	case !t.locked:
 		if err := t.take(ctx); err != nil {
 			return t.goAlone(), t.orDown(err)
@@ -157,7 +157,7 @@ func (t *turn) declare(ctx context.Context, a action) (bool, error) {
 		return true, nil
 	}
 	r := t.rec
-	r.intent = &intent{owner: t.owner, at: t.c.now()}
+	r.intent = &intent{owner: t.owner, at: t.c.wallNow()}
 	if t.lease != nil {
 		r.fence = max(r.fence, t.lease.fence)
 	}
@@ -173,7 +173,7 @@ func (t *turn) declare(ctx context.Context, a action) (bool, error) {
 
 // settle records the outcome of a. again asks for another turn.
 func (t *turn) settle(ctx context.Context, a action, tok providers.Token, sent time.Time, err error) (_ providers.Token, _ error, again bool) {
-	c, now := t.c, t.c.now()
+	c, now := t.c, t.c.wallNow()
 	if err == nil && tok.AccessToken == "" {
 		err = bad(a, "the provider returned an empty token")
 	}
@@ -249,7 +249,7 @@ func (t *turn) fail(ctx context.Context, a action, err *providers.Error) (_ prov
 	how, saveErr := t.save(ctx, func(r *record) {
 		switch {
 		case !dead:
-			r.fail = nextFailure(r.fail, err, c.now())
+			r.fail = nextFailure(r.fail, err, c.wallNow())
 			if r.intent != nil && err.Class == providers.InDoubt {
 				r.intent = &intent{owner: t.owner, at: r.intent.at, ended: true}
 				return
