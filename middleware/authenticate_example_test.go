@@ -1,0 +1,193 @@
+package middleware_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/middleware"
+	"github.com/bearerkit/bearerkit/middleware/authtest"
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// exampleIssuer stands in for an identity provider.
+func exampleIssuer() (*authtest.Issuer, middleware.Issuer) {
+	i, _ := authtest.New("ES256")
+	return i, middleware.Issuer{
+		Issuer: i.URL, Audiences: []string{i.Audience}, Algorithms: []string{"ES256"},
+		Discover: true, HTTPClient: i.Client(),
+	}
+}
+
+func get(h http.Handler, path, token string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// Protect routes of an http.ServeMux, one of them with a scope of its own.
+func ExampleNew() {
+	idp, issuer := exampleIssuer()
+	auth, err := middleware.New(middleware.Config{Issuers: []middleware.Issuer{issuer}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	admin, err := auth.Require(middleware.Rule{AllScopes: []string{"admin"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /hello", auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		subject, _ := middleware.Subject(r.Context())
+		fmt.Fprintf(w, "hello %s", subject)
+	})))
+	mux.Handle("GET /admin", admin.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "welcome")
+	})))
+
+	token, _ := idp.Token(map[string]any{"sub": "ada"})
+	fmt.Println(get(mux, "/hello", token).Body)
+	for _, path := range []string{"/hello", "/admin"} {
+		w := get(mux, path, map[string]string{"/admin": token}[path])
+		fmt.Println(w.Code, w.Header().Get("WWW-Authenticate"))
+	}
+	// Output:
+	// hello ada
+	// 401 Bearer realm="api"
+	// 403 Bearer realm="api", error="insufficient_scope", error_description="The access token does not allow this.", scope="admin"
+}
+
+// Every fault of a configuration is reported at once.
+func ExampleNew_faults() {
+	_, err := middleware.New(middleware.Config{
+		Issuers: []middleware.Issuer{{Issuer: "https://id.example.com", Algorithms: []string{"none"}, Discover: true}},
+		Leeway:  -1,
+	})
+	fmt.Println(err)
+	// Output:
+	// middleware: Issuers[0]: Audiences is empty (AnyAudience accepts tokens for everybody)
+	// middleware: Issuers[0]: algorithm "none" is not known
+}
+
+// Claims are any struct.
+func ExampleClaimsFrom() {
+	idp, issuer := exampleIssuer()
+	auth, err := middleware.New(middleware.Config{Issuers: []middleware.Issuer{issuer}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	type claims struct {
+		Name  string   `json:"name"`
+		Roles []string `json:"roles"`
+	}
+	h := auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, ok := middleware.ClaimsFrom[claims](r.Context())
+		fmt.Fprint(w, c.Name, c.Roles, ok)
+	}))
+	token, _ := idp.Token(map[string]any{"name": "Ada", "roles": []string{"engineer"}})
+	fmt.Println(get(h, "/", token).Body)
+	// Output: Ada[engineer] true
+}
+
+// A token from gRPC metadata, a websocket or a queue.
+func ExampleAuthenticator_Verify() {
+	idp, issuer := exampleIssuer()
+	auth, err := middleware.New(middleware.Config{Issuers: []middleware.Issuer{issuer}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	token, _ := idp.Token(map[string]any{"aud": "https://somebody.else"})
+	v, err := auth.Verify(context.Background(), token)
+	var e *middleware.Error
+	if errors.As(err, &e) {
+		fmt.Println(v == nil, e.Status, e.Code, e.Reason)
+	}
+	// Output: true 401 invalid_token audience
+}
+
+// Custom rules see the claims; an error of their own kind is the answer.
+func ExampleRule() {
+	idp, issuer := exampleIssuer()
+	auth, err := middleware.New(middleware.Config{
+		Issuers: []middleware.Issuer{issuer},
+		Require: middleware.Rule{Check: func(_ context.Context, v *middleware.Verified) error {
+			var c struct {
+				Tenant string `json:"tenant"`
+			}
+			if err := v.Decode(&c); err != nil {
+				return err // 401: not the claims we know
+			}
+			if c.Tenant != "acme" {
+				return errors.New("another tenant") // 403, and the text stays here
+			}
+			return nil
+		}},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, tenant := range []any{"acme", "other", 7} {
+		token, _ := idp.Token(map[string]any{"tenant": tenant})
+		_, err := auth.Verify(context.Background(), token)
+		fmt.Println(err)
+	}
+	// Output:
+	// <nil>
+	// middleware: 403 insufficient_scope (forbidden)
+	// middleware: 401 invalid_token (claims)
+}
+
+// Withdraw a token before its end.
+func ExampleDenyList() {
+	idp, issuer := exampleIssuer()
+	var withdrawn middleware.DenyList
+	auth, err := middleware.New(middleware.Config{Issuers: []middleware.Issuer{issuer}, Revoked: withdrawn.Revoked})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	token, _ := idp.Token(nil)
+	v, err := auth.Verify(context.Background(), token)
+	fmt.Println(v.Subject, err)
+	withdrawn.Add(v)
+	_, err = auth.Verify(context.Background(), token)
+	fmt.Println(err)
+	// Output:
+	// ada <nil>
+	// middleware: 401 invalid_token (revoked)
+}
+
+// Renew a token that is authentic and merely expired with the refresh token in
+// a cookie, and carry on with the request.
+func ExampleRenew() {
+	var idp providers.Refresher // providers/oauth's, or a *tokencache.Cache
+	renew := &middleware.Renew{
+		Window: 24 * time.Hour,
+		Credential: func(r *http.Request) string {
+			c, err := r.Cookie("__Host-refresh")
+			if err != nil {
+				return ""
+			}
+			return c.Value
+		},
+		Token: middleware.RenewByRefresh(idp),
+		Deliver: func(w http.ResponseWriter, _ *http.Request, t providers.Token) {
+			http.SetCookie(w, &http.Cookie{Name: "__Host-refresh", Value: t.RefreshToken, Path: "/", HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
+			w.Header().Set("X-Access-Token", t.AccessToken)
+		},
+	}
+	fmt.Println(renew.Window > 0)
+	// Output: true
+}

@@ -1,0 +1,151 @@
+package middleware_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/middleware"
+)
+
+func TestClaimsFrom(t *testing.T) {
+	i := newIssuer(t)
+	auth := authFor(t, trusting(i))
+	type base struct {
+		Subject string `json:"sub"`
+	}
+	type claims struct {
+		base
+		Role   string           `json:"role"`
+		Groups []string         `json:"groups"`
+		Org    struct{ ID int } `json:"org"`
+		Plain  string
+	}
+	verify := func(over map[string]any) context.Context {
+		v, err := auth.Verify(t.Context(), mint(t, i, over))
+		require.NoError(t, err)
+		return middleware.NewContext(t.Context(), v)
+	}
+	ctx := verify(map[string]any{"role": "admin", "groups": []string{"a"}, "org": map[string]any{"ID": 7}, "Plain": "x"})
+	got, is := middleware.ClaimsFrom[claims](ctx)
+	require.True(t, is)
+	require.Equal(t, []any{"ada", "admin", []string{"a"}, 7, "x"}, []any{got.Subject, got.Role, got.Groups, got.Org.ID, got.Plain})
+	pointer, is := middleware.ClaimsFrom[*claims](ctx)
+	require.True(t, is)
+	require.Equal(t, "admin", pointer.Role)
+	all, is := middleware.ClaimsFrom[map[string]any](ctx)
+	require.True(t, is)
+	require.Equal(t, "admin", all["role"])
+	all["role"] = "changed"
+	again, _ := middleware.ClaimsFrom[map[string]any](ctx)
+	require.Equal(t, "admin", again["role"], "every caller has a copy")
+	raw, is := middleware.ClaimsFrom[json.RawMessage](ctx)
+	require.True(t, is)
+	require.True(t, json.Valid(raw))
+
+	for name, over := range map[string]map[string]any{
+		"another type": {"role": 1}, "another case": {"Role": "admin"}, "plain in another case": {"plain": "x"}, "Groups": {"GROUPS": []string{"admin"}},
+	} {
+		c, is := middleware.ClaimsFrom[claims](verify(over))
+		require.False(t, is, name)
+		require.Zero(t, c, name)
+	}
+	_, is = middleware.ClaimsFrom[claims](context.Background())
+	require.False(t, is)
+	_, is = middleware.Subject(context.Background())
+	require.False(t, is)
+	_, is = middleware.VerifiedFrom(middleware.NewContext(t.Context(), nil))
+	require.False(t, is)
+}
+
+// Streams flush, and connections can be taken over.
+func TestResponseWriterIsNotWrapped(t *testing.T) {
+	i := newIssuer(t)
+	auth := authFor(t, trusting(i))
+	var seen http.ResponseWriter
+	h := auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen = w }))
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer "+mint(t, i, nil))
+	h.ServeHTTP(w, r)
+	require.Same(t, w, seen)
+
+	mux := http.NewServeMux()
+	mux.Handle("/events", auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: first\n\n")
+		require.NoError(t, http.NewResponseController(w).Flush())
+		<-r.Context().Done()
+	})))
+	mux.Handle("/socket", auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		require.NoError(t, err)
+		defer conn.Close()
+		sub, _ := middleware.Subject(r.Context())
+		_, _ = rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + sub + "\n")
+		_ = rw.Flush()
+	})))
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	get := func(path string) *http.Response {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		t.Cleanup(cancel)
+		r, err := http.NewRequestWithContext(ctx, "GET", server.URL+path, nil)
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "Bearer "+mint(t, i, nil))
+		if path == "/socket" {
+			r.Header.Set("Connection", "Upgrade")
+			r.Header.Set("Upgrade", "websocket")
+		}
+		res, err := server.Client().Do(r)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = res.Body.Close() })
+		return res
+	}
+	line, err := bufio.NewReader(get("/events").Body).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "data: first\n", line)
+	res := get("/socket")
+	require.Equal(t, http.StatusSwitchingProtocols, res.StatusCode)
+	line, err = bufio.NewReader(res.Body).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "ada\n", line)
+}
+
+func TestErrorHandlerAndLog(t *testing.T) {
+	i := newIssuer(t)
+	var log strings.Builder
+	auth := newAuth(t, middleware.Config{
+		Issuers: []middleware.Issuer{trusting(i)}, Logger: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, e *middleware.Error) {
+			w.Header().Set("X-Reason", e.Reason)
+			e.ServeHTTP(w, r)
+		},
+	})
+	token := mint(t, i, map[string]any{"aud": "https://other.example"})
+	w := ask(auth.Handler(ok), token)
+	require.Equal(t, "audience", w.Header().Get("X-Reason"))
+	require.Contains(t, log.String(), `"reason":"audience"`)
+	require.NotContains(t, log.String(), token)
+	require.NotContains(t, log.String(), "other.example")
+
+	w = httptest.NewRecorder()
+	auth.Deny(w, httptest.NewRequest("GET", "/", nil), io.ErrUnexpectedEOF)
+	require.Equal(t, 503, w.Code)
+	require.NotContains(t, w.Body.String(), "EOF")
+
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Empty(t, askWith(gone, auth.Handler(ok), "x").Body.String(), "nothing is written to a client that is gone")
+	_, err := auth.Verify(t.Context(), "x")
+	require.EqualError(t, err, "middleware: 401 invalid_token (malformed)")
+}
