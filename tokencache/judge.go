@@ -13,10 +13,14 @@ type action struct {
 	rt string
 }
 
-// judge says what j needs, given r: an action, or else a token or an error
-// that can be had without one.
-func (c *Cache) judge(r *record, j *job, now time.Time) (a action, tok providers.Token, err error) {
+// judge says what the flight's job needs, given the record: an action, or else
+// a token or an error that can be had without one.
+func (t *turn) judge(now time.Time) (a action, tok providers.Token, err error) {
+	c, r, j := t.c, &t.rec, &t.f.job
 	usable := r.usable(now)
+	if st := t.e.cur.Load(); st != nil && st.tok.Version == r.token.Version && st.tok.AccessToken != "" {
+		usable = c.usable(st) // by both clocks
+	}
 	switch {
 	case j.kind == restore:
 		return a, tok, nil

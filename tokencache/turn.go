@@ -66,7 +66,7 @@ func (t *turn) claim(ctx context.Context) (action, providers.Token, error) {
 		if err := t.load(ctx, true); err != nil {
 			return action{}, providers.Token{}, err
 		}
-		a, tok, err := c.judge(&t.rec, &t.f.job, c.wallNow())
+		a, tok, err := t.judge(c.wallNow())
 		if a.op == "" || t.alone || c.o.Store == nil {
 			return a, tok, err
 		}

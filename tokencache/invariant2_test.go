@@ -1,0 +1,452 @@
+package tokencache_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache"
+)
+
+// flaky is a Store that can be sent away.
+type flaky struct {
+	tokencache.Store
+	mu   sync.Mutex
+	away bool
+	// writes says which CAS fail, by key; nil for all when away.
+	writes func(key string) bool
+}
+
+func (s *flaky) set(away bool, writes func(string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away, s.writes = away, writes
+}
+
+func (s *flaky) err(key string, write bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away && (s.writes == nil || write && s.writes(key)) {
+		return errors.New("store away")
+	}
+	return nil
+}
+
+func (s *flaky) Load(ctx context.Context, key string) ([]byte, uint64, error) {
+	if err := s.err(key, false); err != nil {
+		return nil, 0, err
+	}
+	return s.Store.Load(ctx, key)
+}
+
+func (s *flaky) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (bool, error) {
+	if err := s.err(key, true); err != nil {
+		return false, err
+	}
+	return s.Store.CAS(ctx, key, rev, val, ttl)
+}
+
+func TestInvariant03NothingIsPresentedBeforeItIsDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &flaky{Store: tokencache.NewMemory()}
+		p := &fake{mode: providers.Rotating, ttl: time.Minute}
+		p.refresh = func(context.Context, providers.Request, string) (providers.Token, error) {
+			store.set(true, nil) // goes away while the upstream works
+			return p.token(p.calls.Load(), ""), nil
+		}
+		c := cluster(t, 1, p, tokencache.Options{Store: store})[0]
+		first := must(t)(c.Generate(t.Context(), user))
+		time.Sleep(55 * time.Second)
+		tok := must(t)(c.Generate(t.Context(), user))
+		if tok.AccessToken != "at-2" || tok.RefreshToken != "" {
+			t.Errorf("unsaved: %q with refresh token %q; want the access token alone", tok.AccessToken, tok.RefreshToken)
+		}
+		if _, err := c.Refresh(t.Context(), user, first.RefreshToken); code(err) != providers.CodeBusy {
+			t.Error("a pair left the kit before it was durable:", err)
+		}
+		time.Sleep(time.Minute)
+		if _, err := c.Generate(t.Context(), user); code(err) != providers.CodeBusy {
+			t.Error("want closed failure after expiry:", err)
+		}
+		if n := p.calls.Load(); n != 2 {
+			t.Errorf("%d upstream calls, want 2", n)
+		}
+		p.refresh = nil
+		store.set(false, nil)
+		time.Sleep(2 * time.Second)
+		if tok := must(t)(c.Generate(t.Context(), user)); tok.AccessToken != "at-3" || p.refreshes.Load() != 2 {
+			t.Error("did not recover by itself:", tok)
+		}
+	})
+}
+
+func TestInvariant09VersionsRise(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		w.restartStore()
+		p := &fake{mode: providers.Exclusive, ttl: 30 * time.Second}
+		moving := &movable{w}
+		var all []*tokencache.Cache
+		for range 3 {
+			c := open(t, p, tokencache.Options{Store: moving, Namespace: "n"})
+			all = append(all, c)
+		}
+		rng := rand.New(rand.NewPCG(9, 9))
+		var last uint64
+		for i := range 300 {
+			c := all[rng.IntN(3)]
+			switch rng.IntN(10) {
+			case 0:
+				if err := c.Purge(t.Context(), user); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			case 1:
+				w.restartStore()
+			}
+			tok := must(t)(c.Renew(t.Context(), user, providers.Token{Version: last}))
+			if tok.Version < last {
+				t.Fatalf("step %d: version fell from %d to %d", i, last, tok.Version)
+			}
+			last = tok.Version
+			for _, c := range all {
+				if other := must(t)(c.Renew(t.Context(), user, providers.Token{Version: last - 1})); other.Version != last {
+					t.Fatalf("step %d: a replica did not converge within one load", i)
+				}
+			}
+			time.Sleep(time.Duration(rng.IntN(9000)) * time.Millisecond)
+		}
+	})
+}
+
+// movable is a Store, leases and watches included, that can be replaced.
+type movable struct{ w *world }
+
+func (m *movable) Load(ctx context.Context, k string) ([]byte, uint64, error) {
+	return m.w.store().Load(ctx, k)
+}
+
+func (m *movable) CAS(ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
+	return m.w.store().CAS(ctx, k, rev, v, ttl)
+}
+func (m *movable) Delete(ctx context.Context, k string) error { return m.w.store().Delete(ctx, k) }
+func (m *movable) Lock(ctx context.Context, k, o string, ttl time.Duration) (uint64, error) {
+	return m.w.spy().Store.(tokencache.Locker).Lock(ctx, k, o, ttl)
+}
+
+func (m *movable) Extend(ctx context.Context, k, o string, ttl time.Duration) (bool, error) {
+	return m.w.spy().Store.(tokencache.Locker).Extend(ctx, k, o, ttl)
+}
+
+func (m *movable) Unlock(ctx context.Context, k, o string) (bool, error) {
+	return m.w.spy().Store.(tokencache.Locker).Unlock(ctx, k, o)
+}
+
+func (m *movable) Watch(ctx context.Context, k string) (<-chan struct{}, error) {
+	return m.w.spy().Store.(tokencache.Watcher).Watch(ctx, k)
+}
+
+func TestInvariant10NobodyWaitsInSteadyTraffic(t *testing.T) {
+	for _, mode := range []providers.Mode{providers.Shared, providers.Rotating} {
+		synctest.Test(t, func(t *testing.T) {
+			for _, n := range []int{1, 2} {
+				p := &fake{mode: mode, ttl: time.Minute}
+				issue := func(ctx context.Context) (providers.Token, error) {
+					_ = pause(ctx, 500*time.Millisecond)
+					n := p.calls.Load()
+					if n%2 == 0 { // every second renewal fails
+						return providers.Token{}, &providers.Error{Code: providers.CodeUpstreamError, Class: providers.Transient}
+					}
+					return p.token(n, ""), nil
+				}
+				p.generate = func(ctx context.Context, _ providers.Request) (providers.Token, error) { return issue(ctx) }
+				p.refresh = func(ctx context.Context, _ providers.Request, _ string) (providers.Token, error) { return issue(ctx) }
+				all := []*tokencache.Cache{open(t, p, tokencache.Options{})}
+				if n > 1 {
+					all = cluster(t, n, p, tokencache.Options{})
+				}
+				for _, c := range all {
+					must(t)(c.Generate(t.Context(), user))
+				}
+				together(200, func(i int) {
+					s := all[i%len(all)].Source(user)
+					for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); time.Sleep(250 * time.Millisecond) {
+						asked := time.Now()
+						tok, err := s.Token(t.Context())
+						if err != nil || time.Since(asked) != 0 || !time.Now().Before(tok.Expiry) {
+							t.Errorf("%s: waited %v: %v", mode, time.Since(asked), err)
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
+func TestInvariant11ShortTokensAreReused(t *testing.T) {
+	for _, ttl := range []time.Duration{time.Second, 2 * time.Second, 10 * time.Second, time.Hour, 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &fake{ttl: ttl}
+			ex := &fake{ttl: ttl, mode: providers.Exclusive}
+			a, b := open(t, p, tokencache.Options{}), open(t, ex, tokencache.Options{})
+			const spans = 5 // lifetimes
+			for range 50 * spans {
+				must(t)(a.Generate(t.Context(), user))
+				must(t)(b.Generate(t.Context(), user))
+				time.Sleep(ttl / 50)
+			}
+			// Without renewal ahead a token serves nine tenths of its life;
+			// with it, at least six.
+			if n := ex.calls.Load(); n > spans*10/9+1 {
+				t.Errorf("ttl %v: %d fetches over %d lifetimes", ttl, n, spans)
+			}
+			if n := p.calls.Load(); n > spans*10/6+1 {
+				t.Errorf("ttl %v, renewed ahead: %d fetches over %d lifetimes", ttl, n, spans)
+			}
+		})
+	}
+}
+
+func TestInvariant13DifferentRequestsShareNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{ttl: time.Hour}
+		p.generate = func(_ context.Context, req providers.Request) (providers.Token, error) {
+			key, _ := req.Key()
+			return providers.Token{AccessToken: key, Expiry: time.Now().Add(time.Hour)}, nil
+		}
+		parts := []string{"", "a", "b", "ab", "1:a", "a\x00", "0:"}
+		all := cluster(t, 2, p, tokencache.Options{})
+		reqs := 0
+		for _, tenant := range parts {
+			for _, subject := range parts {
+				for _, audience := range parts {
+					for _, scopes := range [][]string{nil, {"a"}, {"b", "a"}, {"a b"}} {
+						reqs++
+						req := providers.Request{Tenant: tenant, Subject: subject, Audience: audience, Scopes: scopes}
+						want, _ := req.Key()
+						for _, c := range all {
+							if tok := must(t)(c.Generate(t.Context(), req)); tok.AccessToken != want {
+								t.Fatalf("%q got the token of %q", want, tok.AccessToken)
+							}
+						}
+					}
+				}
+			}
+		}
+		if n := int(p.calls.Load()); n != reqs {
+			t.Errorf("%d calls for %d requests", n, reqs)
+		}
+	})
+}
+
+func TestInvariant14Bounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{ttl: time.Hour, latency: 10 * time.Millisecond}
+		c := open(t, p, tokencache.Options{MaxEntries: 100, MaxFlights: 8})
+		together(1000, func(i int) {
+			_, err := c.Generate(t.Context(), providers.Request{Subject: fmt.Sprint(i)})
+			if err != nil && code(err) != providers.CodeBusy {
+				t.Error(err)
+			}
+			if n := c.Stats().Entries; n > 100 {
+				t.Errorf("%d entries", n)
+			}
+		})
+		for i := range 5000 {
+			must(t)(c.Generate(t.Context(), providers.Request{Subject: fmt.Sprint(i)}))
+		}
+		if n := c.Stats().Entries; n != 100 {
+			t.Errorf("%d entries, want 100", n)
+		}
+		if n := p.max.Load(); n > 8 {
+			t.Errorf("%d upstream calls at once, want 8", n)
+		}
+	})
+}
+
+func TestInvariant14BusyEntriesStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{ttl: time.Hour, latency: time.Second}
+		c := open(t, p, tokencache.Options{MaxEntries: 4})
+		go func() { _, _ = c.Generate(t.Context(), user) }()
+		synctest.Wait()
+		for i := range 20 {
+			must(t)(c.Generate(t.Context(), providers.Request{Subject: fmt.Sprint(i % 5)}))
+			if i == 0 {
+				p.latency = 0
+			}
+		}
+		time.Sleep(time.Second)
+		n := p.calls.Load()
+		must(t)(c.Generate(t.Context(), user))
+		if p.calls.Load() > n+1 {
+			t.Error("a second call beside a busy one")
+		}
+	})
+}
+
+func TestInvariant16NoSecretIsPrinted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const secret = "CANARY"
+		var out strings.Builder
+		var mu sync.Mutex
+		logger := slog.New(slog.NewJSONHandler(&lockedWriter{&mu, &out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		n := 0
+		p := &fake{mode: providers.Rotating, ttl: time.Minute}
+		issue := func() (providers.Token, error) {
+			switch n++; n % 6 {
+			case 1, 2:
+				return providers.Token{AccessToken: secret, RefreshToken: fmt.Sprint(secret, n), Expiry: time.Now().Add(time.Minute)}, nil
+			case 3:
+				panic(secret)
+			case 4:
+				return providers.Token{RefreshToken: secret}, nil
+			case 5:
+				return providers.Token{}, &providers.Error{Code: providers.CodeBusy, Class: providers.InDoubt}
+			}
+			return providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead}
+		}
+		p.generate = func(context.Context, providers.Request) (providers.Token, error) { return issue() }
+		p.refresh = func(context.Context, providers.Request, string) (providers.Token, error) { return issue() }
+		store := &flaky{Store: tokencache.NewMemory()}
+		o := tokencache.Options{
+			Store: store, Namespace: "n", Logger: logger, SealKeys: [][]byte{[]byte("CANARYCANARYCANARYCANARYCANARYCA")},
+			Observer: func(e tokencache.Event) { logger.Info("event", "event", e) },
+		}
+		c := open(t, p, o)
+		req := providers.Request{Subject: secret}
+		src := c.Source(req)
+		show := func(v any) {
+			mu.Lock()
+			defer mu.Unlock()
+			j, _ := json.Marshal(v)
+			fmt.Fprintf(&out, "%v %+v %#v %s\n", v, v, v, j)
+		}
+		for i := range 200 {
+			store.set(i%7 == 0, nil)
+			tok, err := src.Token(t.Context())
+			show(tok)
+			show(err)
+			if i%3 == 0 {
+				_, err = c.Refresh(t.Context(), req, secret+fmt.Sprint(i))
+				show(err)
+			}
+			if i%20 == 19 {
+				show(c.Purge(t.Context(), req))
+			}
+			time.Sleep(10 * time.Second)
+		}
+		store.set(false, nil)
+		show(o)
+		show(c)
+		show(src)
+		show(c.Stats())
+		mu.Lock()
+		defer mu.Unlock()
+		if i := strings.Index(out.String(), secret); i >= 0 {
+			t.Error("printed:", out.String()[max(0, i-200):i+40])
+		}
+		if !strings.Contains(out.String(), "panicked") {
+			t.Error("the test saw too little")
+		}
+	})
+}
+
+type lockedWriter struct {
+	mu *sync.Mutex
+	b  *strings.Builder
+}
+
+func (w *lockedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(p)
+}
+
+func TestInvariant17ClockJumps(t *testing.T) {
+	for _, mode := range []providers.Mode{providers.Shared, providers.Exclusive} {
+		synctest.Test(t, func(t *testing.T) {
+			var jump time.Duration
+			now := func() time.Time { return time.Now().Add(jump) }
+			p := &fake{mode: mode}
+			issue := func() (providers.Token, error) {
+				return providers.Token{AccessToken: "at", RefreshToken: fmt.Sprint(p.calls.Load()), Expiry: now().Add(10 * time.Minute)}, nil
+			}
+			p.generate = func(context.Context, providers.Request) (providers.Token, error) { return issue() }
+			p.refresh = func(context.Context, providers.Request, string) (providers.Token, error) { return issue() }
+			c := open(t, p, tokencache.Options{Now: now})
+			s := c.Source(user)
+			rng := rand.New(rand.NewPCG(17, uint64(mode)))
+			jumps := int64(0)
+			for i := range 2000 {
+				if i%100 == 99 {
+					jump += time.Duration(rng.IntN(3)-1) * time.Hour
+					jumps++
+				}
+				issued := p.calls.Load()
+				tok := must(t)(s.Token(t.Context()))
+				if !now().Before(tok.Expiry) {
+					t.Fatalf("%s: served %v after its expiry", mode, now().Sub(tok.Expiry))
+				}
+				if p.calls.Load() > issued+1 {
+					t.Fatal("renewal loop")
+				}
+				time.Sleep(2 * time.Second)
+			}
+			// 4,000 s of 10 min tokens, and at most one more for each jump.
+			if n := p.calls.Load(); n > 12+jumps {
+				t.Errorf("%s: %d calls, %d jumps", mode, n, jumps)
+			}
+		})
+	}
+}
+
+func TestInvariant17MonotonicClockEndsATokenToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		frozen := time.Now()
+		p := &fake{ttl: time.Minute}
+		c := open(t, p, tokencache.Options{Now: func() time.Time { return frozen }})
+		must(t)(c.Generate(t.Context(), user))
+		time.Sleep(2 * time.Minute)
+		must(t)(c.Generate(t.Context(), user))
+		if n := p.calls.Load(); n != 2 {
+			t.Errorf("%d calls: a wall clock that stands still keeps a token alive", n)
+		}
+	})
+}
+
+func TestInvariant18NoGoroutineAfterClose(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 20 {
+		p := &fake{mode: providers.Rotating, ttl: time.Minute, latency: time.Millisecond}
+		c, err := tokencache.New(p, tokencache.Options{Store: tokencache.NewMemory(), Namespace: "n"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		together(20, func(i int) { _, _ = c.Generate(t.Context(), providers.Request{Subject: fmt.Sprint(i)}) })
+		if err := c.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Generate(t.Context(), providers.Request{Subject: "new"}); code(err) != providers.CodeInternal {
+			t.Error("after Close:", err)
+		}
+	}
+	for range 100 { // goroutines that have returned may not be gone yet
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		runtime.Gosched()
+	}
+	buf := make([]byte, 1<<16)
+	t.Errorf("%d goroutines more\n%s", runtime.NumGoroutine()-before, buf[:runtime.Stack(buf, true)])
+}
