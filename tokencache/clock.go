@@ -48,9 +48,6 @@ func (c *clocks) wallNow() time.Time {
 	return c.now().Round(0)
 }
 
-// since is how long a moment of the monotonic clock is past.
-func (c *clocks) since(mono int64) time.Duration { return time.Since(c.base) - time.Duration(mono) }
-
 // hit reports whether st may be served without a second thought.
 func (c *Cache) hit(st *state) bool {
 	wall, mono := c.times()

@@ -234,7 +234,7 @@ func (t *turn) commit(r record) outcome {
 // then the access token is served, and its refresh token not presented.
 func (t *turn) keep(ctx context.Context, a action, next string, apply func(*record)) (outcome, error) {
 	try := func(ctx context.Context) (outcome, error) {
-		if err := t.index(ctx, a.rt, next); err != nil && !t.goAlone() {
+		if err := t.index(ctx, false, a.rt, next); err != nil && !t.goAlone() {
 			return kept, err
 		}
 		return t.save(ctx, apply)

@@ -170,6 +170,7 @@ func storeKey(kind string, k id) string {
 const (
 	flagAnon = 1 << iota
 	flagClaimed
+	flagDead
 )
 
 func (r ref) encode() []byte {
@@ -180,6 +181,9 @@ func (r ref) encode() []byte {
 	if r.claimed {
 		flags |= flagClaimed
 	}
+	if r.dead {
+		flags |= flagDead
+	}
 	return append(append([]byte{flags}, r.id[:]...), r.tenant...)
 }
 
@@ -189,6 +193,6 @@ func decodeRef(b []byte) (ref, error) {
 	}
 	return ref{
 		id: id(b[1 : 1+len(id{})]), tenant: string(b[1+len(id{}):]),
-		anon: b[0]&flagAnon != 0, claimed: b[0]&flagClaimed != 0,
+		anon: b[0]&flagAnon != 0, claimed: b[0]&flagClaimed != 0, dead: b[0]&flagDead != 0,
 	}, nil
 }

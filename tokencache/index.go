@@ -13,13 +13,14 @@ type ref struct {
 	tenant  string
 	anon    bool // the record is named by a refresh token, not by a user
 	claimed bool // not issued through the cache, and not yet redeemed by it
+	dead    bool // refused by the upstream
 }
 
-// admits reports whether a caller known as own may use r's record. Tenants
+// admits reports whether a caller known as own may use r's token. Tenants
 // are compared only if both are named: a provider with one accepts "" for it,
 // and one with several refuses "" before it comes to this.
 func (r ref) admits(own ref) bool {
-	if r.tenant != own.tenant && r.tenant != "" && own.tenant != "" {
+	if r.dead || r.tenant != own.tenant && r.tenant != "" && own.tenant != "" {
 		return false
 	}
 	return r.id == own.id || r.anon || own.anon
@@ -51,13 +52,13 @@ func (x *localIndex) put(rt id, r ref, fresh bool) ref {
 }
 
 // index points refresh tokens at t's record.
-func (t *turn) index(ctx context.Context, tokens ...string) error {
+func (t *turn) index(ctx context.Context, dead bool, tokens ...string) error {
 	for _, rt := range tokens {
 		if rt == "" {
 			continue
 		}
 		r := t.f.job.ref
-		r.id, r.claimed = t.e.id, false
+		r.id, r.claimed, r.dead = t.e.id, false, dead
 		if _, err := t.c.point(ctx, t.c.digest("rt", rt), r, false); err != nil {
 			return err
 		}

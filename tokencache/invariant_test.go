@@ -148,7 +148,7 @@ func TestInvariant04AllCallersGoneTheFlightFinishes(t *testing.T) {
 func TestInvariant05PanicAndGoexit(t *testing.T) {
 	for name, fault := range map[string]func(){
 		"panic":         func() { panic("secret") },
-		"panic nil map": func() { var m map[string]int; m["x"] = 1 },
+		"panic nil map": func() { writeTo(nil) },
 		"Goexit":        runtime.Goexit,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -362,3 +362,5 @@ func TestInvariant08PurgeReachesOtherReplicas(t *testing.T) {
 		}
 	})
 }
+
+func writeTo(m map[string]int) { m["x"] = 1 }

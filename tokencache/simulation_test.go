@@ -210,11 +210,11 @@ func (w *world) trouble(ctx context.Context) {
 
 // result is what a run came to.
 type result struct {
-	alive              bool
-	max, calls         int
-	served, failed     int
-	stale, early, runs int
-	errs               map[string]int
+	alive          bool
+	max, calls     int
+	served, failed int
+	stale, early   int
+	errs           map[string]int
 }
 
 func simulate(t *testing.T, p plan, without ablation, seed uint64) (res result) {

@@ -269,7 +269,7 @@ func (t *turn) fail(ctx context.Context, a action, err *providers.Error) (_ prov
 	case saveErr != nil:
 		return providers.Token{}, t.orDown(saveErr), false
 	}
-	if err := t.index(ctx, a.rt); err != nil {
+	if err := t.index(ctx, true, a.rt); err != nil {
 		c.o.Logger.Warn("tokencache: a dead refresh token was not marked", "error", err)
 	}
 	if t.f.job.kind == auto {

@@ -17,8 +17,8 @@ func (c *config) limiter() func(http.Handler) http.Handler {
 	if c.limit == (rate{}) {
 		return func(h http.Handler) http.Handler { return h }
 	}
-	return httprate.Limit(c.limit.requests, c.limit.window,
-		httprate.WithKeyFuncs(func(r *http.Request) (string, error) { return c.address(r), nil }),
+	return httprate.LimitBy(c.limit.requests, c.limit.window,
+		func(r *http.Request) (string, error) { return c.address(r), nil },
 		httprate.WithLimitHandler(func(w http.ResponseWriter, r *http.Request) {
 			handlers.Error(w, r, &providers.Error{Code: "rate_limited"})
 		}))

@@ -9,7 +9,7 @@ package jws
 import (
 	"encoding/base64"
 	"errors"
-	"unicode/utf8"
+	"strings"
 )
 
 // MaxKeyID is the longest kid accepted, in bytes.
@@ -39,14 +39,6 @@ type Token struct {
 	Signature []byte
 }
 
-// segment marks what may stand in one: A-Z a-z 0-9 - _.
-var segment = func() (t [256]bool) {
-	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
-		t[c] = true
-	}
-	return t
-}()
-
 // Parse takes token apart and applies the rules for headers that do not depend
 // on the issuer.
 func Parse(token string) (Token, error) {
@@ -74,30 +66,22 @@ func Parse(token string) (Token, error) {
 	return t, nil
 }
 
-// split finds the two dots, and refuses everything else that is not base64url.
-// It stops at the third dot, so that a token of a million dots costs nothing.
+// split finds the two dots. It stops at the third, so that a token of a million
+// dots costs nothing.
 func split(token string) (first, second int, err error) {
-	for i := 0; i < len(token); i++ {
-		switch c := token[i]; {
-		case segment[c]:
-		case c != '.':
-			return 0, 0, ErrEncoding
-		case first == 0:
-			first = i
-		case second == 0:
-			second = i
-		default:
-			return 0, 0, ErrSegments
-		}
-	}
-	if first == 0 || second == 0 || second == len(token)-1 {
+	first = strings.IndexByte(token, '.')
+	second = first + 1 + strings.IndexByte(token[first+1:], '.')
+	switch {
+	case first <= 0 || second <= first || second == len(token)-1, strings.IndexByte(token[second+1:], '.') >= 0:
 		return 0, 0, ErrSegments
+	case strings.IndexByte(token, '\n') >= 0 || strings.IndexByte(token, '\r') >= 0:
+		return 0, 0, ErrEncoding
 	}
 	return first, second, nil
 }
 
-// decode is strict: split has seen the alphabet, so that the decoder's leave to
-// skip line ends does not matter, and Strict refuses trailing bits.
+// decode is strict: Strict refuses trailing bits, and split the line ends that
+// the decoder would skip.
 func decode(buf []byte, s string) ([]byte, error) {
 	b, err := strict.AppendDecode(buf, []byte(s))
 	if err != nil {
@@ -114,8 +98,8 @@ func parseHeader(s string) (t Token, err error) {
 	if err != nil {
 		return Token{}, ErrHeader
 	}
-	for _, m := range members {
-		ok := true
+	for i := range members {
+		m, ok := &members[i], true
 		switch m.Name {
 		case "alg":
 			if t.Algorithm, ok = m.String(); !ok || t.Algorithm == "" {
@@ -137,7 +121,7 @@ func parseHeader(s string) (t Token, err error) {
 		case "jwk", "jwks", "jku", "x5u", "x5c":
 			return Token{}, ErrKeyInside
 		default:
-			if spells(m.Name, headerNames) {
+			if m.spells(headerNames) {
 				return Token{}, ErrHeader
 			}
 		}
@@ -183,19 +167,10 @@ func Claims(payload string, buf []Member) ([]Member, error) {
 	if err != nil {
 		return nil, ErrClaims
 	}
-	for _, m := range members {
-		if spells(m.Name, claimNames) {
+	for i := range members {
+		if members[i].spells(claimNames) {
 			return nil, ErrClaims
 		}
 	}
 	return members, nil
-}
-
-func ascii(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
 }

@@ -1,6 +1,7 @@
 package jws
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -12,31 +13,27 @@ var (
 	claimNames  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf", "scope", "scp", "acr", "amr", "auth_time", "azp", "client_id", "events"}
 )
 
-// spells reports that name is one of names in disguise: in another case, or
-// with letters of another script.
-func spells(name string, names []string) bool {
-	plain := ascii(name)
-	if plain && lower(name) == name {
+// spells reports that m's name is one of names in disguise: in another case,
+// or with letters of another script.
+func (m *Member) spells(names []string) bool {
+	var skeleton string
+	switch {
+	case !m.plain:
+		skeleton = skeletonOf(m.Name)
+	case lower(m.Name) == m.Name:
 		return false
+	default:
+		skeleton = lower(m.Name)
 	}
-	skeleton := lower(name)
-	if !plain {
-		skeleton = skeletonOf(name)
-	}
-	for _, n := range names {
-		if skeleton == n {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(names, skeleton)
 }
 
-// alike reports that two member names are or look the same.
-func alike(a, b string) bool {
-	if ascii(a) && ascii(b) {
-		return len(a) == len(b) && (a == b || strings.EqualFold(a, b))
+// like reports that two members' names are or look the same.
+func (m *Member) like(o *Member) bool {
+	if m.plain && o.plain {
+		return len(m.Name) == len(o.Name) && (m.Name == o.Name || strings.EqualFold(m.Name, o.Name))
 	}
-	return strings.EqualFold(a, b) || skeletonOf(a) == skeletonOf(b)
+	return strings.EqualFold(m.Name, o.Name) || skeletonOf(m.Name) == skeletonOf(o.Name)
 }
 
 // skeletonOf maps a name to the ASCII it is mistaken for: case folded, letters

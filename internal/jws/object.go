@@ -14,7 +14,10 @@ const (
 var errJSON = errors.New("not strict JSON")
 
 // Member is one member of a JSON object. Value is its JSON text.
-type Member struct{ Name, Value string }
+type Member struct {
+	Name, Value string
+	plain       bool // Name is ASCII
+}
 
 // Get is the JSON text of the member called name, "" if there is none.
 func Get(members []Member, name string) string {
@@ -67,9 +70,11 @@ func object(s string, i, depth int, buf []Member) ([]Member, int, error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		name, _ := Text(s[start:end])
-		if err := unique(buf, name); err != nil {
-			return nil, 0, err
+		var m Member
+		m.Name, _ = Text(s[start:end])
+		m.plain = ascii(m.Name)
+		if !unique(buf, &m) {
+			return nil, 0, errJSON
 		}
 		i = space(s, end)
 		if i >= len(s) || s[i] != ':' {
@@ -79,7 +84,8 @@ func object(s string, i, depth int, buf []Member) ([]Member, int, error) {
 		if end, err = valueEnd(s, start, depth); err != nil {
 			return nil, 0, err
 		}
-		buf = append(buf, Member{name, s[start:end]})
+		m.Value = s[start:end]
+		buf = append(buf, m)
 		i = space(s, end)
 		switch {
 		case i >= len(s):
@@ -93,16 +99,25 @@ func object(s string, i, depth int, buf []Member) ([]Member, int, error) {
 	}
 }
 
-func unique(seen []Member, name string) error {
+func unique(seen []Member, m *Member) bool {
 	if len(seen) >= maxMembers {
-		return errJSON
+		return false
 	}
 	for i := range seen {
-		if n := seen[i].Name; n == name || alike(n, name) {
-			return errJSON
+		if seen[i].like(m) {
+			return false
 		}
 	}
-	return nil
+	return true
+}
+
+func ascii(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 func array(s string, i, depth int) (int, error) {

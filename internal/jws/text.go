@@ -2,6 +2,7 @@ package jws
 
 import (
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -13,10 +14,8 @@ func Text(value string) (s string, ok bool) {
 		return "", false
 	}
 	s = value[1 : len(value)-1]
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' {
-			return unescape(s), true
-		}
+	if strings.IndexByte(s, '\\') >= 0 {
+		s = unescape(s)
 	}
 	return s, true
 }
@@ -24,30 +23,31 @@ func Text(value string) (s string, ok bool) {
 // Texts decodes a JSON string, or an array of nothing but strings, that
 // [ParseObject] has seen.
 func Texts(value string) (list []string, ok bool) {
+	ok = EachText(value, func(s string) { list = append(list, s) })
+	return list, ok
+}
+
+// EachText is [Texts] with a function in place of a list.
+func EachText(value string, do func(string)) (ok bool) {
 	if s, ok := Text(value); ok {
-		return []string{s}, true
+		do(s)
+		return true
 	}
 	if value == "" || value[0] != '[' {
-		return nil, false
+		return false
 	}
 	for i := space(value, 1); value[i] != ']'; {
 		if value[i] != '"' {
-			return nil, false
+			return false
 		}
-		end := i + 1
-		for value[end] != '"' {
-			if value[end] == '\\' {
-				end++
-			}
-			end++
-		}
-		s, _ := Text(value[i : end+1])
-		list = append(list, s)
-		if i = space(value, end+1); value[i] == ',' {
+		end, _ := stringEnd(value, i)
+		s, _ := Text(value[i:end])
+		do(s)
+		if i = space(value, end); value[i] == ',' {
 			i = space(value, i+1)
 		}
 	}
-	return list, true
+	return true
 }
 
 // stringEnd returns the index behind the string that starts at s[i].
