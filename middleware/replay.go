@@ -1,9 +1,13 @@
 package middleware
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
+	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -35,7 +39,7 @@ func newReplay(req *http.Request, limit int) replay {
 	case req.Body == nil || req.Body == http.NoBody:
 		return replayNone{req.Body}
 	case req.GetBody != nil:
-		return &replayGetBody{req: req}
+		return &replayGetBody{req: req, small: smallInMemory(req)}
 	case limit == 0:
 		limit = defaultReplayBody
 	}
@@ -54,12 +58,20 @@ func (replayNone) settle()                         {}
 func (replayNone) sent() bool                      { return true }
 
 type replayGetBody struct {
-	req  *http.Request
-	once sync.Once
-	eof  atomic.Bool
+	req   *http.Request
+	small bool
+	once  sync.Once
+	eof   atomic.Bool
 }
 
-func (r *replayGetBody) first() io.ReadCloser { return r }
+// first leaves a small body in memory as it is: net/http sends one that it
+// recognizes in one write with the headers.
+func (r *replayGetBody) first() io.ReadCloser {
+	if r.small {
+		return r.req.Body
+	}
+	return r
+}
 
 func (r *replayGetBody) Read(p []byte) (int, error) {
 	n, err := r.req.Body.Read(p)
@@ -76,11 +88,35 @@ func (r *replayGetBody) Close() (err error) {
 
 func (*replayGetBody) freeze()      {}
 func (*replayGetBody) settle()      {}
-func (r *replayGetBody) sent() bool { return r.eof.Load() }
+func (r *replayGetBody) sent() bool { return r.small || r.eof.Load() }
 
 func (r *replayGetBody) second() (io.ReadCloser, bool) {
 	body, err := r.req.GetBody()
 	return body, err == nil
+}
+
+var nopClosers = [...]reflect.Type{
+	reflect.TypeOf(io.NopCloser(nil)),
+	reflect.TypeOf(io.NopCloser(struct {
+		io.Reader
+		io.WriterTo
+	}{})),
+}
+
+// smallInMemory reports a body as http.NewRequest makes it, whose Close does
+// nothing and which the connection takes whole, whether or not it is read there.
+func smallInMemory(req *http.Request) bool {
+	if req.ContentLength <= 0 || req.ContentLength > 16<<10 || req.Header.Get("Expect") != "" {
+		return false
+	}
+	if !slices.Contains(nopClosers[:], reflect.TypeOf(req.Body)) {
+		return false
+	}
+	switch reflect.ValueOf(req.Body).Field(0).Interface().(type) {
+	case *bytes.Reader, *bytes.Buffer, *strings.Reader:
+		return true
+	}
+	return false
 }
 
 // tape reads a body once and keeps what was read, up to limit, for a second

@@ -38,7 +38,9 @@ type gateway struct {
 
 func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = 64
+	// Over MaxIdleConns net/http may close the connection of an answer without a
+	// body that it has not delivered yet, so the bound is per host.
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 64
 	g := &gateway{
 		log:     log,
 		mux:     http.NewServeMux(),
