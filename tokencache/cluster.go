@@ -156,14 +156,16 @@ func (t *turn) learn(ctx context.Context, r record, begin bool) error {
 	if begin {
 		t.f.gen = r.gen
 	}
+	adopted := !t.f.saving && r.token.Version > own.token.Version
 	if !t.f.saving {
-		if r.token.Version > own.token.Version {
-			c.stats.adopted.Add(1)
-		}
 		c.install(t.e, r)
 	}
 	t.e.mu.Unlock()
 	t.rec = r
+	if adopted {
+		c.stats.adopted.Add(1)
+		c.event(Event{Kind: "adopted"})
+	}
 	if !lost {
 		return nil
 	}

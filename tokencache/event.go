@@ -12,8 +12,15 @@ import (
 type Event struct {
 	// Kind is one of
 	//
-	//	flight      a flight ended: Op, Class, Duration, N callers that joined it
-	//	fail_fast   a caller was answered from the window after a failure: Class
+	//	started        a flight began
+	//	flight         a flight ended: Op, Class, Duration, N callers that joined it
+	//	fail_fast      a caller was answered from the window after a failure: Class
+	//	adopted        a token came from another replica
+	//	lease_lost     a lease ended under a flight's hands
+	//	store_error    a call of the Store failed
+	//	store_lost     the Store had forgotten a record, which was written again
+	//	uncoordinated  a Shared flight went on without the Store
+	//	unsaved        a token could not be stored yet, and is served meanwhile
 	Kind string
 	// Op is the upstream call that a flight made: generate, refresh, or
 	// none; ahead of it "ahead-" where a valid token was being served.

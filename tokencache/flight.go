@@ -193,6 +193,7 @@ func (c *Cache) run(e *entry, f *flight) {
 		}
 		c.finish(e, f, providers.Token{}, err)
 	}()
+	c.event(Event{Kind: "started"})
 	var tok providers.Token
 	tok, err = c.fly(f.ctx, e, f)
 	c.publish(e, f, tok, err)

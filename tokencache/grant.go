@@ -67,14 +67,20 @@ func (c *Cache) refOf(ctx context.Context, j *job, own ref) (ref, error) {
 	return ref{}, c.down(err)
 }
 
-// Adopt makes tok, obtained elsewhere, the current token of req's grant.
+// Adopt makes tok, obtained elsewhere, the current token of req's grant: after
+// a login, or from where the application kept it. A token that has expired, or
+// a refresh token alone, is renewed by the next call that needs a token.
 func (c *Cache) Adopt(ctx context.Context, req providers.Request, tok providers.Token) error {
 	k, err := c.key(req)
 	if err != nil {
 		return err
 	}
+	now := c.wallNow()
 	if tok.AccessToken == "" {
-		return fault(providers.CodeInvalidField, providers.Permanent, "an empty token cannot be adopted", nil)
+		tok.IssuedAt, tok.Expiry = now, now
+	}
+	if tok.RefreshToken == "" && (tok.AccessToken == "" || !tok.Expiry.IsZero() && !now.Before(hardOf(&tok))) {
+		return fault(providers.CodeInvalidField, providers.Permanent, "neither a token that has life left nor a refresh token", nil)
 	}
 	_, err = c.do(ctx, &k, &job{kind: adopt, req: req, tok: tok})
 	return err

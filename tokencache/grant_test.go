@@ -300,3 +300,40 @@ func TestPurgeRevokesUpstream(t *testing.T) {
 		}
 	})
 }
+
+// A pair kept from last week: its access token is over, its refresh token good.
+func TestAdoptRestoresAGrant(t *testing.T) {
+	for name, keep := range map[string]func(providers.Token) providers.Token{
+		"expired pair": func(p providers.Token) providers.Token {
+			p.IssuedAt, p.Expiry = p.IssuedAt.Add(-2*time.Hour), p.Expiry.Add(-2*time.Hour)
+			return p
+		},
+		"refresh token alone": func(p providers.Token) providers.Token {
+			return providers.Token{RefreshToken: p.RefreshToken}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {
+				pair := keep(v.issue("t1/alice"))
+				if err := next().Adopt(t.Context(), alice, pair); err != nil {
+					t.Fatal(err)
+				}
+				tok := must(t)(next().Source(alice).Token(t.Context()))
+				if tok.AccessToken != "at-2 of t1/alice" || len(v.seen) != 1 {
+					t.Error(tok.AccessToken, "presented", v.seen)
+				}
+			})
+		})
+	}
+}
+
+func TestAdoptRefusesWhatCannotServe(t *testing.T) {
+	bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {
+		dead := v.issue("t1/alice")
+		dead.RefreshToken, dead.Expiry = "", time.Now().Add(-time.Second)
+		if err := next().Adopt(t.Context(), alice, dead); code(err) != providers.CodeInvalidField {
+			t.Error("an expired token alone:", err)
+		}
+		must(t)(next().Generate(t.Context(), alice))
+	})
+}

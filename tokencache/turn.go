@@ -174,7 +174,8 @@ func (t *turn) declare(ctx context.Context, a action) (bool, error) {
 // settle records the outcome of a. again asks for another turn.
 func (t *turn) settle(ctx context.Context, a action, tok providers.Token, sent time.Time, err error) (_ providers.Token, _ error, again bool) {
 	c, now := t.c, t.c.wallNow()
-	if err == nil && tok.AccessToken == "" {
+	adopted := a.op == "adopt"
+	if err == nil && tok.AccessToken == "" && !adopted {
 		err = bad(a, "the provider returned an empty token")
 	}
 	if err != nil {
@@ -184,7 +185,7 @@ func (t *turn) settle(ctx context.Context, a action, tok providers.Token, sent t
 	forced := t.f.job.forced && t.rec.usable(now)
 	superseded := t.rec.usable(now) && c.mode == providers.Exclusive
 	var expired error
-	if !now.Before(hardOf(&tok)) {
+	if !now.Before(hardOf(&tok)) && !adopted {
 		// Its refresh token may be the only good one: kept, but not served.
 		expired = bad(action{}, "the provider returned an expired token")
 	}
@@ -209,7 +210,7 @@ func (t *turn) settle(ctx context.Context, a action, tok providers.Token, sent t
 		return providers.Token{}, err, false
 	case how == purged:
 		t.discard(ctx, tok)
-		if a.op == "adopt" {
+		if adopted {
 			return providers.Token{}, errPurged, false
 		}
 		return providers.Token{}, nil, true

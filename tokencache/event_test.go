@@ -1,0 +1,73 @@
+package tokencache_test
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache"
+)
+
+// TestEvents goes through what an Observer is told, and what Stats count.
+func TestEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		seen := map[string]tokencache.Event{}
+		o := tokencache.Options{
+			Store: &flaky{Store: tokencache.NewMemory()}, Namespace: "n",
+			Observer: func(e tokencache.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				seen[e.Kind+" "+e.Op+" "+e.Class] = e
+			},
+		}
+		p := &fake{ttl: time.Hour, latency: time.Second}
+		down := false
+		p.generate = func(ctx context.Context, _ providers.Request) (providers.Token, error) {
+			if err := pause(ctx, time.Second); err != nil {
+				return providers.Token{}, err
+			}
+			if down {
+				return providers.Token{}, &providers.Error{Code: providers.CodeUnreachable, Class: providers.Transient}
+			}
+			return p.token(p.calls.Load(), ""), nil
+		}
+		a, b := open(t, p, o), open(t, p, o)
+		together(10, func(int) { must(t)(a.Generate(t.Context(), alice)) })
+		must(t)(b.Generate(t.Context(), alice))
+		time.Sleep(55 * time.Minute) // past every soft expiry
+		must(t)(a.Generate(t.Context(), alice))
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		down = true
+		for range 3 {
+			_, _ = a.Generate(t.Context(), bob)
+		}
+		o.Store.(*flaky).set(true, nil)
+		down = false
+		must(t)(a.Generate(t.Context(), providers.Request{Tenant: "t1", Subject: "carol"}))
+
+		mu.Lock()
+		defer mu.Unlock()
+		for _, want := range []string{
+			"started  ", "flight generate ok", "flight ahead-generate ok", "flight generate transient",
+			"fail_fast  transient", "adopted  ", "store_error  ", "uncoordinated  ",
+		} {
+			if _, ok := seen[want]; !ok {
+				t.Errorf("no event %q in %q", want, slices.Sorted(maps.Keys(seen)))
+			}
+		}
+		if e := seen["flight ahead-generate ok"]; e.Duration < time.Second {
+			t.Errorf("%+v", e)
+		}
+		s, sb := a.Stats(), b.Stats()
+		if s.Coalesced != 9 || s.FailFast != 2 || s.Failed != 1 || s.Entries != 3 || s.InFlight != 0 || sb.Adopted == 0 || s.StoreErrors == 0 {
+			t.Errorf("%+v %+v", s, sb)
+		}
+	})
+}
