@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,12 +28,12 @@ func TestEvents(t *testing.T) {
 			},
 		}
 		p := &fake{ttl: time.Hour, latency: time.Second}
-		down := false
+		var down atomic.Bool
 		p.generate = func(ctx context.Context, _ providers.Request) (providers.Token, error) {
 			if err := pause(ctx, time.Second); err != nil {
 				return providers.Token{}, err
 			}
-			if down {
+			if down.Load() {
 				return providers.Token{}, &providers.Error{Code: providers.CodeUnreachable, Class: providers.Transient}
 			}
 			return p.token(p.calls.Load(), ""), nil
@@ -44,12 +45,12 @@ func TestEvents(t *testing.T) {
 		must(t)(a.Generate(t.Context(), alice))
 		synctest.Wait()
 		time.Sleep(time.Minute)
-		down = true
+		down.Store(true)
 		for range 3 {
 			_, _ = a.Generate(t.Context(), bob)
 		}
 		o.Store.(*flaky).set(true, nil)
-		down = false
+		down.Store(false)
 		must(t)(a.Generate(t.Context(), providers.Request{Tenant: "t1", Subject: "carol"}))
 
 		mu.Lock()
