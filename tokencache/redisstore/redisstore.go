@@ -1,0 +1,158 @@
+package redisstore
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokencache"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Options have defaults in all fields.
+type Options struct {
+	// Prefix begins the name of every key and channel; "" means "bearerkit:".
+	// It tells deployments apart that share a server. Caches of one deployment
+	// share a Store and are told apart by [tokencache.Options].Namespace.
+	Prefix string
+	// TLS is for a private authority or client certificates, with rediss://
+	// only. Nil: the system's roots, and the URL's host as the server's name.
+	TLS *tls.Config
+}
+
+// Store is a [tokencache.Store], [tokencache.Locker] and
+// [tokencache.Watcher] over Redis. Make one with [Open] or [New], one for a
+// process; it is safe for concurrent use.
+type Store struct {
+	client  redis.UniversalClient
+	own     bool // client is ours to close
+	prefix  string
+	watches watches
+}
+
+var (
+	_ tokencache.Store   = (*Store)(nil)
+	_ tokencache.Locker  = (*Store)(nil)
+	_ tokencache.Watcher = (*Store)(nil)
+)
+
+// Open returns a Store over the one server at address:
+//
+//	redis://user:password@host:port/database
+//	rediss://…                                over TLS
+//	unix://user:password@/path/to/socket?db=0
+//
+// The query may set go-redis's options, like pool_size or dial_timeout. Open
+// does not connect: a Store is usable as soon as its server is. The error never
+// repeats the address, which holds a password.
+func Open(address string, o Options) (*Store, error) {
+	c, err := redis.ParseURL(address)
+	if err != nil {
+		// go-redis and net/url quote what they cannot parse.
+		return nil, errors.New("redisstore: address: must be redis://, rediss:// or unix://, with user:password percent-encoded, one number as the database and go-redis's options as the query")
+	}
+	if c.TLSConfig != nil && c.TLSConfig.InsecureSkipVerify {
+		return nil, errors.New("redisstore: address: skip_verify lets anybody read the tokens; set Options.TLS to trust a private authority")
+	}
+	if o.TLS != nil {
+		if c.TLSConfig == nil {
+			return nil, errors.New("redisstore: Options.TLS: only with rediss://")
+		}
+		host := c.TLSConfig.ServerName
+		c.TLSConfig = o.TLS.Clone()
+		c.TLSConfig.ServerName = cmp.Or(c.TLSConfig.ServerName, host)
+	}
+	c.ContextTimeoutEnabled = true
+	c.MaxRetries = -1 // tokencache knows which calls bear repetition
+	c.DialerRetries = 1
+	if u, err := url.Parse(address); err == nil && !u.Query().Has("dial_timeout") {
+		c.DialTimeout = time.Second
+	}
+	c.DisableIdentity = true // saves a command that an ACL would have to allow
+	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	s, err := New(redis.NewClient(c), Options{Prefix: o.Prefix})
+	if err == nil {
+		s.own = true
+	}
+	return s, err
+}
+
+// New returns a Store over the caller's client, which Close leaves open: a
+// *redis.Client, of redis.NewFailoverClient for Sentinel too, or a
+// *redis.ClusterClient. ContextTimeoutEnabled must be set, or a frozen server
+// would hold callers for seconds, and reads must go to masters.
+func New(client redis.UniversalClient, o Options) (*Store, error) {
+	var errs []error
+	fault := func(text string) { errs = append(errs, errors.New("redisstore: "+text)) }
+	punctual := true
+	switch c := client.(type) {
+	case *redis.Client:
+		punctual = c != nil && c.Options().ContextTimeoutEnabled
+	case *redis.ClusterClient:
+		if c != nil {
+			punctual = c.Options().ContextTimeoutEnabled
+			if c.Options().ReadOnly {
+				fault("client: ReadOnly, RouteByLatency and RouteRandomly read what a master has already replaced")
+			}
+		} else {
+			punctual = false
+		}
+	default:
+		fault("client: must be a *redis.Client or a *redis.ClusterClient")
+	}
+	if !punctual {
+		fault("client: must not be nil, and must have ContextTimeoutEnabled")
+	}
+	if o.TLS != nil {
+		fault("Options.TLS: only with Open; the client has its own")
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	s := &Store{client: client, prefix: cmp.Or(o.Prefix, "bearerkit:")}
+	s.watches.init(client)
+	return s, nil
+}
+
+// Close ends all watches and, after [Open], the connections. Close the caches
+// first: they have writes to finish.
+func (s *Store) Close() error {
+	s.watches.close()
+	if s.own {
+		return s.client.Close()
+	}
+	return nil
+}
+
+// Format writes a fixed text for every verb: a Store holds a password.
+func (*Store) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "redisstore.Store") }
+
+// name is the key of a value and the channel that tells of its changes. In a
+// cluster the braces keep a value and its lease on one node: they are lost
+// together or not at all.
+func (s *Store) name(key string) string { return s.prefix + "{" + key + "}" }
+
+func (s *Store) leaseName(key string) string { return s.name(key) + ":lease" }
+
+// failed is err without what a server may quote of the call: of a server's
+// error only the code is kept, like NOPERM, OOM or READONLY.
+func failed(ctx context.Context, op string, err error) error {
+	var refused redis.Error
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("redisstore: %s: %w", op, ctx.Err())
+	case errors.As(err, &refused):
+		code, _, _ := strings.Cut(refused.Error(), " ")
+		return fmt.Errorf("redisstore: %s: the server answered %s", op, strings.Trim(code, ":"))
+	}
+	return fmt.Errorf("redisstore: %s: %w", op, err)
+}

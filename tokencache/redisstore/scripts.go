@@ -1,0 +1,156 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A value at rest is its revision, 8 bytes, and a nonce of the CAS that wrote
+// it, then the value. A lease is a hash: owner and until while it is held,
+// fence for good. Every script touches one key, and so one slot.
+const (
+	revSize = 8
+	header  = revSize + 16
+)
+
+// Times are the server's, in microseconds: exact in Lua's doubles until 2255.
+const luaNow = `local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+`
+
+// fenceMemory is how long an idle lease's fence is remembered. From then on,
+// and on a server restarted empty, its clock alone makes fences rise.
+const fenceMemory = time.Hour
+
+var (
+	// A client may send a command twice when a reply is lost. The nonce lets
+	// the second one find that the first has done the work.
+	casScript = redis.NewScript(`
+local cur = redis.call('GETRANGE', KEYS[1], 0, 23)
+if cur == string.sub(ARGV[2], 1, 24) then return 1 end
+if string.sub(cur, 1, 8) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('PUBLISH', KEYS[1], '')
+return 1`)
+
+	deleteScript = redis.NewScript(`
+redis.call('DEL', KEYS[1])
+redis.call('PUBLISH', KEYS[1], '')
+return 1`)
+
+	lockScript = redis.NewScript(luaNow + `
+local l = redis.call('HMGET', KEYS[1], 'owner', 'until', 'fence')
+if l[1] and l[1] ~= ARGV[1] and tonumber(l[2]) > now then return 0 end
+local fence = math.max(now, (tonumber(l[3]) or 0) + 1)
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'until', string.format('%.0f', now + ARGV[2]), 'fence', string.format('%.0f', fence))
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return fence`)
+
+	extendScript = redis.NewScript(luaNow + `
+local l = redis.call('HMGET', KEYS[1], 'owner', 'until')
+if l[1] ~= ARGV[1] or tonumber(l[2]) <= now then return 0 end
+redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[2]))
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1`)
+
+	unlockScript = redis.NewScript(luaNow + `
+local l = redis.call('HMGET', KEYS[1], 'owner', 'until')
+if l[1] ~= ARGV[1] or tonumber(l[2]) <= now then return 0 end
+redis.call('HDEL', KEYS[1], 'owner', 'until')
+redis.call('PUBLISH', ARGV[2], '')
+return 1`)
+)
+
+var (
+	errForeign = errors.New("redisstore: the key holds something that is not ours")
+	errTTL     = errors.New("redisstore: ttl: must be positive")
+)
+
+// run makes one call of script, which answers with an integer.
+func (s *Store) run(ctx context.Context, op string, script *redis.Script, key string, args ...any) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, failed(ctx, op, err)
+	}
+	n, err := script.Run(ctx, s.client, []string{key}, args...).Int64()
+	return n, failed(ctx, op, err)
+}
+
+// Load implements [tokencache.Store].
+func (s *Store) Load(ctx context.Context, key string) (val []byte, rev uint64, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, failed(ctx, "load", err)
+	}
+	b, err := s.client.Get(ctx, s.name(key)).Bytes()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return nil, 0, nil
+	case err != nil:
+		return nil, 0, failed(ctx, "load", err)
+	case len(b) < header || binary.BigEndian.Uint64(b) == 0:
+		return nil, 0, errForeign
+	}
+	return b[header:], binary.BigEndian.Uint64(b), nil
+}
+
+// CAS implements [tokencache.Store].
+func (s *Store) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (ok bool, err error) {
+	if ttl <= 0 {
+		return false, errTTL
+	}
+	var old []byte
+	if rev != 0 {
+		old = binary.BigEndian.AppendUint64(nil, rev)
+	}
+	b := make([]byte, header, header+len(val))
+	binary.BigEndian.PutUint64(b, rev+1)
+	_, _ = rand.Read(b[revSize:]) // never fails
+	n, err := s.run(ctx, "cas", casScript, s.name(key), old, append(b, val...), millis(ttl))
+	return n == 1, err
+}
+
+// Delete implements [tokencache.Store].
+func (s *Store) Delete(ctx context.Context, key string) error {
+	_, err := s.run(ctx, "delete", deleteScript, s.name(key))
+	return err
+}
+
+// Lock implements [tokencache.Locker].
+func (s *Store) Lock(ctx context.Context, key, owner string, ttl time.Duration) (fence uint64, err error) {
+	if ttl <= 0 {
+		return 0, errTTL
+	}
+	n, err := s.run(ctx, "lock", lockScript, s.leaseName(key), owner, micros(ttl), millis(ttl+fenceMemory))
+	return uint64(max(n, 0)), err
+}
+
+// Extend implements [tokencache.Locker].
+func (s *Store) Extend(ctx context.Context, key, owner string, ttl time.Duration) (ok bool, err error) {
+	if ttl <= 0 {
+		return false, errTTL
+	}
+	n, err := s.run(ctx, "extend", extendScript, s.leaseName(key), owner, micros(ttl), millis(ttl+fenceMemory))
+	return n == 1, err
+}
+
+// Unlock implements [tokencache.Locker].
+func (s *Store) Unlock(ctx context.Context, key, owner string) (ok bool, err error) {
+	n, err := s.run(ctx, "unlock", unlockScript, s.leaseName(key), owner, s.name(key))
+	return n == 1, err
+}
+
+// millis and micros round up: a positive time does not become none.
+func millis(d time.Duration) int64 { return roundUp(d, time.Millisecond) }
+func micros(d time.Duration) int64 { return roundUp(d, time.Microsecond) }
+
+func roundUp(d, unit time.Duration) int64 {
+	n := int64(d / unit)
+	if d%unit > 0 {
+		n++
+	}
+	return n
+}

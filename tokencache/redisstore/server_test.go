@@ -1,0 +1,130 @@
+package redisstore_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokencache/redisstore"
+	"github.com/redis/go-redis/v9"
+)
+
+// server is a real redis-server on a free loopback port.
+type server struct {
+	t    testing.TB
+	port string
+	args []string
+	cmd  *exec.Cmd
+}
+
+// serve starts a redis-server, or fails the test. An argument may say PORT.
+func serve(t testing.TB, args ...string) *server {
+	t.Helper()
+	s := &server{t: t, port: freePort(t), args: args}
+	s.start()
+	t.Cleanup(s.kill)
+	return s
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+// output is what a process wrote.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// start runs the server, empty, and waits until it listens.
+func (s *server) start() {
+	s.t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		s.t.Fatal("these tests need redis-server, version 7 or later, in PATH: apt-get install redis-server")
+	}
+	args := []string{"--port", s.port, "--bind", "127.0.0.1", "--save", "", "--dir", s.t.TempDir()}
+	for _, a := range s.args {
+		args = append(args, strings.ReplaceAll(a, "PORT", s.port))
+	}
+	s.cmd = exec.Command(path, args...)
+	var out output
+	s.cmd.Stdout, s.cmd.Stderr = &out, &out
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	eventually(s.t, "redis-server to start", func() bool { return strings.Contains(out.String(), "Ready to accept connections") },
+		func() string { return out.String() })
+}
+
+// kill ends the server as kill -9 does.
+func (s *server) kill() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+func (s *server) url() string { return "redis://127.0.0.1:" + s.port }
+
+// admin is a client for what a test does behind a Store's back.
+func (s *server) admin() *redis.Client {
+	c := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + s.port})
+	s.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func (s *server) do(args ...any) {
+	s.t.Helper()
+	if err := s.admin().Do(context.Background(), args...).Err(); err != nil {
+		s.t.Fatalf("%v: %v", args[0], err)
+	}
+}
+
+func open(t testing.TB, url string, o redisstore.Options) *redisstore.Store {
+	t.Helper()
+	s, err := redisstore.Open(url, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// eventually waits until ok, or fails the test with more.
+func eventually(t testing.TB, what string, ok func() bool, more ...func() string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			for _, m := range more {
+				t.Log(m())
+			}
+			t.Fatal("waited too long for", what)
+		}
+	}
+}
