@@ -164,6 +164,9 @@ func (a *Authenticator) check(r *http.Request) (string, *Verified, *Error) {
 		return "", nil, a.errors.plain[missing]
 	}
 	v, err := a.verify(r.Context(), token)
+	if err == a.errors.plain[malformed] && !b64token(token) {
+		err = a.errors.plain[misformed] // looked at last, for good tokens have no such characters
+	}
 	return token, v, err
 }
 

@@ -8,13 +8,6 @@ const (
 	entryBase   = 512     // what one takes beyond its token and claims
 )
 
-// entry is a token that was verified with keys of one generation.
-type entry struct {
-	verified   *Verified
-	issuer     *issuer
-	generation uint64
-}
-
 // cache remembers verified tokens by their own text: hashing it with SHA-256
 // first takes three times as long as the lookup. Only what has passed the
 // signature check gets in, so that garbage cannot fill it. The zero limit
@@ -28,7 +21,7 @@ type cache struct {
 // is full it becomes the old one, and the old one is dropped.
 type shard struct {
 	mu         sync.RWMutex
-	young, old map[string]*entry
+	young, old map[string]*Verified
 	bytes      int // of young
 }
 
@@ -49,50 +42,50 @@ func (c *cache) shardOf(token string) *shard {
 	return &c.shards[h%cacheShards]
 }
 
-func (c *cache) get(token string) *entry {
+func (c *cache) get(token string) *Verified {
 	if c.limit == 0 {
 		return nil
 	}
 	s := c.shardOf(token)
 	s.mu.RLock()
-	e := s.young[token]
+	v := s.young[token]
 	old := false
-	if e == nil {
-		e = s.old[token]
-		old = e != nil
+	if v == nil {
+		v = s.old[token]
+		old = v != nil
 	}
 	s.mu.RUnlock()
 	if old {
-		c.put(token, e)
+		c.put(token, v)
 	}
-	return e
+	return v
 }
 
-func (c *cache) put(token string, e *entry) {
+func (c *cache) put(token string, v *Verified) {
 	if c.limit == 0 {
 		return
 	}
 	s := c.shardOf(token)
-	size := len(token) + len(e.verified.Claims)*2 + entryBase
+	size := len(token) + len(v.Claims)*2 + entryBase
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.young[token]; !ok {
 		if s.young == nil || len(s.young) >= c.limit || s.bytes+size > c.limit*entryBytes {
-			s.old, s.young, s.bytes = s.young, make(map[string]*entry), 0
+			s.old, s.young, s.bytes = s.young, make(map[string]*Verified), 0
 		}
 		s.bytes += size
 	}
-	s.young[token] = e
+	s.young[token] = v
 }
 
-func (c *cache) drop(token string, e *entry) {
+func (c *cache) drop(token string, v *Verified) {
 	s := c.shardOf(token)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.young[token] == e {
+	if s.young[token] == v {
 		delete(s.young, token)
 	}
-	if s.old[token] == e {
+	if s.old[token] == v {
 		delete(s.old, token)
 	}
 }

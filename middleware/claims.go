@@ -34,6 +34,9 @@ type Verified struct {
 	authTime int64
 	input    string // what was signed; the whole token if it is opaque
 	token    string
+
+	keys       *keySet // that verified it, as of generation; nil if it is opaque
+	generation uint64
 }
 
 // Digest is the SHA-256 of what was signed, or of the whole token if it is

@@ -128,7 +128,11 @@ func (s *snapshot) match(t *jws.Token) (keys []jws.Key, known bool) {
 			continue
 		}
 		known = true
-		if k.Fits(t.Algorithm) && len(keys) < maxTries {
+		switch {
+		case !k.Fits(t.Algorithm) || len(keys) == maxTries:
+		case keys == nil:
+			keys = s.keys[i : i+1 : i+1] // the usual one key needs no copy
+		default:
 			keys = append(keys, *k)
 		}
 	}

@@ -89,19 +89,12 @@ func (i *issuer) audience(value string) reason {
 	if value == "" && i.AnyAudience {
 		return 0
 	}
-	list, ok := jws.Texts(value)
-	if !ok {
+	ours := i.AnyAudience
+	ok := jws.EachText(value, func(aud string) { ours = ours || slices.Contains(i.Audiences, aud) })
+	if !ok || !ours {
 		return badAudience
 	}
-	for _, aud := range list {
-		if slices.Contains(i.Audiences, aud) {
-			return 0
-		}
-	}
-	if i.AnyAudience {
-		return 0
-	}
-	return badAudience
+	return 0
 }
 
 // signIn reads what RFC 9470 looks at.
@@ -131,6 +124,9 @@ const lastDate = 253402300799
 // numericDate reads RFC 7519's NumericDate, rounded down. ok is false for
 // anything but a number from 0 to lastDate.
 func numericDate(value string) (sec int64, ok bool) {
+	if value == "" {
+		return 0, false
+	}
 	f, err := strconv.ParseFloat(value, 64)
 	if err != nil || !(f >= 0 && f <= lastDate) || value[0] == '-' {
 		return 0, false

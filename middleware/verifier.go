@@ -71,20 +71,20 @@ func (a *Authenticator) permit(ctx context.Context, v *Verified, now time.Time) 
 // remembered looks the token up among those already verified. The key it was
 // verified with must still be there.
 func (a *Authenticator) remembered(ctx context.Context, token string, now time.Time) (*Verified, *Error) {
-	e := a.cache.get(token)
-	if e == nil {
+	v := a.cache.get(token)
+	if v == nil {
 		return nil, nil
 	}
-	if keys := e.issuer.keys; !keys.fresh(now) && !a.late(e.verified, now) {
-		if _, err := keys.usable(ctx); err != nil {
+	if !v.keys.fresh(now) && !a.late(v, now) {
+		if _, err := v.keys.usable(ctx); err != nil {
 			return nil, a.keyError(err)
 		}
 	}
-	if e.issuer.keys.generation() != e.generation {
-		a.cache.drop(token, e)
+	if v.keys.generation() != v.generation {
+		a.cache.drop(token, v)
 		return nil, nil
 	}
-	return e.verified, nil
+	return v, nil
 }
 
 // authenticate verifies a token that is not remembered.
@@ -125,7 +125,7 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 	if offline && now.Sub(v.Expiry) > tellExpired && (a.renewals == nil || !a.renewals.within(v, now)) {
 		return nil, a.errors.plain[stale]
 	}
-	generation, err := iss.signature(ctx, &t, offline)
+	v.generation, err = iss.signature(ctx, &t, offline)
 	switch {
 	case err == nil:
 	case offline && !errors.Is(err, jws.ErrSignature):
@@ -133,8 +133,8 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 	default:
 		return nil, a.keyError(err)
 	}
-	v.token, v.input, v.Claims = token, t.Input, json.RawMessage(t.Payload)
-	a.cache.put(token, &entry{v, iss, generation})
+	v.token, v.input, v.Claims, v.keys = token, t.Input, json.RawMessage(t.Payload), iss.keys
+	a.cache.put(token, v)
 	return v, nil
 }
 

@@ -40,29 +40,32 @@ type Token struct {
 }
 
 // Parse takes token apart and applies the rules for headers that do not depend
-// on the issuer.
+// on the issuer. A character outside the alphabet is [ErrSegments] or
+// [ErrEncoding], whatever else is wrong.
 func Parse(token string) (Token, error) {
 	first, second, err := split(token)
 	if err != nil {
 		return Token{}, err
 	}
-	var buf [512]byte
-	header, err := decode(buf[:0], token[:first])
+	var buf [1024]byte // most headers and payloads fit
+	b, err := decode(buf[:0], token[:first])
 	if err != nil {
 		return Token{}, err
 	}
-	t, err := parseHeader(string(header))
+	header := string(b)
+	if b, err = decode(buf[:0], token[first+1:second]); err != nil {
+		return Token{}, err
+	}
+	payload := string(b)
+	signature, err := decode(nil, token[second+1:])
 	if err != nil {
 		return Token{}, err
 	}
-	payload, err := decode(nil, token[first+1:second])
+	t, err := parseHeader(header)
 	if err != nil {
 		return Token{}, err
 	}
-	if t.Signature, err = decode(nil, token[second+1:]); err != nil {
-		return Token{}, err
-	}
-	t.Input, t.Payload = token[:second], string(payload)
+	t.Input, t.Payload, t.Signature = token[:second], payload, signature
 	return t, nil
 }
 
