@@ -1,6 +1,7 @@
 package tokencache
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -41,7 +42,7 @@ func (m *memory) Load(ctx context.Context, key string) ([]byte, uint64, error) {
 		return nil, 0, err
 	}
 	v := m.live(key)
-	return v.val, v.rev, nil
+	return bytes.Clone(v.val), v.rev, nil
 }
 
 // live is the value of key, zero if it has expired.
@@ -63,7 +64,7 @@ func (m *memory) CAS(ctx context.Context, key string, rev uint64, val []byte, tt
 	if m.live(key).rev != rev {
 		return false, nil
 	}
-	m.values[key] = memoryValue{append([]byte(nil), val...), rev + 1, time.Now().Add(ttl)}
+	m.values[key] = memoryValue{bytes.Clone(val), rev + 1, time.Now().Add(ttl)}
 	m.changed(key)
 	m.tidy()
 	return true, nil
