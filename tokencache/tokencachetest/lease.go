@@ -17,25 +17,25 @@ func checkLease(ctx context.Context, s tokencache.Store) error {
 	}
 	key := newKey()
 	if fence, err := l.Lock(ctx, key, "a", long); err != nil || fence == 0 {
-		return fmt.Errorf("Lock of a free key: fence %d, %v", fence, err)
+		return fmt.Errorf("store: Lock of a free key: fence %d, %v", fence, err)
 	}
 	if fence, err := l.Lock(ctx, key, "b", long); err != nil || fence != 0 {
-		return fmt.Errorf("Lock of a key that another owner holds: fence %d, %v", fence, err)
+		return fmt.Errorf("store: Lock of a key that another owner holds: fence %d, %v", fence, err)
 	}
 	if fence, err := l.Lock(ctx, key, "a", long); err != nil || fence == 0 {
-		return fmt.Errorf("Lock by the holder itself: fence %d, %v", fence, err)
+		return fmt.Errorf("store: Lock by the holder itself: fence %d, %v", fence, err)
 	}
 	if ok, err := l.Extend(ctx, key, "a", long); err != nil || !ok {
-		return fmt.Errorf("Extend by the holder: %v, %v", ok, err)
+		return fmt.Errorf("store: Extend by the holder: %v, %v", ok, err)
 	}
 	if ok, err := l.Unlock(ctx, key, "a"); err != nil || !ok {
-		return fmt.Errorf("Unlock by the holder: %v, %v", ok, err)
+		return fmt.Errorf("store: Unlock by the holder: %v, %v", ok, err)
 	}
 	if ok, err := l.Extend(ctx, key, "a", long); err != nil || ok {
-		return fmt.Errorf("Extend of a lease that has ended: %v, %v", ok, err)
+		return fmt.Errorf("store: Extend of a lease that has ended: %v, %v", ok, err)
 	}
 	if fence, err := l.Lock(ctx, key, "b", short); err != nil || fence == 0 {
-		return fmt.Errorf("Lock after Unlock: fence %d, %v", fence, err)
+		return fmt.Errorf("store: Lock after Unlock: fence %d, %v", fence, err)
 	}
 	if err := eventually(ctx, func() (bool, error) {
 		fence, err := l.Lock(ctx, key, "c", long)
@@ -53,13 +53,13 @@ func checkNonOwner(ctx context.Context, s tokencache.Store) error {
 	}
 	key := newKey()
 	if fence, err := l.Lock(ctx, key, "a", long); err != nil || fence == 0 {
-		return fmt.Errorf("Lock: fence %d, %v", fence, err)
+		return fmt.Errorf("store: Lock: fence %d, %v", fence, err)
 	}
 	if ok, err := l.Extend(ctx, key, "b", long); err != nil || ok {
-		return fmt.Errorf("Extend by another owner: %v, %v", ok, err)
+		return fmt.Errorf("store: Extend by another owner: %v, %v", ok, err)
 	}
 	if ok, err := l.Unlock(ctx, key, "b"); err != nil || ok {
-		return fmt.Errorf("Unlock by another owner: %v, %v", ok, err)
+		return fmt.Errorf("store: Unlock by another owner: %v, %v", ok, err)
 	}
 	if fence, err := l.Lock(ctx, key, "b", long); err != nil || fence != 0 {
 		return fmt.Errorf("another owner's Unlock ended the lease: fence %d, %v", fence, err)
@@ -81,7 +81,7 @@ func checkFence(ctx context.Context, s tokencache.Store) error {
 			return fence != 0, err
 		})
 		if err != nil {
-			return fmt.Errorf("Lock after %s: %w", after, err)
+			return fmt.Errorf("store: Lock after %s: %w", after, err)
 		}
 		if fence <= last {
 			return fmt.Errorf("after %s the fence went from %d to %d", after, last, fence)
@@ -169,7 +169,7 @@ func checkWatch(ctx context.Context, s tokencache.Store) error {
 	key := newKey()
 	signal, err := w.Watch(ctx, key)
 	if err != nil {
-		return fmt.Errorf("Watch: %w", err)
+		return fmt.Errorf("store: Watch: %w", err)
 	}
 	told := func(what string) error {
 		select {
@@ -183,7 +183,7 @@ func checkWatch(ctx context.Context, s tokencache.Store) error {
 		}
 	}
 	if ok, err := s.CAS(ctx, key, 0, []byte("x"), long); err != nil || !ok {
-		return fmt.Errorf("CAS: %v, %v", ok, err)
+		return fmt.Errorf("store: CAS: %v, %v", ok, err)
 	}
 	if err := told("CAS"); err != nil {
 		return err
@@ -193,7 +193,7 @@ func checkWatch(ctx context.Context, s tokencache.Store) error {
 	}
 	if l, ok := s.(tokencache.Locker); ok {
 		if fence, err := l.Lock(ctx, key, "a", long); err != nil || fence == 0 {
-			return fmt.Errorf("Lock: fence %d, %v", fence, err)
+			return fmt.Errorf("store: Lock: fence %d, %v", fence, err)
 		}
 		if _, err := l.Unlock(ctx, key, "a"); err != nil {
 			return err

@@ -72,19 +72,19 @@ func newKey() string { return "test " + rand.Text() }
 func checkValues(ctx context.Context, s tokencache.Store) error {
 	key := newKey()
 	if val, rev, err := s.Load(ctx, key); err != nil || rev != 0 || len(val) != 0 {
-		return fmt.Errorf("Load of an absent key: %q, revision %d, %v", val, rev, err)
+		return fmt.Errorf("store: Load of an absent key: %q, revision %d, %v", val, rev, err)
 	}
 	if err := s.Delete(ctx, key); err != nil {
-		return fmt.Errorf("Delete of an absent key: %w", err)
+		return fmt.Errorf("store: Delete of an absent key: %w", err)
 	}
 	val := []byte("one")
 	if ok, err := s.CAS(ctx, key, 0, val, long); err != nil || !ok {
-		return fmt.Errorf("CAS of an absent key: %v, %v", ok, err)
+		return fmt.Errorf("store: CAS of an absent key: %v, %v", ok, err)
 	}
 	val[0] = 'X' // the Store must not keep the caller's slice
 	got, rev, err := s.Load(ctx, key)
 	if err != nil || string(got) != "one" || rev != 1 {
-		return fmt.Errorf("Load after the first CAS: %q, revision %d, %v; want \"one\", 1", got, rev, err)
+		return fmt.Errorf("store: Load after the first CAS: %q, revision %d, %v; want \"one\", 1", got, rev, err)
 	}
 	if len(got) > 0 {
 		got[0] = 'X'
@@ -93,10 +93,10 @@ func checkValues(ctx context.Context, s tokencache.Store) error {
 		return fmt.Errorf("a loaded value is shared with its caller: %q", again)
 	}
 	if err := s.Delete(ctx, key); err != nil {
-		return fmt.Errorf("Delete: %w", err)
+		return fmt.Errorf("store: Delete: %w", err)
 	}
 	if val, rev, err := s.Load(ctx, key); err != nil || rev != 0 || len(val) != 0 {
-		return fmt.Errorf("Load after Delete: %q, revision %d, %v", val, rev, err)
+		return fmt.Errorf("store: Load after Delete: %q, revision %d, %v", val, rev, err)
 	}
 	return nil
 }
@@ -109,15 +109,15 @@ func checkRevisions(ctx context.Context, s tokencache.Store) error {
 				continue
 			}
 			if ok, err := s.CAS(ctx, key, wrong, []byte("wrong"), long); err != nil || ok {
-				return fmt.Errorf("CAS over revision %d of a key at revision %d: %v, %v", wrong, rev, ok, err)
+				return fmt.Errorf("store: CAS over revision %d of a key at revision %d: %v, %v", wrong, rev, ok, err)
 			}
 		}
 		want := fmt.Sprint("value ", rev)
 		if ok, err := s.CAS(ctx, key, rev, []byte(want), long); err != nil || !ok {
-			return fmt.Errorf("CAS over revision %d: %v, %v", rev, ok, err)
+			return fmt.Errorf("store: CAS over revision %d: %v, %v", rev, ok, err)
 		}
 		if val, got, err := s.Load(ctx, key); err != nil || got != rev+1 || string(val) != want {
-			return fmt.Errorf("Load: %q, revision %d, %v; want %q, %d", val, got, err, want, rev+1)
+			return fmt.Errorf("store: Load: %q, revision %d, %v; want %q, %d", val, got, err, want, rev+1)
 		}
 	}
 	return nil
@@ -155,7 +155,7 @@ func checkBytes(ctx context.Context, s tokencache.Store) error {
 func checkExpiry(ctx context.Context, s tokencache.Store) error {
 	key := newKey()
 	if ok, err := s.CAS(ctx, key, 0, []byte("brief"), short); err != nil || !ok {
-		return fmt.Errorf("CAS: %v, %v", ok, err)
+		return fmt.Errorf("store: CAS: %v, %v", ok, err)
 	}
 	if err := eventually(ctx, func() (bool, error) {
 		_, rev, err := s.Load(ctx, key)
@@ -165,7 +165,7 @@ func checkExpiry(ctx context.Context, s tokencache.Store) error {
 	}
 	// A write takes its own ttl, not what was left of the last.
 	if ok, err := s.CAS(ctx, key, 0, []byte("brief"), short); err != nil || !ok {
-		return fmt.Errorf("CAS of an expired key: %v, %v", ok, err)
+		return fmt.Errorf("store: CAS of an expired key: %v, %v", ok, err)
 	}
 	if ok, err := s.CAS(ctx, key, 1, []byte("long"), long); err != nil || !ok {
 		return nil // the machine was too slow for this part
@@ -224,7 +224,7 @@ func checkLinearizable(ctx context.Context, s tokencache.Store) error {
 func checkLostReply(ctx context.Context, s tokencache.Store) error {
 	key := newKey()
 	if ok, err := s.CAS(ctx, key, 0, []byte("nonce"), long); err != nil || !ok {
-		return fmt.Errorf("CAS: %v, %v", ok, err)
+		return fmt.Errorf("store: CAS: %v, %v", ok, err)
 	}
 	if ok, err := s.CAS(ctx, key, 0, []byte("nonce"), long); err != nil || ok {
 		return fmt.Errorf("the same CAS again: %v, %v", ok, err)
@@ -240,13 +240,13 @@ func checkContext(ctx context.Context, s tokencache.Store) error {
 	cancel()
 	key := newKey()
 	if _, _, err := s.Load(over, key); err == nil {
-		return errors.New("Load ignores a context that is over")
+		return errors.New("store: Load ignores a context that is over")
 	}
 	if _, err := s.CAS(over, key, 0, nil, long); err == nil {
-		return errors.New("CAS ignores a context that is over")
+		return errors.New("store: CAS ignores a context that is over")
 	}
 	if err := s.Delete(over, key); err == nil {
-		return errors.New("Delete ignores a context that is over")
+		return errors.New("store: Delete ignores a context that is over")
 	}
 	return nil
 }
