@@ -17,6 +17,8 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/redacto"
 	"github.com/bearerkit/bearerkit/tokencache"
+	"github.com/bearerkit/bearerkit/tokencache/redisstore"
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/cors"
 )
 
@@ -29,8 +31,9 @@ type gateway struct {
 	auth    *middleware.Authenticator
 	limited func(http.Handler) http.Handler
 	served  []string
-	open    bool  // some route hands a real vendor's tokens to any caller
-	demo    *demo // nil if nothing is embedded
+	store   tokencache.Store // nil: this gateway is alone
+	open    bool             // some route hands a real vendor's tokens to any caller
+	demo    *demo            // nil if nothing is embedded
 	caches  []*tokencache.Cache
 	closers []func() error
 	stopped atomic.Bool
@@ -42,15 +45,17 @@ func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, erro
 	// body that it has not delivered yet, so the bound is per host.
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 64
 	g := &gateway{
-		log:     log,
-		mux:     http.NewServeMux(),
-		client:  &http.Client{Transport: transport},
-		limited: c.limiter(),
+		log:    log,
+		mux:    http.NewServeMux(),
+		client: &http.Client{Transport: transport},
 	}
 	if c.embedded {
 		g.demo = &demo{}
 	}
-	err := g.authenticate(&c)
+	err := g.share(&c)
+	if err == nil {
+		err = g.authenticate(&c)
+	}
 	for _, mount := range []func(*config) error{g.mountRedacto, g.mountRedox, g.mountContactsManager, g.mountKudo, g.mountOwn} {
 		if err == nil {
 			err = mount(&c)
@@ -93,9 +98,26 @@ func (g *gateway) authenticate(c *config) (err error) {
 	return err
 }
 
+// share makes this gateway one with all others behind the same Redis.
+func (g *gateway) share(c *config) error {
+	if c.redis == nil {
+		g.limited = c.limiter(nil)
+		return nil
+	}
+	client := redis.NewClient(c.redis)
+	g.limited = c.limiter(client)
+	store, err := redisstore.New(client, redisstore.Options{})
+	if err != nil {
+		return errors.Join(err, client.Close())
+	}
+	g.store = store
+	g.closers = append(g.closers, store.Close, client.Close)
+	return nil
+}
+
 // cache is the token cache of one vendor.
 func (g *gateway) cache(name string, p providers.Provider) (*tokencache.Cache, error) {
-	cache, err := tokencache.New(p, tokencache.Options{Namespace: name, Logger: g.log.With("vendor", name)})
+	cache, err := tokencache.New(p, tokencache.Options{Store: g.store, Namespace: name, Logger: g.log.With("vendor", name)})
 	if err == nil {
 		g.caches = append(g.caches, cache)
 	}

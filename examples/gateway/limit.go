@@ -9,16 +9,24 @@ import (
 	"github.com/bearerkit/bearerkit/handlers"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/go-chi/httprate"
+	httprateredis "github.com/go-chi/httprate-redis"
+	"github.com/redis/go-redis/v9"
 )
 
 // limiter returns the wrapper of endpoints that hand out tokens, over which
-// one budget per address is spent.
-func (c *config) limiter() func(http.Handler) http.Handler {
+// one budget per address is spent: at all gateways together, if client is not
+// nil and its Redis answers.
+func (c *config) limiter(client *redis.Client) func(http.Handler) http.Handler {
 	if c.limit == (rate{}) {
 		return func(h http.Handler) http.Handler { return h }
 	}
+	var counter httprate.LimitCounter = httprate.NewLocalLimitCounter(c.limit.window)
+	if client != nil {
+		counter = httprateredis.NewCounter(&httprateredis.Config{Client: client, WindowLength: c.limit.window, PrefixKey: "bearerkit-rate"})
+	}
 	return httprate.LimitBy(c.limit.requests, c.limit.window,
 		func(r *http.Request) (string, error) { return c.address(r), nil },
+		httprate.WithLimitCounter(counter),
 		httprate.WithLimitHandler(func(w http.ResponseWriter, r *http.Request) {
 			handlers.Error(w, r, &providers.Error{Code: "rate_limited"})
 		}))

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// startRedis runs a redis-server of its own and returns its URL.
+func startRedis(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().(*net.TCPAddr)
+	_ = l.Close()
+	cmd := exec.Command("redis-server", "--port", fmt.Sprint(addr.Port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		conn, err := net.Dial("tcp", addr.String())
+		if err == nil {
+			_ = conn.Close()
+			return "redis://" + addr.String()
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("redis-server does not listen:", err)
+		}
+	}
+}
+
+// Two gateways behind one Redis, and a Redacto that ends a user's earlier
+// tokens: 400 concurrent calls of one user cost one vendor call and no 401.
+func TestTwoGatewaysActAsOne(t *testing.T) {
+	vars, issuer, fakes := realVars(t)
+	vars["REDIS_URL"] = startRedis(t)
+	vars["RATE_LIMIT"] = "off"
+	var gateways []*httptest.Server
+	for range 2 {
+		_, srv, _ := start(t, vars)
+		gateways = append(gateways, srv)
+	}
+	bearer, err := issuer.Token(map[string]any{"sub": "ada"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := "/consent/organisations/" + org + "/workspaces/" + workspace + "/purposes"
+	var mu sync.Mutex
+	tokens := map[any]int{}
+	together(400, func(i int) {
+		if i%4 < 2 {
+			status, _, v := call(t, gateways[i%2], "POST", "/api/consent/token", "", `{"org_user_id":"ada"}`)
+			mu.Lock()
+			defer mu.Unlock()
+			tokens[v["token"]]++
+			if status != 200 {
+				t.Errorf("token: %d %v", status, v)
+			}
+			return
+		}
+		if status, _, v := call(t, gateways[i%2], "GET", path, bearer, ""); status != 200 {
+			t.Errorf("%s: %d %v", path, status, v)
+		}
+	})
+	if s := fakes["redacto"].Stats(); s.Generates != 1 || s.Refreshes != 0 || len(tokens) != 1 {
+		t.Errorf("%d generates, %d refreshes, %d tokens", s.Generates, s.Refreshes, len(tokens))
+	}
+}
+
+// RATE_LIMIT counts a caller's requests to all gateways.
+func TestTwoGatewaysShareTheRateLimit(t *testing.T) {
+	vars := map[string]string{"REDIS_URL": startRedis(t), "RATE_LIMIT": "10/1h"}
+	limited := 0
+	var gateways []*httptest.Server
+	for range 2 {
+		_, srv, _ := start(t, vars)
+		gateways = append(gateways, srv)
+	}
+	for i := range 20 {
+		status, _, v := call(t, gateways[i%2], "POST", "/api/consent/token", "", `{"org_user_id":"ada"}`)
+		if status == 429 {
+			limited++
+		} else if status != 200 {
+			t.Fatal(status, v)
+		}
+	}
+	if limited != 10 {
+		t.Errorf("%d of 20 refused, want 10", limited)
+	}
+}
+
+// A Redis that cannot be reached is no reason not to start, and its password
+// is in no log.
+func TestRedisAway(t *testing.T) {
+	_, srv, logs := start(t, map[string]string{"REDIS_URL": "redis://user:" + planted + "redis@127.0.0.1:1"})
+	status, header, v := call(t, srv, "POST", "/api/consent/token", "", `{"org_user_id":"ada"}`)
+	if status != 503 || header.Get("Retry-After") == "" {
+		t.Errorf("an exclusive grant without the store: %d %v %v", status, header, v)
+	}
+	if status, _, v := call(t, srv, "GET", "/fhir/R4/Patient", demoBearer(t, srv, "ada"), ""); status != 200 {
+		t.Errorf("a shared grant without the store: %d %v", status, v)
+	}
+	if s := logs.String(); strings.Contains(s, planted) || !strings.Contains(s, "store") {
+		t.Error(s)
+	}
+	if _, err := readConfig(func(n string) string { return map[string]string{"REDIS_URL": "http://" + planted}[n] }, nil); err == nil || strings.Contains(err.Error(), planted) {
+		t.Error(err)
+	}
+}
