@@ -28,12 +28,16 @@ func TestOutageOfAnHour(t *testing.T) {
 		before := i.Fetches()
 		i.Down(true)
 		served, unknown := 0, 0
-		for range 3600 {
+		good, unheard := mint(t, i, nil), mintAs(t, i, "new")
+		for n := range 3600 {
 			time.Sleep(time.Second)
-			if ask(h, mint(t, i, nil)).Code == 200 {
+			if n%60 == 0 { // tokens the cache has not seen; signing takes long
+				good, unheard = mint(t, i, nil), mintAs(t, i, "new")
+			}
+			if ask(h, good).Code == 200 {
 				served++
 			}
-			if w := ask(h, mintAs(t, i, "new")); w.Code == 503 && w.Header().Get("Retry-After") != "" {
+			if w := ask(h, unheard); w.Code == 503 && w.Header().Get("Retry-After") != "" {
 				unknown++
 			}
 		}
@@ -257,27 +261,27 @@ func TestFloodOfGarbageTakesNoMemory(t *testing.T) {
 
 // What is remembered is bounded by number and by bytes.
 func TestRememberedTokensAreBounded(t *testing.T) {
-	i := newIssuer(t, "EdDSA")
-	cfg := trusting(i, "EdDSA")
+	cfg := middleware.Issuer{Issuer: "a", AnyAudience: true, Algorithms: []string{"HS256"}, Secrets: [][]byte{secret}}
 	filler := strings.Repeat("x", 6000)
 	for _, c := range []struct {
 		size   int
 		bound  int64
-		claims map[string]any
-	}{{1000, 4 << 20, nil}, {1000, 6 << 20, map[string]any{"filler": filler}}, {-1, 1 << 20, nil}} {
+		filler string
+	}{{1000, 4 << 20, ""}, {1000, 6 << 20, filler}, {-1, 1 << 20, ""}} {
 		auth := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{cfg}, CacheSize: c.size})
 		runtime.GC()
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		for range 5000 {
-			_, err := auth.Verify(t.Context(), mint(t, i, c.claims))
+		exp := time.Now().Add(time.Hour).Unix()
+		for n := range 5000 {
+			_, err := auth.Verify(t.Context(), hs256(t, map[string]any{"iss": "a", "exp": exp, "jti": fmt.Sprint(n), "filler": c.filler}))
 			require.NoError(t, err)
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
 		require.Less(t, grown, c.bound)
-		t.Logf("5000 tokens, CacheSize %d, %d claims bytes: %d KiB", c.size, len(filler)*len(c.claims), grown>>10)
+		t.Logf("5000 tokens, CacheSize %d, %d claims bytes: %d KiB", c.size, len(c.filler), grown>>10)
 		runtime.KeepAlive(auth)
 	}
 }

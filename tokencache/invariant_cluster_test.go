@@ -193,6 +193,26 @@ func TestInvariant10NobodyWaitsInSteadyTraffic(t *testing.T) {
 	}
 }
 
+// A failure ahead of expiry must not outlast the token: its window is cut.
+func TestInvariant10ShortTokensOutliveAFailedRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{ttl: time.Second}
+		p.generate = func(ctx context.Context, _ providers.Request) (providers.Token, error) {
+			_ = pause(ctx, 20*time.Millisecond)
+			if n := p.calls.Load(); n%2 == 1 {
+				return p.token(n, ""), nil
+			}
+			return providers.Token{}, &providers.Error{Code: providers.CodeUpstreamError, Class: providers.Transient}
+		}
+		s := open(t, p, tokencache.Options{}).Source(user)
+		must(t)(s.Token(t.Context()))
+		for range 600 {
+			must(t)(s.Token(t.Context()))
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+}
+
 func TestInvariant11ShortTokensAreReused(t *testing.T) {
 	for _, ttl := range []time.Duration{time.Second, 2 * time.Second, 10 * time.Second, time.Hour, 24 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {

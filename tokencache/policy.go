@@ -15,6 +15,7 @@ const (
 	// maxWait caps what an upstream says in Retry-After.
 	maxWait = time.Hour
 
+	minBackoff   = 50 * time.Millisecond
 	firstBackoff = time.Second
 	lastBackoff  = 30 * time.Second
 )

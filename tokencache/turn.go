@@ -251,6 +251,9 @@ func (t *turn) fail(ctx context.Context, a action, err *providers.Error) (_ prov
 		switch {
 		case !dead:
 			r.fail = nextFailure(r.fail, err, c.wallNow())
+			if left := hardOf(&r.token).Sub(r.fail.at); left > 0 && err.RetryAfter == 0 {
+				r.fail.wait = min(r.fail.wait, max(left/2, minBackoff)) // the token will be over, and callers then wait
+			}
 			if r.intent != nil && err.Class == providers.InDoubt {
 				r.intent = &intent{owner: t.owner, at: r.intent.at, ended: true}
 				return
