@@ -1,6 +1,7 @@
 package tokencachetest_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/bearerkit/bearerkit/tokencache"
@@ -12,4 +13,10 @@ func ExampleRun() {
 	_ = func(t *testing.T) { // TestStore
 		tokencachetest.Run(t, func(*testing.T) tokencache.Store { return tokencache.NewMemory() })
 	}
+}
+
+// Without a *testing.T, for example in a bubble of testing/synctest.
+func ExampleTest() {
+	fmt.Println(tokencachetest.Test(tokencache.NewMemory()))
+	// Output: <nil>
 }

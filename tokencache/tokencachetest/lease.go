@@ -1,206 +1,203 @@
 package tokencachetest
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/bearerkit/bearerkit/tokencache"
 )
 
-func checkLease(ctx context.Context, s tokencache.Store) error {
-	l, ok := s.(tokencache.Locker)
-	if !ok {
-		return errMissing
+// lock checks that owner gets the lease, or with want false that it does not.
+func (p *probe) lock(owner string, ttl time.Duration, want bool) (uint64, error) {
+	fence, err := p.locker.Lock(p.ctx, p.key, owner, ttl)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("store: Lock by %s: %w", owner, err)
+	case fence != 0 != want:
+		return 0, fmt.Errorf("store: Lock by %s: fence %d, want one: %t", owner, fence, want)
 	}
-	key := newKey()
-	if fence, err := l.Lock(ctx, key, "a", long); err != nil || fence == 0 {
-		return fmt.Errorf("store: Lock of a free key: fence %d, %v", fence, err)
-	}
-	if fence, err := l.Lock(ctx, key, "b", long); err != nil || fence != 0 {
-		return fmt.Errorf("store: Lock of a key that another owner holds: fence %d, %v", fence, err)
-	}
-	if fence, err := l.Lock(ctx, key, "a", long); err != nil || fence == 0 {
-		return fmt.Errorf("store: Lock by the holder itself: fence %d, %v", fence, err)
-	}
-	if ok, err := l.Extend(ctx, key, "a", long); err != nil || !ok {
-		return fmt.Errorf("store: Extend by the holder: %v, %v", ok, err)
-	}
-	if ok, err := l.Unlock(ctx, key, "a"); err != nil || !ok {
-		return fmt.Errorf("store: Unlock by the holder: %v, %v", ok, err)
-	}
-	if ok, err := l.Extend(ctx, key, "a", long); err != nil || ok {
-		return fmt.Errorf("store: Extend of a lease that has ended: %v, %v", ok, err)
-	}
-	if fence, err := l.Lock(ctx, key, "b", short); err != nil || fence == 0 {
-		return fmt.Errorf("store: Lock after Unlock: fence %d, %v", fence, err)
-	}
-	if err := eventually(ctx, func() (bool, error) {
-		fence, err := l.Lock(ctx, key, "c", long)
-		return fence != 0, err
-	}); err != nil {
-		return fmt.Errorf("a lease outlives its ttl of %v: %w", short, err)
+	return fence, nil
+}
+
+func (p *probe) locked(owner string, want bool) error {
+	_, err := p.lock(owner, minute/2, want)
+	return err
+}
+
+func (p *probe) extend(owner string, ttl time.Duration, want bool) error {
+	ok, err := p.locker.Extend(p.ctx, p.key, owner, ttl)
+	switch {
+	case err != nil:
+		return fmt.Errorf("store: Extend by %s: %w", owner, err)
+	case ok != want:
+		return fmt.Errorf("store: Extend by %s: %t, want %t", owner, ok, want)
 	}
 	return nil
 }
 
-func checkNonOwner(ctx context.Context, s tokencache.Store) error {
-	l, ok := s.(tokencache.Locker)
-	if !ok {
-		return errMissing
-	}
-	key := newKey()
-	if fence, err := l.Lock(ctx, key, "a", long); err != nil || fence == 0 {
-		return fmt.Errorf("store: Lock: fence %d, %v", fence, err)
-	}
-	if ok, err := l.Extend(ctx, key, "b", long); err != nil || ok {
-		return fmt.Errorf("store: Extend by another owner: %v, %v", ok, err)
-	}
-	if ok, err := l.Unlock(ctx, key, "b"); err != nil || ok {
-		return fmt.Errorf("store: Unlock by another owner: %v, %v", ok, err)
-	}
-	if fence, err := l.Lock(ctx, key, "b", long); err != nil || fence != 0 {
-		return fmt.Errorf("another owner's Unlock ended the lease: fence %d, %v", fence, err)
+func (p *probe) unlock(owner string, want bool) error {
+	ok, err := p.locker.Unlock(p.ctx, p.key, owner)
+	switch {
+	case err != nil:
+		return fmt.Errorf("store: Unlock by %s: %w", owner, err)
+	case ok != want:
+		return fmt.Errorf("store: Unlock by %s: %t, want %t", owner, ok, want)
 	}
 	return nil
 }
 
-// checkFence locks in every way that a key can come free.
-func checkFence(ctx context.Context, s tokencache.Store) error {
-	l, ok := s.(tokencache.Locker)
-	if !ok {
-		return errMissing
+func lease(p *probe) error {
+	if p.locker == nil {
+		return errNoLocker
 	}
-	key, last := newKey(), uint64(0)
-	lock := func(after, owner string, ttl time.Duration) error {
-		var fence uint64
-		err := eventually(ctx, func() (_ bool, err error) {
-			fence, err = l.Lock(ctx, key, owner, ttl)
-			return fence != 0, err
+	neighbour := *p
+	neighbour.key += "/neighbour"
+	return errors.Join(
+		p.extend("a", minute/2, false), p.unlock("a", false), // nobody holds it
+		p.locked("a", true),
+		p.locked("b", false), p.extend("b", minute/2, false), p.unlock("b", false),
+		p.locked("b", false),                               // b's attempts changed nothing
+		p.extend("a", minute/2, true), p.locked("a", true), // the holder again
+		neighbour.locked("b", true),
+		p.swap(0, "v", true), p.holds(1, "v"), // a lease guards by agreement, not by force
+		p.unlock("a", true), p.unlock("a", false), p.extend("a", minute/2, false),
+		p.locked("b", true), p.locked("a", false), p.unlock("a", false),
+		p.unlock("b", true), neighbour.unlock("b", true),
+	)
+}
+
+// leaseEnds waits for a lease to expire, which takes it from its owner.
+func leaseEnds(p *probe) error {
+	if p.locker == nil {
+		return errNoLocker
+	}
+	begun := time.Now()
+	first, err := p.lock("a", short, true)
+	if err != nil {
+		return err
+	}
+	var second uint64
+	err = until("a lease to expire", func() (bool, error) {
+		second, err = p.locker.Lock(p.ctx, p.key, "b", minute/2)
+		if err == nil && second != 0 && early(begun, short) {
+			err = fmt.Errorf("a lease with a ttl of %v was given away after %v", short, time.Since(begun))
+		}
+		return second != 0, err
+	})
+	if err != nil {
+		return err
+	}
+	if second <= first {
+		err = fmt.Errorf("fence %d after %d, which had expired", second, first)
+	}
+	return errors.Join(err, p.extend("a", minute/2, false), p.unlock("a", false), p.locked("a", false), p.unlock("b", true))
+}
+
+// leaseExtended holds a lease past its first ttl, by Extend and by Lock.
+func leaseExtended(p *probe) error {
+	if p.locker == nil {
+		return errNoLocker
+	}
+	for _, how := range []struct {
+		name   string
+		extend func() error
+	}{
+		{"Extend", func() error { return p.extend("a", minute/2, true) }},
+		{"a Lock by the holder", func() error { return p.locked("a", true) }},
+	} {
+		if _, err := p.lock("a", 2*short, true); err != nil {
+			return err
+		}
+		begun := time.Now()
+		if err := how.extend(); err != nil {
+			return err
+		}
+		err := until("time to pass", func() (bool, error) { return time.Since(begun) > 3*short, p.locked("b", false) })
+		if err != nil {
+			return fmt.Errorf("after %s: %w", how.name, err)
+		}
+		if err := p.unlock("a", true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fence takes a lease many times, whatever happens in between.
+func fence(p *probe) error {
+	if p.locker == nil {
+		return errNoLocker
+	}
+	last := uint64(0)
+	for i := range 24 {
+		var got uint64
+		owner := fmt.Sprint("owner ", i%5)
+		life := minute / 2
+		if i%8 == 0 {
+			life = 20 * time.Millisecond
+		}
+		err := until("a lease", func() (_ bool, err error) {
+			got, err = p.locker.Lock(p.ctx, p.key, owner, life)
+			return got != 0, err
 		})
 		if err != nil {
-			return fmt.Errorf("store: Lock after %s: %w", after, err)
+			return err
 		}
-		if fence <= last {
-			return fmt.Errorf("after %s the fence went from %d to %d", after, last, fence)
+		if got <= last {
+			return fmt.Errorf("fence %d after %d", got, last)
 		}
-		last = fence
+		last = got
+		switch i % 4 {
+		case 0: // expires, or else is taken again by its holder
+			if life == minute/2 {
+				if last, err = p.lock(owner, minute/2, true); err == nil && last <= got {
+					err = fmt.Errorf("fence %d after %d for the holder again", last, got)
+				}
+				err = errors.Join(err, p.unlock(owner, true))
+			}
+		case 1:
+			err = errors.Join(p.swap(0, "v", true), p.unlock(owner, true), p.delete())
+		default:
+			err = p.unlock(owner, true)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exclusion lets many owners take turns: one at a time, fences in their order.
+func exclusion(p *probe) error {
+	if p.locker == nil {
+		return errNoLocker
+	}
+	const owners, turns = 8, 4
+	var inside, last atomic.Uint64
+	return together(owners, func(i int) error {
+		owner := fmt.Sprint("owner ", i)
+		for range turns {
+			err := until("a turn", func() (bool, error) {
+				fence, err := p.locker.Lock(p.ctx, p.key, owner, minute/2)
+				if err != nil || fence == 0 {
+					return false, err
+				}
+				if n := inside.Add(1); n != 1 {
+					return false, fmt.Errorf("%d owners hold one lease", n)
+				}
+				if was := last.Swap(fence); fence <= was {
+					return false, fmt.Errorf("fence %d after %d", fence, was)
+				}
+				time.Sleep(time.Millisecond) // time for others to break in
+				_, rev, err := p.s.Load(p.ctx, p.key)
+				err = errors.Join(err, p.swap(rev, owner, true))
+				inside.Add(^uint64(0))
+				return true, errors.Join(err, p.unlock(owner, true))
+			})
+			if err != nil {
+				return err
+			}
+		}
 		return nil
-	}
-	for range 3 {
-		if err := lock("nothing", "a", long); err != nil {
-			return err
-		}
-		if err := lock("a Lock by the holder", "a", long); err != nil {
-			return err
-		}
-		_, err := l.Unlock(ctx, key, "a")
-		if err := errors.Join(err, lock("Unlock", "b", short)); err != nil {
-			return err
-		}
-		if err := errors.Join(lock("expiry", "c", long), s.Delete(ctx, key)); err != nil {
-			return err
-		}
-		_, err = l.Unlock(ctx, key, "c")
-		if err := errors.Join(err, lock("Delete and Unlock", "d", short)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkOneHolder(ctx context.Context, s tokencache.Store) error {
-	l, ok := s.(tokencache.Locker)
-	if !ok {
-		return errMissing
-	}
-	key := newKey()
-	var inside holders
-	var wg sync.WaitGroup
-	errs := make(chan error, 8)
-	for n := range 8 {
-		wg.Go(func() {
-			owner := fmt.Sprint("owner ", n)
-			for done := 0; done < 10; {
-				fence, err := l.Lock(ctx, key, owner, long)
-				if err != nil {
-					errs <- err
-					return
-				}
-				if fence == 0 {
-					continue
-				}
-				done++
-				inside.enter()
-				time.Sleep(time.Millisecond) // time for another to break in
-				_, rev, err := s.Load(ctx, key)
-				ok, casErr := s.CAS(ctx, key, rev, []byte(owner), long)
-				inside.now.Add(-1)
-				_, unlockErr := l.Unlock(ctx, key, owner)
-				if err := errors.Join(err, casErr, unlockErr); err != nil {
-					errs <- err
-					return
-				}
-				if !ok {
-					errs <- errors.New("a value changed under its lease")
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	close(errs)
-	if err := <-errs; err != nil {
-		return err
-	}
-	if n := inside.most.Load(); n != 1 {
-		return fmt.Errorf("%d held the lease at once", n)
-	}
-	return nil
-}
-
-func checkWatch(ctx context.Context, s tokencache.Store) error {
-	w, ok := s.(tokencache.Watcher)
-	if !ok {
-		return errMissing
-	}
-	key := newKey()
-	signal, err := w.Watch(ctx, key)
-	if err != nil {
-		return fmt.Errorf("store: Watch: %w", err)
-	}
-	told := func(what string) error {
-		select {
-		case _, ok := <-signal:
-			if ok {
-				return nil
-			}
-			return errors.New("the watch ended early")
-		case <-ctx.Done():
-			return fmt.Errorf("no signal after %s", what)
-		}
-	}
-	if ok, err := s.CAS(ctx, key, 0, []byte("x"), long); err != nil || !ok {
-		return fmt.Errorf("store: CAS: %v, %v", ok, err)
-	}
-	if err := told("CAS"); err != nil {
-		return err
-	}
-	if err := errors.Join(s.Delete(ctx, key), told("Delete")); err != nil {
-		return err
-	}
-	if l, ok := s.(tokencache.Locker); ok {
-		if fence, err := l.Lock(ctx, key, "a", long); err != nil || fence == 0 {
-			return fmt.Errorf("store: Lock: fence %d, %v", fence, err)
-		}
-		if _, err := l.Unlock(ctx, key, "a"); err != nil {
-			return err
-		}
-		if err := told("Unlock"); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }

@@ -1,0 +1,28 @@
+// Package tokencachetest proves an implementation of [tokencache.Store], and of
+// [tokencache.Locker] and [tokencache.Watcher] where the Store is one.
+//
+//	func TestStore(t *testing.T) {
+//		tokencachetest.Run(t, func(t *testing.T) tokencache.Store { return open(t) })
+//	}
+//
+// What is proved: a value is written only over the revision that the writer
+// read, by one of many writers, and revisions count from 1 by one; a call that
+// failed has happened whole or not at all, which reading back tells; values end
+// with their time; keys and values are any bytes, and a caller's slices stay the
+// caller's; a lease has one holder, whom nobody else can extend or unlock, until
+// it is released or over; fences rise strictly, also when a lease has expired or
+// the value was deleted; whoever watches a key is woken; a call whose context
+// has ended does nothing.
+//
+// # Concurrency
+//
+// Every case works on random keys of its own, so several runs may share one
+// server. Values end within a minute and leases within half of one.
+//
+// # Errors
+//
+// A violation says what was done, what came of it and what was wanted. Nothing
+// is assumed of the clock but that it is the Store's too, to a tenth: the suite
+// works over a network and in a bubble of package testing/synctest, there by
+// [Test].
+package tokencachetest

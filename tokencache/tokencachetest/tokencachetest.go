@@ -1,0 +1,158 @@
+package tokencachetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokencache"
+)
+
+const (
+	// patience bounds what should take no time.
+	patience = 10 * time.Second
+	// minute is a life that no case outlasts.
+	minute = time.Minute
+	// short is a life whose end a case waits for.
+	short = 300 * time.Millisecond
+)
+
+type check struct {
+	name string
+	run  func(*probe) error
+}
+
+// Run proves the Stores that open returns, one for each case, as subtests. It
+// takes a few seconds. Cases about leases or watches are skipped if the Store
+// has none.
+func Run(t *testing.T, open func(t *testing.T) tokencache.Store) {
+	t.Helper()
+	for _, c := range checks() {
+		t.Run(c.name, func(t *testing.T) {
+			switch err := c.on(open(t)); {
+			case errors.Is(err, errors.ErrUnsupported):
+				t.Skip(err)
+			case err != nil:
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Test proves s and returns every violation, joined. It needs no *testing.T, so
+// that it can run within a bubble of testing/synctest.
+func Test(s tokencache.Store) error {
+	var errs []error
+	for _, c := range checks() {
+		if err := c.on(s); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			errs = append(errs, fmt.Errorf("%s: %w", c.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checks() []check {
+	return []check{
+		{"absent", absent}, {"cas", cas}, {"delete", remove}, {"one of many writers", oneWins}, {"counter", counter},
+		{"lost replies", lostReplies}, {"ttl", ttl}, {"context", ended}, {"keys", keys}, {"values", values}, {"isolation", isolation},
+		{"lease", lease}, {"lease ends", leaseEnds}, {"lease extended", leaseExtended}, {"fence", fence}, {"exclusion", exclusion},
+		{"watch", watch}, {"watch at once", watchAtOnce}, {"watch unread", watchUnread}, {"watch ends", watchEnds},
+	}
+}
+
+func (c check) on(s tokencache.Store) error {
+	ctx, cancel := context.WithTimeout(context.Background(), minute)
+	defer cancel()
+	p := &probe{ctx: ctx, s: s, key: "tokencachetest/" + rand.Text()}
+	p.locker, _ = s.(tokencache.Locker)
+	p.watcher, _ = s.(tokencache.Watcher)
+	return c.run(p)
+}
+
+// probe is one case at work. Its methods make one call each and say what was
+// wrong with the outcome.
+type probe struct {
+	ctx     context.Context
+	s       tokencache.Store
+	key     string
+	locker  tokencache.Locker
+	watcher tokencache.Watcher
+}
+
+var (
+	errNoLocker  = fmt.Errorf("the Store is no tokencache.Locker: %w", errors.ErrUnsupported)
+	errNoWatcher = fmt.Errorf("the Store is no tokencache.Watcher: %w", errors.ErrUnsupported)
+)
+
+// holds checks that the key has val at rev; rev 0: that it is absent.
+func (p *probe) holds(rev uint64, val string) error { return p.keyHolds(p.key, rev, val) }
+
+func (p *probe) keyHolds(key string, rev uint64, val string) error {
+	got, at, err := p.s.Load(p.ctx, key)
+	switch {
+	case err != nil:
+		return fmt.Errorf("store: Load: %w", err)
+	case at != rev:
+		return fmt.Errorf("store: Load: revision %d, want %d", at, rev)
+	case !bytes.Equal(got, []byte(val)):
+		return fmt.Errorf("store: Load: %s, want %s", brief(got), brief([]byte(val)))
+	}
+	return nil
+}
+
+// swap checks that a CAS of the key succeeds, or with want false that it is
+// refused.
+func (p *probe) swap(rev uint64, val string, want bool) error {
+	return p.keySwap(p.key, rev, val, minute, want)
+}
+
+func (p *probe) keySwap(key string, rev uint64, val string, ttl time.Duration, want bool) error {
+	ok, err := p.s.CAS(p.ctx, key, rev, []byte(val), ttl)
+	switch {
+	case err != nil:
+		return fmt.Errorf("store: CAS at revision %d: %w", rev, err)
+	case ok != want:
+		return fmt.Errorf("store: CAS at revision %d: %t, want %t", rev, ok, want)
+	}
+	return nil
+}
+
+func (p *probe) delete() error {
+	if err := p.s.Delete(p.ctx, p.key); err != nil {
+		return fmt.Errorf("store: Delete: %w", err)
+	}
+	return nil
+}
+
+// brief shows the beginning of b.
+func brief(b []byte) string {
+	if len(b) > 40 {
+		return fmt.Sprintf("%q… (%d bytes)", b[:40], len(b))
+	}
+	return fmt.Sprintf("%q", b)
+}
+
+// until calls done every few milliseconds until it says true or fails; too long
+// is a failure.
+func until(what string, done func() (bool, error)) error {
+	begun := time.Now()
+	for {
+		switch ok, err := done(); {
+		case err != nil:
+			return err
+		case ok:
+			return nil
+		case time.Since(begun) > patience:
+			return fmt.Errorf("%s: not within %v", what, patience)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// early says that what should have lasted for life did not: by the caller's
+// clock, to a tenth.
+func early(begun time.Time, life time.Duration) bool { return time.Since(begun) < life*9/10 }

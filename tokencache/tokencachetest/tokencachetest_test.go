@@ -1,0 +1,121 @@
+package tokencachetest_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokencache"
+	"github.com/bearerkit/bearerkit/tokencache/tokencachetest"
+)
+
+func TestMemory(t *testing.T) {
+	tokencachetest.Run(t, func(*testing.T) tokencache.Store { return tokencache.NewMemory() })
+}
+
+func TestMemoryInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		if err := tokencachetest.Test(tokencache.NewMemory()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestPlainStore: a Store without leases and watches is a Store.
+func TestPlainStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		if err := tokencachetest.Test(struct{ tokencache.Store }{tokencache.NewMemory()}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+type full interface {
+	tokencache.Store
+	tokencache.Locker
+	tokencache.Watcher
+}
+
+// broken is a good Store but for the functions that are set.
+type broken struct {
+	full
+	load   func(full, context.Context, string) ([]byte, uint64, error)
+	cas    func(full, context.Context, string, uint64, []byte, time.Duration) (bool, error)
+	del    func(full, context.Context, string) error
+	lock   func(full, context.Context, string, string, time.Duration) (uint64, error)
+	extend func(full, context.Context, string, string, time.Duration) (bool, error)
+	unlock func(full, context.Context, string, string) (bool, error)
+	watch  func(full, context.Context, string) (<-chan struct{}, error)
+}
+
+func (b *broken) Load(ctx context.Context, k string) ([]byte, uint64, error) {
+	if b.load != nil {
+		return b.load(b.full, ctx, k)
+	}
+	return b.full.Load(ctx, k)
+}
+
+func (b *broken) CAS(ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
+	if b.cas != nil {
+		return b.cas(b.full, ctx, k, rev, v, ttl)
+	}
+	return b.full.CAS(ctx, k, rev, v, ttl)
+}
+
+func (b *broken) Delete(ctx context.Context, k string) error {
+	if b.del != nil {
+		return b.del(b.full, ctx, k)
+	}
+	return b.full.Delete(ctx, k)
+}
+
+func (b *broken) Lock(ctx context.Context, k, owner string, ttl time.Duration) (uint64, error) {
+	if b.lock != nil {
+		return b.lock(b.full, ctx, k, owner, ttl)
+	}
+	return b.full.Lock(ctx, k, owner, ttl)
+}
+
+func (b *broken) Extend(ctx context.Context, k, owner string, ttl time.Duration) (bool, error) {
+	if b.extend != nil {
+		return b.extend(b.full, ctx, k, owner, ttl)
+	}
+	return b.full.Extend(ctx, k, owner, ttl)
+}
+
+func (b *broken) Unlock(ctx context.Context, k, owner string) (bool, error) {
+	if b.unlock != nil {
+		return b.unlock(b.full, ctx, k, owner)
+	}
+	return b.full.Unlock(ctx, k, owner)
+}
+
+func (b *broken) Watch(ctx context.Context, k string) (<-chan struct{}, error) {
+	if b.watch != nil {
+		return b.watch(b.full, ctx, k)
+	}
+	return b.full.Watch(ctx, k)
+}
+
+// TestBrokenStores breaks one thing at a time: the case about it must see it.
+func TestBrokenStores(t *testing.T) {
+	for _, tt := range brokenStores() {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := tt.store
+				b.full = tokencache.NewMemory().(full)
+				err := tokencachetest.Test(&b)
+				if err == nil {
+					t.Fatal("passed")
+				}
+				for _, seen := range tt.seen {
+					if !strings.Contains(err.Error(), seen) {
+						t.Errorf("not seen by %q:\n%v", seen, err)
+					}
+				}
+			})
+		})
+	}
+}

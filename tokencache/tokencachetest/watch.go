@@ -1,0 +1,151 @@
+package tokencachetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// quiet is how long no signal comes before an unasked one is over.
+const quiet = 100 * time.Millisecond
+
+func (p *probe) watch() (<-chan struct{}, error) {
+	ch, err := p.watcher.Watch(p.ctx, p.key)
+	if err == nil && ch == nil {
+		err = errors.New("no channel")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: Watch: %w", err)
+	}
+	return ch, nil
+}
+
+// settle takes what signals are on their way.
+func settle(ch <-chan struct{}) error {
+	for begun := time.Now(); time.Since(begun) < patience; {
+		select {
+		case _, ok := <-ch:
+			if !ok {
+				return errors.New("a watch ended before its context")
+			}
+		case <-time.After(quiet):
+			return nil
+		}
+	}
+	return errors.New("a watch yields without end")
+}
+
+func woken(what string, ch <-chan struct{}) error {
+	select {
+	case _, ok := <-ch:
+		if !ok {
+			return errors.New("a watch ended before its context")
+		}
+		return nil
+	case <-time.After(patience):
+		return fmt.Errorf("no signal of %s within %v", what, patience)
+	}
+}
+
+// watch checks each kind of change, for two who watch.
+func watch(p *probe) error {
+	if p.watcher == nil {
+		return errNoWatcher
+	}
+	one, err := p.watch()
+	if err != nil {
+		return err
+	}
+	two, err := p.watch()
+	if err != nil {
+		return err
+	}
+	changes := []struct {
+		name string
+		make func() error
+	}{
+		{"a first CAS", func() error { return p.swap(0, "a", true) }},
+		{"a second CAS", func() error { return p.swap(1, "b", true) }},
+		{"a Delete", p.delete},
+		{"an Unlock", func() error {
+			if p.locker == nil {
+				return p.swap(0, "c", true)
+			}
+			return errors.Join(p.locked("a", true), settle(one), settle(two), p.unlock("a", true))
+		}},
+	}
+	for _, c := range changes {
+		if err := errors.Join(settle(one), settle(two), c.make()); err != nil {
+			return err
+		}
+		if err := errors.Join(woken(c.name, one), woken(c.name, two)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watchAtOnce changes a key the moment that Watch has returned.
+func watchAtOnce(p *probe) error {
+	if p.watcher == nil {
+		return errNoWatcher
+	}
+	base := p.key
+	for i := range 20 {
+		p.key = fmt.Sprint(base, i)
+		ch, err := p.watch()
+		if err != nil {
+			return err
+		}
+		if err := p.swap(0, "a", true); err != nil {
+			return err
+		}
+		if err := woken("a CAS right after Watch", ch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watchUnread leaves signals where they are: nobody may wait for their reader.
+func watchUnread(p *probe) error {
+	if p.watcher == nil {
+		return errNoWatcher
+	}
+	ch, err := p.watch()
+	if err != nil {
+		return err
+	}
+	for rev := range uint64(300) {
+		if err := p.swap(rev, "v", true); err != nil {
+			return err
+		}
+	}
+	return errors.Join(woken("300 CAS", ch), settle(ch))
+}
+
+// watchEnds ends one of two watches.
+func watchEnds(p *probe) error {
+	if p.watcher == nil {
+		return errNoWatcher
+	}
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	if _, err := p.watcher.Watch(ctx, p.key); err != nil {
+		return fmt.Errorf("store: Watch: %w", err)
+	}
+	stays, err := p.watch()
+	if err != nil {
+		return err
+	}
+	cancel()
+	if err := errors.Join(settle(stays), p.swap(0, "a", true), woken("a CAS, after another watch had ended", stays)); err != nil {
+		return err
+	}
+	again, err := p.watch()
+	if err != nil {
+		return err
+	}
+	return errors.Join(settle(again), p.swap(1, "b", true), woken("a CAS, watched again", again))
+}
