@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"time"
 
 	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/middleware/authtest"
-	"github.com/bearerkit/bearerkit/providers"
 )
 
 // exampleIssuer stands in for an identity provider.
@@ -107,13 +105,26 @@ func ExampleAuthenticator_Verify() {
 		fmt.Println(err)
 		return
 	}
-	token, _ := idp.Token(map[string]any{"aud": "https://somebody.else"})
-	v, err := auth.Verify(context.Background(), token)
-	var e *middleware.Error
-	if errors.As(err, &e) {
-		fmt.Println(v == nil, e.Status, e.Code, e.Reason)
+	receive := func(ctx context.Context, token string) {
+		v, err := auth.Verify(ctx, token)
+		var e *middleware.Error
+		if errors.As(err, &e) {
+			// For gRPC: 503 is codes.Unavailable, 403 PermissionDenied, the
+			// rest Unauthenticated. A queue redelivers on 503 alone.
+			fmt.Println(e.Status, e.Code, e.Reason)
+			return
+		}
+		ctx = middleware.NewContext(ctx, v)
+		subject, _ := middleware.Subject(ctx) // as behind Handler
+		fmt.Println("message of", subject)
 	}
-	// Output: true 401 invalid_token audience
+	good, _ := idp.Token(map[string]any{"sub": "ada"})
+	bad, _ := idp.Token(map[string]any{"aud": "https://somebody.else"})
+	receive(context.Background(), good)
+	receive(context.Background(), bad)
+	// Output:
+	// message of ada
+	// 401 invalid_token audience
 }
 
 // Custom rules see the claims; an error of their own kind is the answer.
@@ -167,27 +178,4 @@ func ExampleDenyList() {
 	// Output:
 	// ada <nil>
 	// middleware: 401 invalid_token (revoked)
-}
-
-// Renew a token that is authentic and merely expired with the refresh token in
-// a cookie, and carry on with the request.
-func ExampleRenew() {
-	var idp providers.Refresher // providers/oauth's, or a *tokencache.Cache
-	renew := &middleware.Renew{
-		Window: 24 * time.Hour,
-		Credential: func(r *http.Request) string {
-			c, err := r.Cookie("__Host-refresh")
-			if err != nil {
-				return ""
-			}
-			return c.Value
-		},
-		Token: middleware.RenewByRefresh(idp),
-		Deliver: func(w http.ResponseWriter, _ *http.Request, t providers.Token) {
-			http.SetCookie(w, &http.Cookie{Name: "__Host-refresh", Value: t.RefreshToken, Path: "/", HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
-			w.Header().Set("X-Access-Token", t.AccessToken)
-		},
-	}
-	fmt.Println(renew.Window > 0)
-	// Output: true
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -148,4 +149,39 @@ func TestErrorHandlerAndLog(t *testing.T) {
 	require.Empty(t, askWith(gone, auth.Handler(ok), "x").Body.String(), "nothing is written to a client that is gone")
 	_, err := auth.Verify(t.Context(), "x")
 	require.EqualError(t, err, "middleware: 401 invalid_token (malformed)")
+}
+
+// An address may hold a key; and what a broken server sends may hold anything.
+func TestLogOfKeySetsHasNoSecrets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t)
+		var log strings.Builder
+		cfg := trusting(i)
+		cfg.JWKSURL += "?api_key=canary"
+		h := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{cfg}, Logger: slog.New(slog.NewJSONHandler(&log, nil))}).Handler(ok)
+		faults := []func(){
+			func() { i.Down(true) },
+			func() { i.Down(false); i.ServeSet([]byte("canary")) },
+			func() {
+				i.ServeSet([]byte(`{"keys":[{"kty":"oct","k":"canary"},{"kty":"EC","crv":"P-256","x":"canary","d":"canary"}]}`))
+			},
+			func() {
+				i.Serve(http.RedirectHandler("https://canary@elsewhere.example/?canary", http.StatusFound))
+			},
+			func() { i.Slow(time.Minute) },
+			func() {
+				cfg.HTTPClient.Transport = roundTrip(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
+			},
+		}
+		for n, fault := range faults {
+			fault()
+			w := ask(h, mint(t, i, nil))
+			require.Equal(t, 503, w.Code, n)
+			require.NotContains(t, w.Body.String(), "canary", n)
+			time.Sleep(10 * time.Second)
+			require.Equal(t, n+1, strings.Count(log.String(), "could not be fetched"), n)
+		}
+		require.NotContains(t, log.String(), "canary")
+		require.Contains(t, log.String(), "keys of a key set are of no use")
+	})
 }

@@ -21,7 +21,9 @@ import (
 // of Token and, for half a minute, its result. The new token passes the whole
 // verification, and must have the issuer and subject of the old one. The
 // handler runs once, with the new token in its context; its request still
-// carries the old one.
+// carries the old one. An expired token never has keys fetched: have
+// [Authenticator.Ready] asked at the start, or those that come first after it
+// are refused.
 type Renew struct {
 	// Window is how long after its expiry a token may be renewed; required.
 	Window time.Duration
@@ -159,8 +161,8 @@ func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token stri
 }
 
 // join returns the renewal of token under way or just done, or starts one, or
-// nil if there are too many. The credential is part of the key: who has only the expired token must not
-// partake of a refresh token that another request showed.
+// nil if there are too many. The credential is part of the key: who has only the
+// expired token must not partake of a refresh token that another request showed.
 func (s *renewals) join(token, credential string, do func(context.Context) (providers.Token, *Verified, error)) *renewal {
 	key := sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(token), token, credential))
 	s.mu.Lock()
