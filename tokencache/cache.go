@@ -1,6 +1,7 @@
 package tokencache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,27 +86,20 @@ var (
 	_ providers.Refresher = (*Cache)(nil)
 )
 
-// New returns a Cache in front of p. The error joins every fault of p and o.
-func New(p providers.Provider, o Options) (*Cache, error) {
-	var errs []error
-	if p == nil {
-		errs = append(errs, errors.New("tokencache: provider: nil"))
+// withDefaults returns o with its defaults, and its faults.
+func (o Options) withDefaults() (_ Options, faults []error) {
+	check := func(name string, negative bool) {
+		if negative {
+			faults = append(faults, fmt.Errorf("tokencache: %s: negative", name))
+		}
 	}
 	duration := func(name string, d *time.Duration, def time.Duration) {
-		if *d < 0 {
-			errs = append(errs, fmt.Errorf("tokencache: %s: negative", name))
-		}
-		if *d == 0 {
-			*d = def
-		}
+		check(name, *d < 0)
+		*d = cmp.Or(*d, def)
 	}
 	count := func(name string, n *int, def int) {
-		if *n < 0 {
-			errs = append(errs, fmt.Errorf("tokencache: %s: negative", name))
-		}
-		if *n == 0 {
-			*n = def
-		}
+		check(name, *n < 0)
+		*n = cmp.Or(*n, def)
 	}
 	duration("StoreTimeout", &o.StoreTimeout, 250*time.Millisecond)
 	duration("FetchTimeout", &o.FetchTimeout, 30*time.Second)
@@ -115,17 +109,23 @@ func New(p providers.Provider, o Options) (*Cache, error) {
 	count("MaxEntries", &o.MaxEntries, 10_000)
 	count("MaxFlights", &o.MaxFlights, 64)
 	if o.Store != nil && o.Namespace == "" {
-		errs = append(errs, errors.New("tokencache: Namespace: required with a Store"))
-	}
-	sealer, err := newSealer(o.SealKeys)
-	if err != nil {
-		errs = append(errs, err)
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+		faults = append(faults, errors.New("tokencache: Namespace: required with a Store"))
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, faults
+}
+
+// New returns a Cache in front of p. The error joins every fault of p and o.
+func New(p providers.Provider, o Options) (*Cache, error) {
+	o, faults := o.withDefaults()
+	if p == nil {
+		faults = append(faults, errors.New("tokencache: provider: nil"))
+	}
+	sealer, err := newSealer(o.SealKeys)
+	if err := errors.Join(append(faults, err)...); err != nil {
+		return nil, err
 	}
 	c := &Cache{
 		p: p, o: o, sealer: sealer, attempt: o.FetchTimeout / 3, clocks: clocks{now: o.Now, base: time.Now()},

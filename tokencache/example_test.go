@@ -50,8 +50,8 @@ func ExampleNew() {
 	// at-1 <nil> after 1 call
 	// at-2 <nil> after 2 calls
 	// <nil>
-	// tokencache: provider: nil
 	// tokencache: Grace: negative
+	// tokencache: provider: nil
 }
 
 // A Source is what an outbound transport holds.

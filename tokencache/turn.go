@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/bearerkit/bearerkit/providers"
@@ -170,127 +169,6 @@ func (t *turn) declare(ctx context.Context, a action) (bool, error) {
 	}
 	return ok && t.c.holds(t.lease), nil
 }
-
-// settle records the outcome of a. again asks for another turn.
-func (t *turn) settle(ctx context.Context, a action, tok providers.Token, sent time.Time, err error) (_ providers.Token, _ error, again bool) {
-	c, now := t.c, t.c.wallNow()
-	adopted := a.op == "adopt"
-	if err == nil && tok.AccessToken == "" && !adopted {
-		err = bad(a, "the provider returned an empty token")
-	}
-	if err != nil {
-		return t.fail(ctx, a, providers.AsError(err))
-	}
-	tok = normalize(tok, sent, now, c.o.DefaultLifetime)
-	forced := t.f.job.forced && t.rec.usable(now)
-	superseded := t.rec.usable(now) && c.mode == providers.Exclusive
-	var expired error
-	if !now.Before(hardOf(&tok)) && !adopted {
-		// Its refresh token may be the only good one: kept, but not served.
-		expired = bad(action{}, "the provider returned an expired token")
-	}
-	version := uint64(0)
-	apply := func(r *record) {
-		gone := t.gone(r.token.RefreshToken, a.rt, tok.RefreshToken)
-		failed, last := r.fail, r.version
-		r.replace(tok, gone, c.o.Grace, now)
-		if version >= last && version != 0 { // the token has its version already
-			r.version, r.token.Version = version, version
-		}
-		version = r.version
-		if forced {
-			r.forced = now
-		}
-		if expired != nil {
-			r.fail = nextFailure(failed, providers.AsError(expired), now)
-		}
-	}
-	switch how, err := t.keep(ctx, a, tok.RefreshToken, apply); {
-	case err != nil:
-		return providers.Token{}, err, false
-	case how == purged:
-		t.discard(ctx, tok)
-		if adopted {
-			return providers.Token{}, errPurged, false
-		}
-		return providers.Token{}, nil, true
-	case how == overtaken:
-		return providers.Token{}, nil, true
-	case expired != nil:
-		return providers.Token{}, expired, false
-	}
-	if superseded {
-		c.announce(ctx, t.e.id, t.rec.version)
-	}
-	return t.rec.token, nil, false
-}
-
-// gone are the digests of the refresh tokens that next replaces.
-func (t *turn) gone(cur, presented, next string) []id {
-	var gone []id
-	for _, rt := range slices.Compact([]string{cur, presented}) {
-		if rt != "" && rt != next {
-			gone = append(gone, t.c.digest("rt", rt))
-		}
-	}
-	return gone
-}
-
-// discard revokes a token that a purge overtook.
-func (t *turn) discard(ctx context.Context, tok providers.Token) {
-	if err := t.c.revoke(ctx, tok); err != nil {
-		t.c.o.Logger.Warn("tokencache: a token that a purge overtook was not revoked", "error", providers.AsError(err))
-	}
-}
-
-// fail records that a failed.
-func (t *turn) fail(ctx context.Context, a action, err *providers.Error) (_ providers.Token, _ error, again bool) {
-	c := t.c
-	dead := err.Class == providers.GrantDead && a.op == "refresh"
-	how, saveErr := t.save(ctx, func(r *record) {
-		switch {
-		case !dead:
-			r.fail = nextFailure(r.fail, err, c.wallNow())
-			if left := hardOf(&r.token).Sub(r.fail.at); left > 0 && err.RetryAfter == 0 {
-				r.fail.wait = min(r.fail.wait, max(left/2, minBackoff)) // the token will be over, and callers then wait
-			}
-			if r.intent != nil && err.Class == providers.InDoubt {
-				r.intent = &intent{owner: t.owner, at: r.intent.at, ended: true}
-				return
-			}
-		case r.token.RefreshToken == a.rt && c.mode == providers.Exclusive:
-			r.token = providers.Token{} // the pair dies together
-		case r.token.RefreshToken == a.rt:
-			r.token.RefreshToken = ""
-		}
-		r.intent = nil
-	})
-	switch {
-	case saveErr == nil && how != kept:
-		return providers.Token{}, nil, true // somebody was faster; their token is not ours to end
-	case !dead:
-		return providers.Token{}, err, false
-	case saveErr != nil:
-		return providers.Token{}, t.orDown(saveErr), false
-	}
-	if err := t.index(ctx, true, a.rt); err != nil {
-		c.o.Logger.Warn("tokencache: a dead refresh token was not marked", "error", err)
-	}
-	if t.f.job.kind == auto {
-		return providers.Token{}, nil, true // acts for its own grant: generates once
-	}
-	return providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: err.Op, Status: err.Status, Err: err}, false
-}
-
-func bad(a action, text string) error {
-	class := providers.Transient
-	if a.op == "refresh" {
-		class = providers.InDoubt
-	}
-	return fault(providers.CodeBadResponse, class, text, nil)
-}
-
-var errPurged error = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: "tokencache", Description: "signed out meanwhile"}
 
 // orDown is err as callers see it: the Store failed and the mode does not
 // allow to go on without it.
