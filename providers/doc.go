@@ -20,8 +20,9 @@
 //
 // # Security
 //
-// A Token does not print itself: every fmt verb, slog and encoding/json see a
-// redacted form or an error. fmt does not call methods of values in unexported
-// fields, so a caller's own %+v of a private struct that holds a Token is not
+// A Token does not print itself: fmt, slog and the encoders of the standard
+// library see a redacted form or an error. fmt does not call methods of values
+// in unexported fields, nor for %p and %w of a value that is no pointer or
+// error: a caller's own %+v of a private struct that holds a Token is not
 // covered.
 package providers

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Request says for whom and for what a token is wanted. The zero value asks for
@@ -24,8 +25,8 @@ type Request struct {
 	// Scopes are the OAuth scopes wanted, in any order (RFC 6749 section 3.3).
 	Scopes []string
 	// Params are further vendor parameters: JSON values only, that is nil,
-	// bool, string, finite numbers, json.Number, and []any and
-	// map[string]any of these.
+	// bool, string in UTF-8, finite float64, int, int32, int64 and their
+	// unsigned forms, json.Number, and []any and map[string]any of these.
 	Params map[string]any
 }
 
@@ -148,7 +149,13 @@ func appendString(b []byte, s string) []byte {
 
 func checkJSON(path string, v any) error {
 	switch v := v.(type) {
-	case nil, bool, string, int, int32, int64, uint, uint32, uint64:
+	case nil, bool, int, int32, int64, uint, uint32, uint64:
+		return nil
+	case string:
+		// encoding/json makes U+FFFD of every other byte, and one value of two.
+		if !utf8.ValidString(v) {
+			return fmt.Errorf("%s: not UTF-8", path)
+		}
 		return nil
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -169,6 +176,9 @@ func checkJSON(path string, v any) error {
 		return nil
 	case map[string]any:
 		for k, e := range v {
+			if !utf8.ValidString(k) {
+				return fmt.Errorf("%s: a name that is not UTF-8", path)
+			}
 			if err := checkJSON(path+"."+k, e); err != nil {
 				return err
 			}

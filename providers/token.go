@@ -36,7 +36,7 @@ type Token struct {
 	Version uint64
 }
 
-var errTokenJSON = errors.New("providers: a Token has no JSON form; copy the fields wanted into a struct of your own")
+var errTokenForm = errors.New("providers: a Token has no encoded form; copy the fields wanted into a struct of your own")
 
 // String returns a redacted description: type, version and expiry, no
 // credential.
@@ -65,14 +65,19 @@ func (t Token) String() string {
 // GoString is [Token.String], so that %#v does not print credentials.
 func (t Token) GoString() string { return t.String() }
 
-// Format writes [Token.String] for every verb and flag.
+// Format writes [Token.String] for every verb and flag. (fmt does not call it
+// for %p and %w, which go vet reports.)
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.String()) }
 
 // LogValue is [Token.String] for log/slog.
 func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
 // MarshalJSON always fails: wire shapes are explicit structs.
-func (t Token) MarshalJSON() ([]byte, error) { return nil, errTokenJSON }
+func (t Token) MarshalJSON() ([]byte, error) { return nil, errTokenForm }
 
 // MarshalText always fails, as [Token.MarshalJSON] does.
-func (t Token) MarshalText() ([]byte, error) { return nil, errTokenJSON }
+func (t Token) MarshalText() ([]byte, error) { return nil, errTokenForm }
+
+// MarshalBinary always fails, as [Token.MarshalJSON] does; it is what
+// encoding/gob asks.
+func (t Token) MarshalBinary() ([]byte, error) { return nil, errTokenForm }
