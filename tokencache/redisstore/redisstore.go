@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -145,11 +146,15 @@ func (s *Store) leaseName(key string) string { return s.name(key) + ":lease" }
 // error only the code is kept, like NOPERM, OOM or READONLY.
 func failed(ctx context.Context, op string, err error) error {
 	var refused redis.Error
+	var timed net.Error
+	_, bounded := ctx.Deadline()
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("redisstore: %s: %w", op, ctx.Err())
+	case bounded && errors.As(err, &timed) && timed.Timeout(): // a moment before ctx itself
+		return fmt.Errorf("redisstore: %s: %w", op, context.DeadlineExceeded)
 	case errors.As(err, &refused):
 		code, _, _ := strings.Cut(refused.Error(), " ")
 		return fmt.Errorf("redisstore: %s: the server answered %s", op, strings.Trim(code, ":"))

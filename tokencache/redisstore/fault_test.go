@@ -1,0 +1,255 @@
+package redisstore_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokencache/redisstore"
+	"github.com/redis/go-redis/v9"
+)
+
+// proxy passes connections on to a server, until it cuts them.
+type proxy struct {
+	net.Listener
+	target  atomic.Value // string
+	swallow atomic.Bool  // drops the next reply, and its connection
+	armed   atomic.Value // string: a command in a request that arms swallow
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+}
+
+func newProxy(t testing.TB, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{Listener: l, conns: map[net.Conn]bool{}}
+	p.target.Store(target)
+	p.armed.Store("")
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.pass(c)
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); p.cut() })
+	return p
+}
+
+func (p *proxy) url() string { return "redis://" + p.Addr().String() }
+
+func (p *proxy) pass(near net.Conn) {
+	defer func() { _ = near.Close() }()
+	far, err := net.Dial("tcp", p.target.Load().(string))
+	if err != nil {
+		return
+	}
+	defer func() { _ = far.Close() }()
+	p.mu.Lock()
+	p.conns[near], p.conns[far] = true, true
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.conns, near)
+		delete(p.conns, far)
+	}()
+	go func() {
+		_, _ = io.Copy(far, &watched{near, p})
+		_ = far.Close()
+	}()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := far.Read(buf)
+		if err != nil || p.swallow.CompareAndSwap(true, false) {
+			return
+		}
+		if _, err := near.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// watched arms the proxy when the awaited command passes.
+type watched struct {
+	net.Conn
+	p *proxy
+}
+
+func (w *watched) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if cmd := w.p.armed.Load().(string); cmd != "" && strings.Contains(strings.ToLower(string(b[:n])), cmd) {
+		w.p.armed.Store("")
+		w.p.swallow.Store(true)
+	}
+	return n, err
+}
+
+// cut ends every connection.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		_ = c.Close()
+	}
+}
+
+// A client that repeats a command whose reply was lost finds that the first
+// one has done the work.
+func TestRepeatedCAS(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, "127.0.0.1:"+serve(t).port)
+	client := redis.NewClient(&redis.Options{Addr: p.Addr().String(), ContextTimeoutEnabled: true, MaxRetries: 3})
+	t.Cleanup(func() { _ = client.Close() })
+	s, err := redisstore.New(client, redisstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rev := range uint64(5) {
+		if rev > 0 { // the first one loads the script
+			p.armed.Store("evalsha")
+		}
+		ok, err := s.CAS(t.Context(), "k", rev, []byte("v"), time.Minute)
+		if err != nil || !ok {
+			t.Fatalf("revision %d: %t, %v", rev, ok, err)
+		}
+		if p.swallow.Load() || p.armed.Load() != "" {
+			t.Fatal("no reply was lost")
+		}
+	}
+	if _, rev, err := s.Load(t.Context(), "k"); err != nil || rev != 5 {
+		t.Error("revision", rev, err)
+	}
+}
+
+// Open itself repeats nothing: an error says that the outcome is unknown.
+func TestLostReplyIsAnError(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, "127.0.0.1:"+serve(t).port)
+	s := open(t, p.url(), redisstore.Options{})
+	if ok, err := s.CAS(t.Context(), "k", 0, []byte("v"), time.Minute); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	p.armed.Store("evalsha")
+	if ok, err := s.CAS(t.Context(), "k", 1, []byte("w"), time.Minute); err == nil {
+		t.Fatal("no error:", ok)
+	}
+	if val, rev, err := s.Load(t.Context(), "k"); err != nil || rev != 2 || string(val) != "w" {
+		t.Errorf("reading back: %q, %d, %v", val, rev, err)
+	}
+}
+
+func TestUsableWhenTheServerIs(t *testing.T) {
+	t.Parallel()
+	server := serve(t)
+	server.kill()
+	s := open(t, server.url(), redisstore.Options{})
+	begun := time.Now()
+	_, _, err := s.Load(t.Context(), "k")
+	if err == nil || !strings.Contains(err.Error(), "refused") || time.Since(begun) > time.Second {
+		t.Errorf("after %v: %v", time.Since(begun), err)
+	}
+	server.start()
+	eventually(t, "the store to come back", func() bool {
+		_, _, err := s.Load(t.Context(), "k")
+		return err == nil
+	})
+}
+
+// A server that accepts and says nothing holds nobody beyond their context.
+func TestFrozenServer(t *testing.T) {
+	t.Parallel()
+	server := serve(t)
+	s := open(t, server.url(), redisstore.Options{})
+	if _, _, err := s.Load(t.Context(), "k"); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
+		begun := time.Now()
+		_, err := s.CAS(ctx, "k", 0, nil, time.Minute)
+		if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || took > 2*time.Second {
+			t.Errorf("after %v: %v", took, err)
+		}
+		cancel()
+	}
+	if err := server.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the store to come back", func() bool {
+		_, _, err := s.Load(t.Context(), "k")
+		return err == nil
+	})
+}
+
+// Fences rise over a restart that lost everything, and scripts are sent again.
+func TestRestartedEmpty(t *testing.T) {
+	t.Parallel()
+	server := serve(t)
+	s := open(t, server.url(), redisstore.Options{})
+	last := uint64(0)
+	for range 3 {
+		for range 3 {
+			var fence uint64
+			eventually(t, "a lease", func() bool {
+				var err error
+				fence, err = s.Lock(t.Context(), "k", "me", time.Minute)
+				return err == nil && fence != 0
+			})
+			if fence <= last {
+				t.Fatalf("fence %d after %d", fence, last)
+			}
+			last = fence
+		}
+		server.kill()
+		server.start()
+	}
+}
+
+func TestForeignValues(t *testing.T) {
+	t.Parallel()
+	server := serve(t)
+	s := open(t, server.url(), redisstore.Options{})
+	server.do("SET", "bearerkit:{short}", "x")
+	server.do("SET", "bearerkit:{zero}", strings.Repeat("\x00", 40))
+	server.do("LPUSH", "bearerkit:{list}", "canary")
+	for _, key := range []string{"short", "zero", "list"} {
+		if val, rev, err := s.Load(t.Context(), key); err == nil {
+			t.Errorf("%s: %q, %d", key, val, rev)
+		} else if strings.Contains(err.Error(), "canary") {
+			t.Error(err)
+		}
+	}
+	// A server without EVALSHA quotes the call that it does not know.
+	server.do("ACL", "SETUSER", "default", "-evalsha", "-eval")
+	if _, err := s.CAS(t.Context(), "k", 0, []byte("canary"), time.Minute); err == nil || strings.Contains(err.Error(), "canary") {
+		t.Error(err)
+	}
+	for _, ttl := range []time.Duration{0, -1} {
+		if _, err := s.CAS(t.Context(), "k", 0, nil, ttl); err == nil {
+			t.Error("CAS with a ttl of", ttl)
+		}
+		if _, err := s.Lock(t.Context(), "k", "a", ttl); err == nil {
+			t.Error("Lock with a ttl of", ttl)
+		}
+		if _, err := s.Extend(t.Context(), "k", "a", ttl); err == nil {
+			t.Error("Extend with a ttl of", ttl)
+		}
+	}
+}
