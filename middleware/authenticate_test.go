@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,4 +49,25 @@ func TestHandlerPassesTheVerifiedToken(t *testing.T) {
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	require.Equal(t, 401, w.Code)
 	require.Equal(t, `Bearer realm="api"`, w.Header().Get("WWW-Authenticate"))
+}
+
+// RFC 6750's b64token, every byte at every place.
+func TestCharactersOfTokens(t *testing.T) {
+	h := authFor(t, trusting(newIssuer(t))).Handler(ok)
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
+	for c := range 256 {
+		for at := range 9 {
+			token := []byte("abcdefghi")
+			token[at] = byte(c)
+			want := 400
+			switch {
+			case strings.IndexByte(letters, byte(c)) >= 0, c == '=' && at == 8:
+				want = 401
+			case c == ' ' && at == 0: // two spaces, and a letter less
+				want = 401
+			}
+			require.Equal(t, want, ask(h, string(token)).Code, "%q", token)
+		}
+	}
+	require.Equal(t, 400, ask(h, "====").Code)
 }

@@ -5,9 +5,11 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -158,4 +160,31 @@ func TestRuleCheck(t *testing.T) {
 	w = answer("own")
 	require.Equal(t, 403, w.Code)
 	require.Contains(t, w.Header().Get("WWW-Authenticate"), `error_description="Own words."`)
+}
+
+// What is remembered is bounded by number and by bytes.
+func TestRememberedTokensAreBounded(t *testing.T) {
+	cfg := middleware.Issuer{Issuer: "a", AnyAudience: true, Algorithms: []string{"HS256"}, Secrets: [][]byte{secret}}
+	filler := strings.Repeat("x", 6000)
+	for _, c := range []struct {
+		size   int
+		bound  int64
+		filler string
+	}{{1000, 4 << 20, ""}, {1000, 6 << 20, filler}, {-1, 1 << 20, ""}} {
+		auth := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{cfg}, CacheSize: c.size})
+		runtime.GC()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		exp := time.Now().Add(time.Hour).Unix()
+		for n := range 5000 {
+			_, err := auth.Verify(t.Context(), hs256(t, map[string]any{"iss": "a", "exp": exp, "jti": fmt.Sprint(n), "filler": c.filler}))
+			require.NoError(t, err)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+		require.Less(t, grown, c.bound)
+		t.Logf("5000 tokens, CacheSize %d, %d claims bytes: %d KiB", c.size, len(c.filler), grown>>10)
+		runtime.KeepAlive(auth)
+	}
 }
