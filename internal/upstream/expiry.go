@@ -37,7 +37,8 @@ func ParseTime(raw json.RawMessage) (time.Time, error) {
 		return time.Time{}, errExpiry
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05", "2006-01-02T15:04:05Z0700"} {
-		if t, err := time.Parse(layout, s); err == nil && t.Year() > 0 {
+		// The offset may lead out of the years that RFC 3339 can write.
+		if t, err := time.Parse(layout, s); err == nil && t.UTC().Year() > 0 && t.Unix() <= maxUnix {
 			return t.UTC(), nil
 		}
 	}

@@ -37,15 +37,18 @@ type Client struct {
 }
 
 // New returns a Client whose errors name vendor. It copies hc, nil meaning one
-// over http.DefaultTransport, and switches redirects and cookies off in the
-// copy. now may be nil.
+// over http.DefaultTransport; in the copy there are no cookies and, since no
+// answer keeps its Location, no redirects. now may be nil.
 func New(vendor string, hc *http.Client, now func() time.Time) *Client {
 	var c http.Client
 	if hc != nil {
 		c = *hc
 	}
+	if c.Transport == nil {
+		c.Transport = http.DefaultTransport
+	}
+	c.Transport = unlocated{c.Transport}
 	c.Jar = nil
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if now == nil {
 		now = time.Now
 	}
@@ -91,7 +94,7 @@ func (c *Client) Do(ctx context.Context, call Call) (*Response, error) {
 	var wrote atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
 	fail := func(err error) error {
-		e := &providers.Error{Code: providers.CodeUnreachable, Class: providers.Transient, Op: op, Err: scrub(err)}
+		e := &providers.Error{Code: providers.CodeUnreachable, Class: providers.Transient, Op: op, Err: Cause(err)}
 		var ne net.Error
 		switch {
 		case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
@@ -135,7 +138,7 @@ func newRequest(ctx context.Context, call Call) (*http.Request, error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, call.Method, call.URL, body)
 	if err != nil {
-		return nil, scrub(err)
+		return nil, Cause(err)
 	}
 	if call.OneTime {
 		// Without GetBody net/http cannot send a one-time grant twice by itself.
@@ -149,15 +152,6 @@ func newRequest(ctx context.Context, call Call) (*http.Request, error) {
 	}
 	req.Header.Set("Accept", "application/json")
 	return req, nil
-}
-
-// scrub takes the URL, whose query may hold anything, out of an error.
-func scrub(err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		return ue.Err
-	}
-	return err
 }
 
 // OK reports a 2xx status.
@@ -229,7 +223,7 @@ func (r *Response) retryAfter() time.Duration {
 	if v == "" {
 		return 0
 	}
-	if s, err := strconv.ParseUint(v, 10, 63); err == nil {
+	if s, err := strconv.ParseUint(v, 10, 63); err == nil || errors.Is(err, strconv.ErrRange) {
 		return time.Duration(min(s, 1<<31)) * time.Second
 	}
 	at, err := http.ParseTime(v)
@@ -265,9 +259,9 @@ func CheckURL(field, raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("%s: not a URL", field)
 	}
 	switch {
-	case u.Host == "" || u.Opaque != "":
+	case u.Hostname() == "" || u.Opaque != "":
 		return nil, fmt.Errorf("%s: not an absolute URL", field)
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+	case u.User != nil || strings.ContainsAny(raw, "?#"):
 		return nil, fmt.Errorf("%s: userinfo, query and fragment are not allowed", field)
 	case u.Scheme == "https", u.Scheme == "http" && Loopback(u.Hostname()):
 		return u, nil

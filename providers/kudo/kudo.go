@@ -258,7 +258,7 @@ func (p *Provider) EditorURL(base, token string) (string, error) {
 		return "", errors.New("kudo: editor URL: not a URL")
 	}
 	query, err := url.ParseQuery(u.RawQuery)
-	u.RawQuery = ""
+	u.RawQuery, u.ForceQuery = "", false
 	if err != nil || query.Has(p.editorParam) {
 		return "", fmt.Errorf("kudo: editor URL: the query is malformed or has %s already", p.editorParam)
 	}
