@@ -158,6 +158,13 @@ func TestLogOfKeySetsHasNoSecrets(t *testing.T) {
 		var log strings.Builder
 		cfg := trusting(i)
 		cfg.JWKSURL += "?api_key=canary"
+		cut := false
+		cfg.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			if cut {
+				return nil, io.ErrUnexpectedEOF
+			}
+			return i.Client().Transport.RoundTrip(r)
+		})}
 		h := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{cfg}, Logger: slog.New(slog.NewJSONHandler(&log, nil))}).Handler(ok)
 		faults := []func(){
 			func() { i.Down(true) },
@@ -169,9 +176,7 @@ func TestLogOfKeySetsHasNoSecrets(t *testing.T) {
 				i.Serve(http.RedirectHandler("https://canary@elsewhere.example/?canary", http.StatusFound))
 			},
 			func() { i.Slow(time.Minute) },
-			func() {
-				cfg.HTTPClient.Transport = roundTrip(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
-			},
+			func() { cut = true },
 		}
 		for n, fault := range faults {
 			fault()
@@ -179,6 +184,7 @@ func TestLogOfKeySetsHasNoSecrets(t *testing.T) {
 			require.Equal(t, 503, w.Code, n)
 			require.NotContains(t, w.Body.String(), "canary", n)
 			time.Sleep(10 * time.Second)
+			synctest.Wait()
 			require.Equal(t, n+1, strings.Count(log.String(), "could not be fetched"), n)
 		}
 		require.NotContains(t, log.String(), "canary")
