@@ -125,7 +125,7 @@ func (g *gateway) cache(name string, p providers.Provider) (*tokencache.Cache, e
 }
 
 // mountOwn adds what belongs to no vendor.
-func (g *gateway) mountOwn(*config) error {
+func (g *gateway) mountOwn(c *config) error {
 	g.handle("/livez", "GET", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok\n")
 	}))
@@ -136,9 +136,12 @@ func (g *gateway) mountOwn(*config) error {
 	if g.demo != nil && g.demo.issuer != nil {
 		g.handle("/demo/token", "POST", http.HandlerFunc(g.demo.demoToken))
 	}
-	g.handle("/{$}", "GET", g.page())
 	g.mux.HandleFunc("/", notFound)
-	return nil
+	stage, err := g.newStage(c)
+	if err != nil {
+		return err
+	}
+	return g.mountPage(stage)
 }
 
 // handle serves path and says so. Handlers of one method refuse others.

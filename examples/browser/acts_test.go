@@ -1,0 +1,129 @@
+package browser_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// play presses an act's button and returns what the page then says.
+func play(t *testing.T, page context.Context, act string) string {
+	t.Helper()
+	scene := "#scene-" + act
+	do(t, page,
+		chromedp.Click(chromedp.CSS(scene+" button")),
+		chromedp.WaitReady(chromedp.CSS(scene+`:not([aria-busy])[data-played]`)),
+		chromedp.WaitReady(chromedp.CSS("#run-all:not([aria-disabled])")),
+	)
+	return eval[string](t, page, fmt.Sprintf("document.querySelector(%q).innerText", scene))
+}
+
+// TestActs presses each button and checks the numbers of both sides, those of
+// the server and those on the page.
+func TestActs(t *testing.T) {
+	at, wrote := gateway(t)
+	said := new(transcript)
+	page := tab(t, chromium(t), at, said)
+	for _, act := range []struct {
+		id    string
+		check func(t *testing.T, sample, kit counts)
+		says  []string
+	}{
+		{"tabs", func(t *testing.T, sample, kit counts) {
+			if sample.VendorCalls < 8 || sample.Unauthorized < 7 || sample.Killed < 7 {
+				t.Errorf("sample: %+v", sample)
+			}
+			if kit.VendorCalls != 1 || kit.Unauthorized != 0 || kit.Killed != 0 {
+				t.Errorf("kit: %+v", kit)
+			}
+		}, []string{"40 of 40 calls succeeded", "bearerkit bought one"}},
+		{"expire", func(t *testing.T, sample, kit counts) {
+			if sample.VendorCalls != 2 || sample.Unauthorized != 10 {
+				t.Errorf("sample: %+v", sample)
+			}
+			if kit.VendorCalls != 2 || kit.Unauthorized != 0 {
+				t.Errorf("kit: %+v", kit)
+			}
+		}, []string{"10 of 10 calls succeeded", "the page saw 0"}},
+		{"down", func(t *testing.T, sample, kit counts) {
+			if sample.VendorCalls != 32 {
+				t.Errorf("sample: %+v", sample)
+			}
+			if kit.VendorCalls != 2 || kit.Unauthorized != 0 {
+				t.Errorf("kit: %+v", kit)
+			}
+		}, []string{"the pages got 500", "8 tabs got 503 with Retry-After: 2", "8 of 8 tabs were served"}},
+		{"attack", func(t *testing.T, sample, kit counts) {
+			if sample.Strayed != 2 || sample.Refused != 0 || sample.VendorCalls < 110 {
+				t.Errorf("sample: %+v", sample)
+			}
+			if kit.Strayed != 0 || kit.Refused < 14 || kit.VendorCalls != 1 {
+				t.Errorf("kit: %+v", kit)
+			}
+		}, []string{
+			"path traversal: 400", "another tenant: 403", "a token of another user: 200, a token", "a token of another user: 403",
+			"from another site: the vendor was called", "from another site: refused", "made-up addresses: 0 refused",
+		}},
+		{"look", func(t *testing.T, _, kit counts) {
+			if kit.VendorCalls != 1 || kit.Unauthorized != 0 {
+				t.Errorf("kit: %+v", kit)
+			}
+		}, []string{"the answer shows token (", "refresh_token (", "the answer shows no token", "all the same: 200"}},
+		{"signout", func(t *testing.T, sample, kit counts) {
+			if sample.Unauthorized != 0 {
+				t.Errorf("sample: %+v", sample)
+			}
+			if kit.Unauthorized < 1 {
+				t.Errorf("kit: %+v", kit)
+			}
+		}, []string{"says 200 to that page", "says 401 to that page", "a new token into the signed-out page", "the late answer was dropped"}},
+	} {
+		t.Run(act.id, func(t *testing.T) {
+			text := play(t, page, act.id)
+			sample, kit := state(t, at)
+			t.Logf("\nsample %+v\nkit    %+v\n%s", sample, kit, text)
+			act.check(t, sample, kit)
+			mustContain(t, text, act.says...)
+			for side, n := range map[string]counts{"sample": sample, "kit": kit} {
+				for name, want := range map[string]string{
+					"vendor_calls": fmt.Sprint(n.VendorCalls), "unauthorized": fmt.Sprint(n.Unauthorized), "killed": fmt.Sprint(n.Killed),
+					"waited_ms": fmt.Sprintf("%.2f s", float64(n.WaitedMS)/1000),
+				} {
+					shown := eval[string](t, page, fmt.Sprintf("document.querySelector('#board-%s [data-count=%s]').textContent", side, name))
+					if shown != want && name != "waited_ms" {
+						t.Errorf("%s %s: the page shows %q, the server counts %q", side, name, shown, want)
+					}
+				}
+			}
+		})
+	}
+	checkSecrets(t, page, said, wrote)
+	if text := said.String(); strings.Contains(text, "exception:") || strings.Contains(text, "Content Security Policy") {
+		t.Errorf("the browser complains:\n%s", text)
+	}
+}
+
+// checkSecrets looks wherever a script, a user or an operator can.
+func checkSecrets(t *testing.T, page context.Context, said, wrote *transcript) {
+	t.Helper()
+	for where, script := range map[string]string{
+		"DOM":            "document.documentElement.outerHTML",
+		"form fields":    "[...document.querySelectorAll('input,textarea')].map((e) => e.value).join(' ')",
+		"cookies":        "document.cookie",
+		"localStorage":   "JSON.stringify(localStorage)",
+		"sessionStorage": "JSON.stringify(sessionStorage)",
+		"IndexedDB":      "indexedDB.databases().then(JSON.stringify)",
+		"caches":         "caches.keys().then(JSON.stringify)",
+		"history":        "location.href + JSON.stringify(history.state) + window.name",
+	} {
+		noSecret(t, where, eval[string](t, page, script))
+	}
+	noSecret(t, "console, URLs", said.String())
+	noSecret(t, "the gateway's log", wrote.String())
+	if said.String() == "" {
+		t.Error("nothing was recorded of the page")
+	}
+}
