@@ -31,7 +31,10 @@ func (m *Member) spells(names []string) bool {
 // like reports that two members' names are or look the same.
 func (m *Member) like(o *Member) bool {
 	if m.plain && o.plain {
-		return len(m.Name) == len(o.Name) && (m.Name == o.Name || strings.EqualFold(m.Name, o.Name))
+		if len(m.Name) != len(o.Name) || m.Name != "" && m.Name[0]|0x20 != o.Name[0]|0x20 {
+			return false
+		}
+		return strings.EqualFold(m.Name, o.Name)
 	}
 	return strings.EqualFold(m.Name, o.Name) || skeletonOf(m.Name) == skeletonOf(o.Name)
 }

@@ -57,20 +57,29 @@ func stringEnd(s string, i int) (int, error) {
 	}
 	for i++; i < len(s); i++ {
 		switch c := s[i]; {
+		case literalByte[c]: // nearly always
 		case c == '"':
 			return i + 1, nil
-		case c < 0x20:
-			return 0, errJSON
 		case c == '\\':
 			_, n := escape(s[i:])
 			if n == 0 {
 				return 0, errJSON
 			}
 			i += n - 1
+		default:
+			return 0, errJSON
 		}
 	}
 	return 0, errJSON
 }
+
+// literalByte marks what stands for itself in a string.
+var literalByte = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c >= 0x20 && c != '"' && c != '\\'
+	}
+	return t
+}()
 
 // escape decodes the escape sequence at the start of s, a surrogate pair being
 // one, and returns its length, 0 if it is not valid.
