@@ -33,9 +33,8 @@ type ProxyConfig struct {
 	// Allow lists what is forwarded, as patterns of [http.ServeMux], such as
 	// "/fhir/" and "POST /endpoint". All else is 404. Required.
 	Allow []string
-	// Header is set on every call that goes upstream. These headers, and any
-	// header whose name differs only in case and punctuation, are removed
-	// from what callers send; so are headers listed without a value.
+	// Header is set on every call that goes upstream. These headers are
+	// removed from what callers send; so are headers listed without a value.
 	Header http.Header
 	// SetCookies names the upstream's cookies that reach the caller.
 	SetCookies []string
@@ -47,11 +46,12 @@ type ProxyConfig struct {
 // caller's credentials. Paths go on unchanged; a path with dot segments, empty
 // segments, or encoded dots, slashes, backslashes, percent signs or control
 // characters is 404, and TRACE, whose answer would show the token, is 405.
-// Cookie, Authorization, Forwarded and X-Forwarded headers are removed, and
-// those by which some servers let a caller replace the path or the method.
-// Answers come back without the upstream's cookies and without the headers by
-// which it would speak for our own origin; streams are flushed and protocol
-// upgrades pass. An upstream 401 is 502 upstream_rejected_token, for the caller
+// Cookie, Authorization, Forwarded and X-Forwarded headers are removed, those
+// by which some servers let a caller replace the path or the method, and all
+// whose names have more than letters, digits and hyphens, for some servers read
+// X_A as X-A. Answers come back without the upstream's cookies and without the
+// headers by which it would speak for our own origin; streams are flushed and
+// WebSockets pass, but no other protocol. An upstream 401 is 502 upstream_rejected_token, for the caller
 // is signed in. Where a cookie signs the caller in, an
 // [http.CrossOriginProtection] belongs before the proxy. The error joins every
 // fault of c.
@@ -119,6 +119,7 @@ func (p *proxy) rewrite(r *httputil.ProxyRequest, target *url.URL) {
 			r.Out.Header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
 		}
 	}
+	upgrade(r.Out.Header)
 }
 
 var errRejected = &providers.Error{Code: codeTokenRejected, Class: providers.Permanent, Op: "proxy", Status: http.StatusUnauthorized}
@@ -141,9 +142,9 @@ func (p *proxy) lost(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &large): // a wrapper's bound on the caller's body
 		err = refuse(codeTooLarge, "The body is too large.")
 	case errors.As(err, &ne) && ne.Timeout():
-		err = &providers.Error{Code: providers.CodeTimeout, Op: "proxy", Err: err}
+		err = &providers.Error{Code: providers.CodeTimeout, Op: "proxy", Err: upstream.Cause(err)}
 	default:
-		err = &providers.Error{Code: providers.CodeUnreachable, Op: "proxy", Err: err}
+		err = &providers.Error{Code: providers.CodeUnreachable, Op: "proxy", Err: upstream.Cause(err)}
 	}
 	p.fail(w, r, err)
 }

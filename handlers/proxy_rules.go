@@ -3,10 +3,12 @@ package handlers
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // unsafePath reports a path that two servers could read as different ones.
@@ -24,13 +26,13 @@ func unsafePath(u *url.URL) bool {
 			return true
 		}
 	}
-	for segment := range strings.SplitSeq(path, "/") {
-		segment, _, _ = strings.Cut(segment, ";") // some servers cut parameters off
-		if segment == "." || segment == ".." {
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		segment, _, _ = strings.Cut(segment, ";") // some servers cut parameters off, or blanks
+		if segment = strings.TrimSpace(segment); segment == "." || segment == ".." {
 			return true
 		}
 	}
-	return false
+	return !utf8.ValidString(u.Path) // an overlong dot is one to some
 }
 
 // allowed is the handler behind every pattern of the allow-list.
@@ -63,7 +65,7 @@ func register(mux *http.ServeMux, pattern string) (err error) {
 // allowed looks r up in the allow-list. For a method that is not listed it sets
 // Allow.
 func (p *proxy) allowed(h http.Header, r *http.Request) error {
-	switch r.Method {
+	switch strings.ToUpper(r.Method) { // some servers fold it
 	case http.MethodTrace, "TRACK", http.MethodConnect:
 		h.Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
 		return refuse(codeMethod, "")
@@ -107,9 +109,9 @@ func plain(name string) string {
 func removedHeaders(set http.Header) map[string]bool {
 	removed := map[string]bool{
 		"authorization": true, "proxy-authorization": true, "cookie": true, "cookie2": true,
-		"forwarded": true, "x-real-ip": true, "true-client-ip": true,
-		"x-original-url": true, "x-rewrite-url": true, "x-original-method": true,
-		"x-http-method": true, "x-http-method-override": true, "x-method-override": true,
+		"forwarded": true, "x-real-ip": true, "true-client-ip": true, "x-client-ip": true, "x-cluster-client-ip": true,
+		"x-rewrite-url": true, "x-http-method": true, "x-http-method-override": true, "x-method-override": true,
+		"http2-settings": true,
 	}
 	for name := range set {
 		removed[plain(name)] = true
@@ -118,31 +120,66 @@ func removedHeaders(set http.Header) map[string]bool {
 }
 
 func (p *proxy) removes(name string) bool {
-	name = plain(name)
-	return p.removed[name] || strings.HasPrefix(name, "x-forwarded-")
+	folded := plain(name)
+	return !strings.EqualFold(folded, name) || p.removed[folded] ||
+		strings.HasPrefix(folded, "x-forwarded") || strings.HasPrefix(folded, "x-original-")
 }
 
-// clean takes out of an answer what is between us and the upstream, and what
-// would speak for our own origin: its cookies, CORS grants and HSTS.
+// upgrade lets a caller change to WebSocket only: h2c would be a tunnel past
+// the allow-list.
+func upgrade(h http.Header) {
+	if v := h["Upgrade"]; len(v) > 0 && (len(v) > 1 || !strings.EqualFold(v[0], "websocket")) {
+		h.Del("Upgrade")
+		h.Del("Connection")
+	}
+}
+
+// clean takes out of an answer, and out of the trailers after it, what is
+// between us and the upstream or would speak for our own origin.
 func clean(res *http.Response, setCookies []string) {
 	h := res.Header
-	for _, name := range []string{"Server", "Www-Authenticate", "Set-Cookie2", "Alt-Svc", "Clear-Site-Data", "Strict-Transport-Security"} {
-		h.Del(name)
-	}
-	for name := range h {
-		if strings.HasPrefix(name, "Access-Control-") {
-			delete(h, name)
-		}
-	}
 	cookies := h["Set-Cookie"]
-	h.Del("Set-Cookie")
+	drop(h)
+	drop(res.Trailer)
 	for _, line := range cookies {
 		if name, _, ok := strings.Cut(line, "="); ok && slices.Contains(setCookies, strings.TrimSpace(name)) {
 			h.Add("Set-Cookie", line)
 			h.Set("Cache-Control", "private, no-store")
 		}
 	}
-	if h.Get("Cache-Control") == "" && res.StatusCode != http.StatusSwitchingProtocols {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return // the body is the connection
+	}
+	if h.Get("Cache-Control") == "" {
 		h.Set("Cache-Control", "private") // it was fetched with somebody's token
 	}
+	res.Body = tail{res.Body, res}
+}
+
+// drop removes cookies, CORS grants, what binds our whole origin, and what
+// servers before us take for orders.
+func drop(h http.Header) {
+	for name := range h {
+		switch name {
+		case "Server", "Www-Authenticate", "Authentication-Info", "Set-Cookie", "Set-Cookie2",
+			"Alt-Svc", "Clear-Site-Data", "Strict-Transport-Security", "Service-Worker-Allowed", "Nel", "Report-To",
+			"X-Sendfile", "X-Lighttpd-Send-File":
+			delete(h, name)
+		}
+		if strings.HasPrefix(name, "Access-Control-") || strings.HasPrefix(name, "X-Accel-") {
+			delete(h, name)
+		}
+	}
+}
+
+// tail is a body whose trailers, known once it is closed, are cleaned.
+type tail struct {
+	io.ReadCloser
+	res *http.Response
+}
+
+func (t tail) Close() error {
+	err := t.ReadCloser.Close()
+	drop(t.res.Trailer)
+	return err
 }
