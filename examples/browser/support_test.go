@@ -25,7 +25,7 @@ import (
 )
 
 var (
-	screenshots = flag.String("screenshots", "", "directory that TestScreenshots writes to")
+	screenshots = flag.String("screenshots", "", "directory that TestLayout writes to")
 	binary      string
 )
 
@@ -134,7 +134,7 @@ func tab(t *testing.T, browser context.Context, url string, said *transcript) co
 				_, _ = fmt.Fprintf(said, "console: %s %s\n", a.Value, a.Description)
 			}
 		case *runtime.EventExceptionThrown:
-			_, _ = fmt.Fprintf(said, "exception: %s %s\n", ev.ExceptionDetails.Text, ev.ExceptionDetails.Exception.Description)
+			_, _ = fmt.Fprintf(said, "exception: %s %+v\n", ev.ExceptionDetails.Text, ev.ExceptionDetails.Exception)
 		case *log.EventEntryAdded:
 			_, _ = fmt.Fprintf(said, "browser: %s %s\n", ev.Entry.Text, ev.Entry.URL)
 		case *network.EventRequestWillBeSent:

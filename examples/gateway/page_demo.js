@@ -13,6 +13,8 @@ function show(counts) {
   }
 }
 
+const figures = (n) => `vendor calls ${n.vendor_calls} · 401s ${n.unauthorized} · tokens killed ${n.killed}`;
+
 /** Follows the counters while an act runs: a stream holds one of the browser's few connections. */
 function follow() {
   const stream = new EventSource("/demo/events");
@@ -32,6 +34,7 @@ async function play(id) {
     for (const side of sides) {
       const list = scene.querySelector(`.outcome.${side} ul`);
       list.replaceChildren();
+      scene.querySelector(`.outcome.${side} .figures`).textContent = "";
       scene.querySelector(".outcomes").hidden = false;
       for (const line of await act(side)) {
         const item = document.createElement("li");
@@ -41,6 +44,7 @@ async function play(id) {
     }
     const counts = await state();
     show(counts);
+    for (const side of sides) scene.querySelector(`.outcome.${side} .figures`).textContent = figures(counts[side]);
     verdict.textContent = explain(counts.sample, counts.kit);
   } catch (error) {
     verdict.textContent = `This act broke off: ${error.message}. Is the gateway still running?`;
