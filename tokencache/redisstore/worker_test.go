@@ -1,0 +1,254 @@
+package redisstore_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/redacto"
+	"github.com/bearerkit/bearerkit/tokencache"
+	"github.com/bearerkit/bearerkit/tokencache/redisstore"
+)
+
+const (
+	workerEnv = "REDISSTORE_TEST_WORKER"
+	tenant    = "11111111-1111-4111-8111-111111111111:22222222-2222-4222-8222-222222222222"
+	apiKey    = "key"
+)
+
+// TestMain is also the main of the processes that the soak starts.
+func TestMain(m *testing.M) {
+	if v := os.Getenv(workerEnv); v != "" {
+		var c workerConfig
+		err := json.Unmarshal([]byte(v), &c)
+		if err == nil {
+			err = c.work()
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// workerConfig is what a worker process is told.
+type workerConfig struct {
+	ID, Store, Vendor string
+	Callers           int
+	FetchTimeout      time.Duration
+}
+
+// report is what its callers saw.
+type report struct {
+	Calls int
+	// Raced counts tokens that were superseded on their way to the vendor's
+	// API, so that a 401 came and Renew had the successor; Dead those for which
+	// that did not help.
+	Raced, Dead int
+	Errors      map[string]int
+	FirstError  time.Time
+	LastError   time.Time
+	Slowest     time.Duration
+}
+
+func (r *report) add(o report) {
+	r.Calls += o.Calls
+	r.Raced += o.Raced
+	r.Dead += o.Dead
+	r.Slowest = max(r.Slowest, o.Slowest)
+	for k, n := range o.Errors {
+		if r.Errors == nil {
+			r.Errors = map[string]int{}
+		}
+		r.Errors[k] += n
+	}
+	if !o.FirstError.IsZero() && (r.FirstError.IsZero() || o.FirstError.Before(r.FirstError)) {
+		r.FirstError = o.FirstError
+	}
+	if o.LastError.After(r.LastError) {
+		r.LastError = o.LastError
+	}
+}
+
+// tagged says on every request which worker sends it.
+type tagged struct {
+	http.RoundTripper
+	id string
+}
+
+func (t tagged) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("X-Worker", t.id)
+	return t.RoundTripper.RoundTrip(r)
+}
+
+// work calls until standard input ends, then writes its report.
+func (c workerConfig) work() error {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.MaxIdleConnsPerHost = c.Callers
+	client := &http.Client{Transport: tagged{base, c.ID}}
+	p, err := redacto.New(redacto.Config{BaseURL: c.Vendor, Tenants: []string{tenant}, APIKey: apiKey, HTTPClient: client})
+	if err != nil {
+		return err
+	}
+	o := tokencache.Options{
+		Namespace: "soak", FetchTimeout: c.FetchTimeout,
+		StoreTimeout: time.Second, // a busy machine is no outage
+		Logger:       slog.New(slog.NewTextHandler(os.Stderr, nil)).With("worker", c.ID),
+	}
+	if c.Store != "" {
+		store, err := redisstore.Open(c.Store, redisstore.Options{})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = store.Close() }()
+		o.Store = store
+	}
+	cache, err := tokencache.New(p, o)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	reports := make([]report, c.Callers)
+	for i := range reports {
+		wg.Go(func() {
+			caller := &caller{cache: cache, client: client, url: c.Vendor + "/consent/me", report: &reports[i]}
+			for tick := time.NewTicker(200 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+				caller.call()
+			}
+		})
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	cancel()
+	wg.Wait()
+	var sum report
+	for _, r := range reports {
+		sum.add(r)
+	}
+	closing, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	defer stop()
+	if err := cache.Close(closing); err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(sum)
+}
+
+type caller struct {
+	cache  *tokencache.Cache
+	client *http.Client
+	url    string
+	report *report
+}
+
+// call gets the user's token and uses it, as a Transport does.
+func (c *caller) call() {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	req := providers.Request{Tenant: tenant, Subject: "ada"}
+	c.report.Calls++
+	begun := time.Now()
+	tok, err := c.cache.Generate(ctx, req)
+	c.report.Slowest = max(c.report.Slowest, time.Since(begun))
+	if err != nil || c.accepted(ctx, tok) {
+		c.failed("generate", err)
+		return
+	}
+	c.report.Raced++
+	next, err := c.cache.Renew(ctx, req, tok)
+	if err != nil {
+		c.failed("renew", err)
+		return
+	}
+	if !c.accepted(ctx, next) {
+		c.report.Dead++
+	}
+}
+
+func (c *caller) failed(op string, err error) {
+	if err == nil {
+		return
+	}
+	if c.report.Errors == nil {
+		c.report.Errors = map[string]int{}
+		c.report.FirstError = time.Now()
+	}
+	c.report.Errors[op+": "+providers.AsError(err).Error()]++
+	c.report.LastError = time.Now()
+}
+
+func (c *caller) accepted(ctx context.Context, tok providers.Token) bool {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
+	if err == nil {
+		r.Header.Set("Authorization", "Bearer "+tok.AccessToken)
+		var res *http.Response
+		if res, err = c.client.Do(r); err == nil {
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+			return res.StatusCode != http.StatusUnauthorized
+		}
+	}
+	c.failed("vendor's API", err)
+	return true
+}
+
+// worker is a process at work.
+type worker struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+	out   *bufio.Reader
+	log   output
+}
+
+func startWorker(t *testing.T, c workerConfig) *worker {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &worker{cmd: exec.Command(self)}
+	w.cmd.Env = append(os.Environ(), workerEnv+"="+string(text))
+	stdin, err1 := w.cmd.StdinPipe()
+	stdout, err2 := w.cmd.StdoutPipe()
+	w.cmd.Stderr = &w.log
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	w.stdin, w.out = stdin, bufio.NewReader(stdout)
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// stop ends the work and returns what came of it.
+func (w *worker) stop() (r report, err error) {
+	_ = w.stdin.Close()
+	err = json.NewDecoder(w.out).Decode(&r)
+	if waitErr := w.cmd.Wait(); err == nil {
+		err = waitErr
+	}
+	return r, err
+}
+
+// kill ends the process as kill -9 does.
+func (w *worker) kill() {
+	_ = w.cmd.Process.Kill()
+	_ = w.cmd.Wait()
+}
