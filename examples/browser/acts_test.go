@@ -18,7 +18,8 @@ func play(t *testing.T, page context.Context, act string) string {
 		chromedp.WaitReady(chromedp.CSS(scene+`:not([aria-busy])[data-played]`)),
 		chromedp.WaitReady(chromedp.CSS("#run-all:not([aria-disabled])")),
 	)
-	return eval[string](t, page, fmt.Sprintf("document.querySelector(%q).innerText", scene))
+	text := eval[string](t, page, fmt.Sprintf("document.querySelector(%q).innerText", scene))
+	return strings.ReplaceAll(text, "\u00a0", " ")
 }
 
 // TestActs presses each button and checks the numbers of both sides, those of
@@ -129,4 +130,26 @@ func checkSecrets(t *testing.T, page context.Context, said, wrote *transcript) {
 	if found := secrets.FindAllString(eval[string](t, page, token), -1); len(found) != 2 {
 		t.Errorf("%d secrets found in an answer with two: the search is blind", len(found))
 	}
+}
+
+// The board follows the server while an act runs, not only after it.
+func TestCountersAreLive(t *testing.T) {
+	at, _ := gateway(t)
+	said := new(transcript)
+	page := tab(t, chromium(t), at, said)
+	live := eval[bool](t, page, `new Promise((resolve) => {
+		const scene = document.getElementById("scene-down");
+		const calls = document.querySelector("#board-sample [data-count=vendor_calls]");
+		scene.querySelector("button").click();
+		const look = () => {
+			if ("played" in scene.dataset) resolve(false);
+			else if (scene.hasAttribute("aria-busy") && calls.textContent === "32") resolve(true);
+			else requestAnimationFrame(look);
+		};
+		look();
+	})`)
+	if !live {
+		t.Error("the board stood still during the act")
+	}
+	mustContain(t, said.String(), "/demo/events")
 }

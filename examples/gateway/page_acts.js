@@ -196,14 +196,14 @@ export const state = async () => (await fetch("/demo/state")).json();
 
 /** What each act plays, and what its numbers mean. */
 export const acts = {
-  tabs: [tabs, (l, r) => `Every tab of the sample bought a token and so ended the other tabs’: ${l.vendor_calls} vendor calls, ${l.unauthorized} refused. ` +
+  tabs: [tabs, (l, r) => `Every tab of the sample bought a token and so ended the other tabs’: ${l.vendor_calls} vendor calls, and ${l.unauthorized} answers were 401. ` +
     `bearerkit bought ${r.vendor_calls === 1 ? "one" : r.vendor_calls} and gave it to every tab.`],
   expire: [expire, (l, r) => `With the sample, the page meets the expiry: ${l.unauthorized} answers were 401 before it could renew. ` +
     `bearerkit renewed once in the backend and sent the calls again: the page saw ${r.unauthorized}.`],
   down: [down, (l, r) => `The sample turned the outage into ${l.vendor_calls} vendor calls. bearerkit made ${r.vendor_calls}: it remembers ` +
     "Retry-After, answers at once meanwhile, and tells its browser client."],
-  attack: [attack, (l, r) => `The sample puts what the caller sends into the vendor’s path, asks nobody who they are, and has no limit: ` +
-    `its API key strayed ${l.strayed} times. bearerkit knows its tenants, takes the user from the session and counts by the real address: ${r.strayed} times.`],
+  attack: [attack, (l, r) => `The sample puts what the caller sends into the vendor’s path, asks nobody who they are, and has no limit. Its API key ` +
+    `strayed ${l.strayed} times; bearerkit’s ${r.strayed} times: it knows its tenants, takes the user from the session and counts by the real address.`],
   look: [look, () => "With the sample every script on the page can read the pair. bearerkit can keep the token in a cookie that no script reads, " +
     "and attach it in the backend."],
   signout: [signout, () => "The sample has no sign-out, so a refresh under way signs the page in again. bearerkit forgets the grant, ends the session " +

@@ -13,7 +13,9 @@ function show(counts) {
   }
 }
 
-const figures = (n) => `vendor calls ${n.vendor_calls} · 401s ${n.unauthorized} · tokens killed ${n.killed}`;
+const figures = (n) =>
+  [["vendor calls", n.vendor_calls], ["401s", n.unauthorized], ["tokens killed", n.killed]]
+    .map(([what, count]) => `${what} ${count}`.replaceAll(" ", "\u00a0")).join(" · ");
 
 /** Follows the counters while an act runs: a stream holds one of the browser's few connections. */
 function follow() {
