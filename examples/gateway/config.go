@@ -33,6 +33,8 @@ type config struct {
 	redis   *redis.Options // nil: this gateway is alone
 	proxies []netip.Prefix
 	origins []string
+
+	bodyTime time.Duration // that a caller may take over a body
 }
 
 type redactoConfig struct {
@@ -81,6 +83,7 @@ func readConfig(getenv func(string) string, log *slog.Logger) (config, error) {
 		redis:    e.redis(),
 		proxies:  e.prefixes("TRUSTED_PROXIES"),
 		origins:  e.originList("CORS_ORIGINS"),
+		bodyTime: 30 * time.Second,
 	}
 	c.limit = e.rate("RATE_LIMIT", c.real())
 	if v := e.get("EMBEDDED"); v != "" && v != "off" && v != "on" {
@@ -252,7 +255,10 @@ func (e *env) prefixes(name string) []netip.Prefix {
 		if a, aerr := netip.ParseAddr(v); err != nil && aerr == nil {
 			p, err = a.Prefix(a.BitLen())
 		}
-		if err != nil {
+		if err == nil && p.Addr().Is4In6() { // callers' addresses are compared unmapped
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		if err != nil || !p.IsValid() {
 			e.fail("%s: %q is neither an address nor a prefix", name, v)
 			continue
 		}

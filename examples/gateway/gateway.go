@@ -10,12 +10,10 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/bearerkit/bearerkit/handlers"
 	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/providers"
-	"github.com/bearerkit/bearerkit/providers/redacto"
 	"github.com/bearerkit/bearerkit/tokencache"
 	"github.com/bearerkit/bearerkit/tokencache/redisstore"
 	"github.com/redis/go-redis/v9"
@@ -75,6 +73,7 @@ func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, erro
 			MaxAge:           600,
 		}).Handler(g.mux)
 	}
+	g.Handler = hurried(c.bodyTime, g.Handler)
 	return g, nil
 }
 
@@ -206,46 +205,6 @@ func (g *gateway) close(ctx context.Context) error {
 func protected(w http.ResponseWriter, r *http.Request) {
 	v, _ := middleware.VerifiedFrom(r.Context())
 	writeJSON(w, http.StatusOK, v.Claims)
-}
-
-// createUser registers the verified caller, and nobody else, at Redacto.
-func createUser(p *redacto.Provider, tenant string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			w.Header().Set("Allow", "POST")
-			handlers.Error(w, r, &providers.Error{Code: "method_not_allowed"})
-			return
-		}
-		subject, ok := middleware.Subject(r.Context())
-		if !ok {
-			handlers.Error(w, r, &providers.Error{Code: providers.CodeIdentityRequired})
-			return
-		}
-		var u redacto.User
-		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(&u)
-		switch {
-		case err != nil && !errors.Is(err, io.EOF):
-			handlers.Error(w, r, &providers.Error{Code: "invalid_json"})
-			return
-		case u.OrgUserID != "" && u.OrgUserID != subject:
-			handlers.Error(w, r, &providers.Error{Code: providers.CodeIdentityMismatch})
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), 15*time.Second)
-		defer cancel()
-		u, created, err := p.CreateUser(ctx, tenant, redacto.User{
-			OrgUserID: subject, Email: u.Email, Mobile: u.Mobile, Name: u.Name, Metadata: u.Metadata,
-		})
-		if err != nil {
-			handlers.Error(w, r, err)
-			return
-		}
-		status := http.StatusOK
-		if created {
-			status = http.StatusCreated
-		}
-		writeJSON(w, status, map[string]any{"detail": u})
-	})
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {

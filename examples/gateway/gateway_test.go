@@ -43,6 +43,12 @@ func start(t *testing.T, vars map[string]string) (*gateway, *httptest.Server, *l
 	if err != nil {
 		t.Fatal(err)
 	}
+	g, srv := serveConfig(t, c, log)
+	return g, srv, logs
+}
+
+func serveConfig(t *testing.T, c config, log *slog.Logger) (*gateway, *httptest.Server) {
+	t.Helper()
 	g, err := newGateway(t.Context(), c, log)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +62,7 @@ func start(t *testing.T, vars map[string]string) (*gateway, *httptest.Server, *l
 		}
 	})
 	srv.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = 200
-	return g, srv, logs
+	return g, srv
 }
 
 type logBuffer struct {
@@ -96,9 +102,12 @@ func call(t *testing.T, srv *httptest.Server, method, path, bearer, body string)
 	}
 	defer res.Body.Close()
 	b, _ := io.ReadAll(res.Body)
-	var v map[string]any
+	return res.StatusCode, res.Header, object(b)
+}
+
+func object(b []byte) (v map[string]any) {
 	_ = json.Unmarshal(b, &v)
-	return res.StatusCode, res.Header, v
+	return v
 }
 
 func demoBearer(t *testing.T, srv *httptest.Server, sub string) string {

@@ -66,8 +66,8 @@ func (g *gateway) mountRedacto(c *config) error {
 	g.handle("/api/consent/token", "POST", g.limited(generate))
 	g.handle("/api/consent/refresh-token", "POST", g.limited(refresh))
 	if g.auth != nil {
-		g.handle("/api/consent/create-user", "POST", g.auth.Handler(createUser(p, tenant)))
-		g.handle("/consent/", "ANY", g.auth.Handler(withoutTokens(proxy)))
+		g.handle("/api/consent/create-user", "POST", g.auth.Handler(g.createUser(p, tenant)))
+		g.handle("/consent/", "ANY", g.auth.Handler(withoutTokens(unhurried(proxy))))
 	}
 	return nil
 }
@@ -89,7 +89,8 @@ func (c *redactoConfig) apiKey(_ context.Context, tenant string) (string, error)
 func withoutTokens(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, segment := range strings.Split(r.URL.Path, "/") {
-			if strings.EqualFold(segment, "tokens") {
+			segment, _, _ = strings.Cut(segment, ";") // some servers cut parameters off, or blanks
+			if strings.EqualFold(strings.TrimSpace(segment), "tokens") {
 				notFound(w, r)
 				return
 			}
@@ -144,8 +145,8 @@ func (g *gateway) mountRedox(c *config) error {
 	if err != nil {
 		return err
 	}
-	g.handle("/fhir/", "ANY", g.auth.Handler(proxy))
-	g.handle("/endpoint", "ANY", g.auth.Handler(proxy))
+	g.handle("/fhir/", "ANY", g.auth.Handler(unhurried(proxy)))
+	g.handle("/endpoint", "ANY", g.auth.Handler(unhurried(proxy)))
 	return nil
 }
 
