@@ -1,5 +1,8 @@
 // Package browser tests the gateway's page in a real Chromium. It is a module
 // of its own so that the browser's driver is no dependency of the examples.
 //
-//	go test ./... -screenshots /tmp/page
+//	go test -count=1 ./... -screenshots /tmp/page
+//
+// -count=1 because go test does not notice changes of the gateway, which is
+// built by the tests.
 package browser
