@@ -24,6 +24,7 @@ const (
 	workerEnv = "REDISSTORE_TEST_WORKER"
 	tenant    = "11111111-1111-4111-8111-111111111111:22222222-2222-4222-8222-222222222222"
 	apiKey    = "key"
+	callEvery = 100 * time.Millisecond
 )
 
 // TestMain is also the main of the processes that the soak starts.
@@ -126,7 +127,9 @@ func (c workerConfig) work() error {
 	for i := range reports {
 		wg.Go(func() {
 			caller := &caller{cache: cache, client: client, url: c.Vendor + "/consent/me", report: &reports[i]}
-			for tick := time.NewTicker(200 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+			for ctx.Err() == nil {
+				// The callers of all processes come at the same moment.
+				time.Sleep(callEvery - time.Duration(time.Now().UnixNano())%callEvery)
 				caller.call()
 			}
 		})
