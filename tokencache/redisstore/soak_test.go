@@ -13,7 +13,7 @@ import (
 	"github.com/bearerkit/bearerkit/providers/providertest"
 )
 
-var soak = flag.Duration("soak", 10*time.Second, "how long the processes of TestSoak work; at most 20s of it with faults")
+var soak = flag.Duration("soak", 10*time.Second, "how long the processes of the soaks work; at most 20s of it with faults")
 
 const (
 	workers  = 4
@@ -182,6 +182,15 @@ func (r *rig) settled(sum report, broke, mended time.Time) {
 	}
 }
 
+// recovered ends a run in which Redis was away for a time.
+func (r *rig) recovered(begun, broke, mended time.Time) {
+	r.t.Helper()
+	sum, s := r.finish(begun)
+	r.served(begun, sum, s)
+	r.settled(sum, broke, mended)
+	r.kept(s, 0)
+}
+
 func TestSoak(t *testing.T) {
 	t.Run("without a Store", func(t *testing.T) { // what the rest would look like if it did not work
 		t.Parallel()
@@ -200,6 +209,9 @@ func TestSoak(t *testing.T) {
 		r.served(begun, sum, s)
 		r.healthy(sum, s, 0)
 	})
+}
+
+func TestSoakKilled(t *testing.T) {
 	faulty := min(*soak, 20*time.Second)
 	t.Run("kill -9 of the holder before its call arrives", func(t *testing.T) {
 		t.Parallel()
@@ -223,6 +235,10 @@ func TestSoak(t *testing.T) {
 		r.served(begun, sum, s)
 		r.healthy(sum, s, 1)
 	})
+}
+
+func TestSoakRedis(t *testing.T) {
+	faulty := min(*soak, 20*time.Second)
 	t.Run("Redis restarted empty", func(t *testing.T) {
 		t.Parallel()
 		server := serve(t)
@@ -234,10 +250,7 @@ func TestSoak(t *testing.T) {
 		server.start()
 		mended := time.Now()
 		time.Sleep(max(faulty*3/4, recovery))
-		sum, s := r.finish(begun)
-		r.served(begun, sum, s)
-		r.settled(sum, broke, mended)
-		r.kept(s, 0)
+		r.recovered(begun, broke, mended)
 	})
 	t.Run("connections cut", func(t *testing.T) {
 		t.Parallel()
@@ -252,10 +265,7 @@ func TestSoak(t *testing.T) {
 		}
 		mended := time.Now()
 		time.Sleep(recovery)
-		sum, s := r.finish(begun)
-		r.served(begun, sum, s)
-		r.settled(sum, broke, mended)
-		r.kept(s, 0)
+		r.recovered(begun, broke, mended)
 	})
 	t.Run("failover", func(t *testing.T) {
 		t.Parallel()
@@ -276,9 +286,6 @@ func TestSoak(t *testing.T) {
 		p.cut()
 		mended := time.Now()
 		time.Sleep(max(faulty*3/4, recovery))
-		sum, s := r.finish(begun)
-		r.served(begun, sum, s)
-		r.settled(sum, broke, mended)
-		r.kept(s, 0)
+		r.recovered(begun, broke, mended)
 	})
 }

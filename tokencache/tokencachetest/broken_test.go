@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,7 +43,7 @@ func byAnybody(f full, ctx context.Context, k, _ string) (bool, error) {
 
 func brokenStores() []brokenStore {
 	var values aliases
-	return append([]brokenStore{
+	return slices.Concat([]brokenStore{
 		{"no CAS", broken{cas: blind}, []string{"cas: ", "one of many writers: ", "delete: "}},
 		{"check and write apart", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
 			if _, at, err := f.Load(ctx, k); err != nil || at != rev {
@@ -87,20 +88,17 @@ func brokenStores() []brokenStore {
 			return ctx.Err()
 		}}, []string{"context: "}},
 		{"delete that does not", broken{del: func(full, context.Context, string) error { return nil }}, []string{"delete: "}},
-		{"keys of one case", broken{
-			load: func(f full, ctx context.Context, k string) ([]byte, uint64, error) {
-				return f.Load(ctx, strings.ToLower(k))
-			},
-			cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
-				return f.CAS(ctx, strings.ToLower(k), rev, v, ttl)
-			},
-		}, []string{"keys: "}},
+		{"keys of one case", broken{load: func(f full, ctx context.Context, k string) ([]byte, uint64, error) {
+			return f.Load(ctx, strings.ToLower(k))
+		}, cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
+			return f.CAS(ctx, strings.ToLower(k), rev, v, ttl)
+		}}, []string{"keys: "}},
 		{"values end at a NUL", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
 			s, _, _ := strings.Cut(string(v), "\x00")
 			return f.CAS(ctx, k, rev, []byte(s), ttl)
 		}}, []string{"values: "}},
 		{"one slice for all", broken{load: values.load, cas: values.cas}, []string{"isolation: "}},
-	}, brokenLockers()...)
+	}, brokenLockers(), brokenWatchers())
 }
 
 // aliases keeps the slices it was given.
@@ -182,6 +180,11 @@ func brokenLockers() []brokenStore {
 				return f.Delete(ctx, k)
 			},
 		}, []string{"fence: "}},
+	}
+}
+
+func brokenWatchers() []brokenStore {
+	return []brokenStore{
 		{"mute", broken{watch: func(full, context.Context, string) (<-chan struct{}, error) {
 			return make(chan struct{}), nil
 		}}, []string{"watch: no signal of a first CAS", "watch at once: ", "watch unread: ", "watch ends: "}},
