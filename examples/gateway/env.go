@@ -121,10 +121,10 @@ type secret struct {
 	name, file string
 	log        *slog.Logger
 
-	mu    sync.Mutex
-	last  string
-	stamp time.Time
-	size  int64
+	mu      sync.Mutex
+	last    string
+	info    os.FileInfo // of the file that last came from
+	settled bool        // the file was not young then: a change since has another time
 }
 
 var errEmpty = errors.New("the file is empty")
@@ -144,11 +144,12 @@ func (s *secret) value() string {
 }
 
 func (s *secret) read() error {
+	now := time.Now()
 	info, err := os.Stat(s.file)
 	if err != nil {
 		return err
 	}
-	if info.ModTime().Equal(s.stamp) && info.Size() == s.size {
+	if s.settled && os.SameFile(info, s.info) && info.ModTime().Equal(s.info.ModTime()) && info.Size() == s.info.Size() {
 		return nil
 	}
 	b, err := os.ReadFile(s.file)
@@ -159,6 +160,6 @@ func (s *secret) read() error {
 	if v == "" {
 		return errEmpty
 	}
-	s.last, s.stamp, s.size = v, info.ModTime(), info.Size()
+	s.last, s.info, s.settled = v, info, now.Sub(info.ModTime()) > 2*time.Second
 	return nil
 }
