@@ -22,8 +22,9 @@
 // Every script touches one of them, so that Redis Cluster runs them all; the
 // braces make a value and its lease share a node. Fences come from the server's
 // clock and its memory of the last one, so that they rise over an empty restart
-// too, unless that clock is set back. Revisions begin again at 1 after one; the
-// cache finds its records by the nonces in them.
+// too, unless that clock is set back. Revisions begin again at 1 after one, as
+// [tokencache.Store] wants: a CAS begun before it could meet another value of the
+// same revision, if both are done within one turn of a cache.
 //
 // # The server
 //
