@@ -50,8 +50,8 @@ type Transport struct {
 	Base http.RoundTripper
 	// Origins are those that may see the token, like "https://api.example.com".
 	Origins []string
-	// Attach puts the token on a request. Nil means "Authorization: Bearer"
-	// (RFC 6750 section 2.1).
+	// Attach puts the token on a request, whose Header and URL it may write
+	// to. Nil means "Authorization: Bearer" (RFC 6750 section 2.1).
 	Attach func(*http.Request, providers.Token)
 	// Rejected reports whether a 403 means that the token was refused, as
 	// Kudo's "Wrong token" does. start is up to 512 bytes of the answer's
@@ -144,8 +144,9 @@ func (t *Transport) token(req *http.Request) (TokenSource, providers.Token, erro
 	return source, tok, err
 }
 
-// attempt sends a clone of req. Header is the only part of the clone that is
-// written to; Trailer stays shared, for its values arrive while the body is read.
+// attempt sends a clone of req. Header, and URL if there is an Attach, are the
+// only parts of the clone that are written to; Trailer stays shared, for its
+// values arrive while the body is read.
 func (t *Transport) attempt(req *http.Request, body io.ReadCloser, tok providers.Token) (*http.Response, error) {
 	clone := req.WithContext(req.Context())
 	clone.Header = req.Header.Clone()
@@ -154,6 +155,8 @@ func (t *Transport) attempt(req *http.Request, body io.ReadCloser, tok providers
 	}
 	clone.Body = body
 	if t.Attach != nil {
+		u := *req.URL
+		clone.URL = &u
 		t.Attach(clone, tok)
 	} else {
 		clone.Header.Set("Authorization", "Bearer "+tok.AccessToken)
