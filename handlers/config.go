@@ -20,7 +20,7 @@ import (
 // that name a person, as Subject does; without it these are email and mobile.
 type Wire interface {
 	// Decode reads a call. body is one JSON object of at most 16 KiB without
-	// repeated members; it is empty when a call has none. A call that names
+	// repeated members, {} where a call has nothing to say. A call that names
 	// nobody is no error here. Errors are [*providers.Error].
 	Decode(query url.Values, body []byte) (providers.Request, error)
 	// Encode is the answer's body, for encoding/json.

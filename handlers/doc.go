@@ -10,8 +10,25 @@
 // # Errors
 //
 // Every error is one JSON object (RFC 9457) with a stable code; [Error] gives
-// the same shape to what an application puts before a handler. A 401 means one
-// thing: refresh, or sign in. What the upstream said, and our own Go errors,
+// the same shape to what an application puts before a handler:
+//
+//	400  invalid_json, invalid_field, tenant_required, tenant_invalid,
+//	     tenant_conflict, identity_required, refresh_token_required
+//	401  not_signed_in, refresh_rejected
+//	403  cross_origin, tenant_not_allowed, identity_mismatch, invalid_token
+//	404  not_found
+//	405  method_not_allowed
+//	413  body_too_large: over 16 KiB
+//	415  unsupported_media_type: a body is application/json, {} at the least
+//	422  upstream_rejected_input
+//	429  rate_limited
+//	500  internal
+//	502  upstream_credentials_rejected, upstream_error, upstream_bad_response,
+//	     upstream_unreachable, upstream_rejected_token
+//	503  upstream_busy, with Retry-After
+//	504  upstream_timeout
+//
+// A 401 means one thing: refresh, or sign in. What the upstream said, and our own Go errors,
 // reach the Logger only. To a client that has gone nothing is written.
 //
 // # Concurrency

@@ -13,6 +13,9 @@ import (
 // error joins every fault of c.
 func Refresh(c Config) (http.Handler, error) {
 	refresher, ok := c.Provider.(providers.Refresher)
+	if cache, is := c.Provider.(interface{ CanRefresh() bool }); is {
+		ok = cache.CanRefresh()
+	}
 	var faults []error
 	if c.Provider != nil && !ok {
 		faults = append(faults, fault("Provider", "cannot refresh"))

@@ -229,3 +229,16 @@ func TestHandlersAreSafeTogether(t *testing.T) {
 		assert.Equal(t, 200, <-done)
 	}
 }
+
+// cacheOf is a cache in front of a provider that cannot refresh.
+type cacheOf struct{ providers.Refresher }
+
+func (cacheOf) Generate(context.Context, providers.Request) (providers.Token, error) {
+	return providers.Token{}, nil
+}
+func (cacheOf) CanRefresh() bool { return false }
+
+func TestRefreshAsksTheCache(t *testing.T) {
+	_, err := handlers.Refresh(handlers.Config{Provider: cacheOf{}, Wire: wire{}, Authorize: handlers.DangerouslyAllowAnyCaller})
+	require.ErrorContains(t, err, "cannot refresh")
+}

@@ -71,6 +71,9 @@ func FuzzParseChallenges(f *testing.F) {
 		}
 		// Fields are read one by one: another field never changes the first's challenges.
 		alone := parseChallenges([]string{a})
-		require.Equal(t, alone, all[:len(alone):len(alone)])
+		require.LessOrEqual(t, len(alone), len(all))
+		for i := range alone {
+			require.Equal(t, alone[i], all[i])
+		}
 	})
 }

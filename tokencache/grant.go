@@ -11,6 +11,10 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
+// CanRefresh reports whether the provider is a [providers.Refresher], as which
+// a Cache itself always counts.
+func (c *Cache) CanRefresh() bool { return c.refresher != nil }
+
 // Refresh spends refreshToken and returns the pair that replaces it. A token
 // that was replaced within Grace gets its successor without an upstream call,
 // so that concurrent and repeated calls agree; one that was replaced earlier,
@@ -67,9 +71,16 @@ func (c *Cache) refOf(ctx context.Context, j *job, own ref) (ref, error) {
 	return ref{}, c.down(err)
 }
 
-// Adopt makes tok, obtained elsewhere, the current token of req's grant: after
-// a login, or from where the application kept it. A token that has expired, or
-// a refresh token alone, is renewed by the next call that needs a token.
+// Adopt makes tok, obtained elsewhere, the current token of req's grant: at a
+// login, or at a start from where the application kept it. A token that has
+// expired, or a refresh token alone, is renewed by the next call that needs a
+// token.
+//
+// A pair whose refresh token the cache has or had already is older than what is
+// there: Adopt then changes nothing, or fails with
+// [providers.CodeRefreshRejected] if the grant was signed out or refused. With a
+// vendor that rotates refresh tokens the application's own copy is stale after
+// the first renewal: only a [Store] outlives the process.
 func (c *Cache) Adopt(ctx context.Context, req providers.Request, tok providers.Token) error {
 	k, err := c.key(req)
 	if err != nil {
@@ -82,8 +93,44 @@ func (c *Cache) Adopt(ctx context.Context, req providers.Request, tok providers.
 	if tok.RefreshToken == "" && (tok.AccessToken == "" || !tok.Expiry.IsZero() && !now.Before(hardOf(&tok))) {
 		return fault(providers.CodeInvalidField, providers.Permanent, "neither a token that has life left nor a refresh token", nil)
 	}
+	known, err := c.knows(ctx, k, req, tok.RefreshToken)
+	if known || err != nil {
+		return err
+	}
 	_, err = c.do(ctx, &k, &job{kind: adopt, req: req, tok: tok})
 	return err
+}
+
+// knows reports whether rt came with an earlier pair of k's record. It is an
+// error if that record has ended.
+func (c *Cache) knows(ctx context.Context, k id, req providers.Request, rt string) (bool, error) {
+	if rt == "" {
+		return false, nil
+	}
+	r, err := c.point(ctx, c.digest("rt", rt), ref{id: k, tenant: req.Tenant, claimed: true}, true)
+	switch {
+	case err != nil && c.mode == providers.Shared:
+		return false, nil // goes on without the Store
+	case err != nil:
+		return false, c.down(err)
+	case r.dead:
+		return false, errRejected
+	case r.claimed || r.id != k:
+		return false, nil
+	}
+	if _, err := c.do(ctx, &k, &job{kind: restore, req: req}); err != nil {
+		return false, err
+	}
+	e, err := c.entry(&k)
+	if err != nil {
+		return false, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.snapshot().token.RefreshToken == "" {
+		return false, errRejected
+	}
+	return true, nil
 }
 
 // Purge signs req's grant out. No token issued before is handed out any more,

@@ -337,3 +337,32 @@ func TestAdoptRefusesWhatCannotServe(t *testing.T) {
 		must(t)(next().Generate(t.Context(), alice))
 	})
 }
+
+// An application that adopts what it kept at every start must not undo the
+// renewals since.
+func TestAdoptOfAnOlderPair(t *testing.T) {
+	bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {
+		kept := v.issue("t1/alice")
+		if err := next().Adopt(t.Context(), alice, kept); err != nil {
+			t.Fatal(err)
+		}
+		cur := must(t)(next().Renew(t.Context(), alice, must(t)(next().Generate(t.Context(), alice))))
+		for range 3 {
+			if err := next().Adopt(t.Context(), alice, kept); err != nil {
+				t.Error(err)
+			}
+			if tok := must(t)(next().Generate(t.Context(), alice)); tok.AccessToken != cur.AccessToken {
+				t.Errorf("%s after %s", tok.AccessToken, cur.AccessToken)
+			}
+		}
+		if len(v.seen) != 1 {
+			t.Error("presented", v.seen)
+		}
+		if err := next().Purge(t.Context(), alice); err != nil {
+			t.Fatal(err)
+		}
+		if err := next().Adopt(t.Context(), alice, kept); code(err) != providers.CodeRefreshRejected {
+			t.Error("adopted after the sign-out:", err)
+		}
+	})
+}

@@ -141,7 +141,7 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 		return providers.Token{}, err
 	}
 	if p.grant != clientCredentials {
-		return providers.Token{}, fault(op, providers.CodeNotSignedIn, "the user has given no grant, or it has ended")
+		return providers.Token{}, fault(op, providers.CodeNotSignedIn, "The user has given no grant, or it has ended.")
 	}
 	scopes := req.Scopes
 	if len(scopes) == 0 {

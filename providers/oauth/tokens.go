@@ -84,7 +84,9 @@ func unsupported(op, description string) error {
 }
 
 // Decode is a vendor's half of package handlers: nothing in a caller's body
-// says what token to ask for. Whose it is, the handler's Authorize settles.
+// says what token to ask for. Whose it is, the handler's Authorize settles: with
+// client_credentials it is this backend's own, so think twice before a browser
+// gets it.
 func (p *Provider) Decode(url.Values, []byte) (providers.Request, error) {
 	return providers.Request{}, nil
 }
