@@ -114,6 +114,38 @@ func request(tb testing.TB, url string, payload []byte, oneShot bool) *http.Requ
 	return req
 }
 
+// BenchmarkTransportAlone is a request's way through each transport with no
+// network below, which shows what is lost in the noise of a real one.
+func BenchmarkTransportAlone(b *testing.B) {
+	base := roundTripper(func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+	})
+	m := &mint{}
+	for _, c := range []struct {
+		name string
+		rt   http.RoundTripper
+	}{
+		{"bare", base},
+		{"bearerkit", bearerkitTransport(b, m, base)},
+		{"xoauth2", &oauth2.Transport{Source: oauth2.ReuseTokenSource(nil, m), Base: base}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				res, err := c.rt.RoundTrip(request(b, "http://127.0.0.1:1/", nil, false))
+				if err != nil {
+					b.Fatal(err)
+				}
+				_ = res.Body.Close()
+			}
+		})
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 // BenchmarkEarlyRevocation sends 1,000 requests at once, or staggered over a
 // round trip, when the token in use has just been revoked. Reported per round:
 // requests that succeeded, refreshes, and requests that reached the server.

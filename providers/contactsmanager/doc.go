@@ -4,7 +4,8 @@
 //
 // A request's Subject is the vendor's user_id; Params may hold "deviceInfo", an
 // object of at most 4 KiB. Every call signs anew with a jti of its own, which
-// takes microseconds: there is nothing to cache.
+// takes microseconds: there is nothing to cache, so give the [Provider] itself to
+// package handlers.
 //
 // # Concurrency
 //
