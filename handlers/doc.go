@@ -38,7 +38,7 @@
 // # Security
 //
 // Set [http.Server.ReadTimeout], or bound slow bodies in another way: a handler
-// waits for its body as long as the server lets it. Answers are no-store. CORS and rate limits stand before the handlers, with
-// whatever library the application likes. Where a cookie authenticates, set
-// Config.CrossOrigin.
+// waits for its body as long as the server lets it. Answers are no-store. CORS
+// and rate limits stand before the handlers, with whatever library the
+// application likes. Where a cookie authenticates, set Config.CrossOrigin.
 package handlers
