@@ -127,10 +127,13 @@ func (c *Cache) knows(ctx context.Context, k id, req providers.Request, rt strin
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.snapshot().token.RefreshToken == "" {
-		return false, errRejected
+	switch now := e.snapshot(); {
+	case now.token.RefreshToken != "":
+		return true, nil
+	case now.version == 0: // forgotten, as when it fell out of a full cache
+		return false, nil
 	}
-	return true, nil
+	return false, errRejected
 }
 
 // Purge signs req's grant out. No token issued before is handed out any more,

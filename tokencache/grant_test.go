@@ -366,3 +366,22 @@ func TestAdoptOfAnOlderPair(t *testing.T) {
 		}
 	})
 }
+
+// What fell out of a full cache may be adopted again.
+func TestAdoptOfAForgottenPair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		c := open(t, v, tokencache.Options{MaxEntries: 1})
+		kept := v.issue("t1/alice")
+		if err := c.Adopt(t.Context(), alice, kept); err != nil {
+			t.Fatal(err)
+		}
+		must(t)(c.Generate(t.Context(), bob))
+		if err := c.Adopt(t.Context(), alice, kept); err != nil {
+			t.Fatal(err)
+		}
+		if tok := must(t)(c.Generate(t.Context(), alice)); tok.AccessToken != kept.AccessToken {
+			t.Error(tok.AccessToken)
+		}
+	})
+}
