@@ -90,7 +90,7 @@ func (c *Cache) Adopt(ctx context.Context, req providers.Request, tok providers.
 	if tok.AccessToken == "" {
 		tok.IssuedAt, tok.Expiry = now, now
 	}
-	if tok.RefreshToken == "" && (tok.AccessToken == "" || !tok.Expiry.IsZero() && !now.Before(hardOf(&tok))) {
+	if (tok.RefreshToken == "" || c.refresher == nil) && (tok.AccessToken == "" || !tok.Expiry.IsZero() && !now.Before(hardOf(&tok))) {
 		return fault(providers.CodeInvalidField, providers.Permanent, "neither a token that has life left nor a refresh token", nil)
 	}
 	known, err := c.knows(ctx, k, req, tok.RefreshToken)

@@ -1,0 +1,252 @@
+package tokencache_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache"
+)
+
+func TestInvariant13DifferentRequestsShareNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{ttl: time.Hour}
+		p.generate = func(_ context.Context, req providers.Request) (providers.Token, error) {
+			key, _ := req.Key()
+			return providers.Token{AccessToken: key, Expiry: time.Now().Add(time.Hour)}, nil
+		}
+		parts := []string{"", "a", "b", "ab", "1:a", "a\x00", "0:"}
+		all := cluster(t, 2, p, tokencache.Options{})
+		reqs := 0
+		for _, tenant := range parts {
+			for _, subject := range parts {
+				for _, audience := range parts {
+					for _, scopes := range [][]string{nil, {"a"}, {"b", "a"}, {"a b"}} {
+						reqs++
+						req := providers.Request{Tenant: tenant, Subject: subject, Audience: audience, Scopes: scopes}
+						want, _ := req.Key()
+						for _, c := range all {
+							if tok := must(t)(c.Generate(t.Context(), req)); tok.AccessToken != want {
+								t.Fatalf("%q got the token of %q", want, tok.AccessToken)
+							}
+						}
+					}
+				}
+			}
+		}
+		if n := int(p.calls.Load()); n != reqs {
+			t.Errorf("%d calls for %d requests", n, reqs)
+		}
+	})
+}
+
+func TestInvariant14Bounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{ttl: time.Hour, latency: 10 * time.Millisecond}
+		c := open(t, p, tokencache.Options{MaxEntries: 100, MaxFlights: 8})
+		together(1000, func(i int) {
+			_, err := c.Generate(t.Context(), providers.Request{Subject: fmt.Sprint(i)})
+			if err != nil && code(err) != providers.CodeBusy {
+				t.Error(err)
+			}
+			if n := c.Stats().Entries; n > 100 {
+				t.Errorf("%d entries", n)
+			}
+		})
+		for i := range 5000 {
+			must(t)(c.Generate(t.Context(), providers.Request{Subject: fmt.Sprint(i)}))
+		}
+		if n := c.Stats().Entries; n != 100 {
+			t.Errorf("%d entries, want 100", n)
+		}
+		if n := p.max.Load(); n > 8 {
+			t.Errorf("%d upstream calls at once, want 8", n)
+		}
+	})
+}
+
+func TestInvariant14BusyEntriesStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{ttl: time.Hour, latency: time.Second}
+		c := open(t, p, tokencache.Options{MaxEntries: 4})
+		go func() { _, _ = c.Generate(t.Context(), user) }()
+		synctest.Wait()
+		for i := range 20 {
+			must(t)(c.Generate(t.Context(), providers.Request{Subject: fmt.Sprint(i % 5)}))
+			if i == 0 {
+				p.latency = 0
+			}
+		}
+		time.Sleep(time.Second)
+		n := p.calls.Load()
+		must(t)(c.Generate(t.Context(), user))
+		if p.calls.Load() > n+1 {
+			t.Error("a second call beside a busy one")
+		}
+	})
+}
+
+func TestInvariant16NoSecretIsPrinted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const secret = "CANARY"
+		var out strings.Builder
+		var mu sync.Mutex
+		logger := slog.New(slog.NewJSONHandler(&lockedWriter{&mu, &out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		n := 0
+		p := &fake{mode: providers.Rotating, ttl: time.Minute}
+		issue := func() (providers.Token, error) {
+			switch n++; n % 6 {
+			case 1, 2:
+				return providers.Token{AccessToken: secret, RefreshToken: fmt.Sprint(secret, n), Expiry: time.Now().Add(time.Minute)}, nil
+			case 3:
+				panic(secret)
+			case 4:
+				return providers.Token{RefreshToken: secret}, nil
+			case 5:
+				return providers.Token{}, &providers.Error{Code: providers.CodeBusy, Class: providers.InDoubt}
+			}
+			return providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead}
+		}
+		p.generate = func(context.Context, providers.Request) (providers.Token, error) { return issue() }
+		p.refresh = func(context.Context, providers.Request, string) (providers.Token, error) { return issue() }
+		store := &flaky{Store: tokencache.NewMemory()}
+		o := tokencache.Options{
+			Store: store, Namespace: "n", Logger: logger, SealKeys: [][]byte{[]byte("CANARYCANARYCANARYCANARYCANARYCA")},
+			Observer: func(e tokencache.Event) { logger.Info("event", "event", e) },
+		}
+		c := open(t, p, o)
+		req := providers.Request{Subject: secret}
+		src := c.Source(req)
+		show := func(v any) {
+			mu.Lock()
+			defer mu.Unlock()
+			j, _ := json.Marshal(v)
+			fmt.Fprintf(&out, "%v %+v %#v %s\n", v, v, v, j)
+		}
+		for i := range 200 {
+			store.set(i%7 == 0, nil)
+			tok, err := src.Token(t.Context())
+			show(tok)
+			show(err)
+			if i%3 == 0 {
+				_, err = c.Refresh(t.Context(), req, secret+fmt.Sprint(i))
+				show(err)
+			}
+			if i%20 == 19 {
+				show(c.Purge(t.Context(), req))
+			}
+			time.Sleep(10 * time.Second)
+		}
+		store.set(false, nil)
+		show(o)
+		show(c)
+		show(src)
+		show(c.Stats())
+		mu.Lock()
+		defer mu.Unlock()
+		if i := strings.Index(out.String(), secret); i >= 0 {
+			t.Error("printed:", out.String()[max(0, i-200):i+40])
+		}
+		if !strings.Contains(out.String(), "panicked") {
+			t.Error("the test saw too little")
+		}
+	})
+}
+
+type lockedWriter struct {
+	mu *sync.Mutex
+	b  *strings.Builder
+}
+
+func (w *lockedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(p)
+}
+
+func TestInvariant17ClockJumps(t *testing.T) {
+	for _, mode := range []providers.Mode{providers.Shared, providers.Exclusive} {
+		synctest.Test(t, func(t *testing.T) {
+			var jump time.Duration
+			now := func() time.Time { return time.Now().Add(jump) }
+			p := &fake{mode: mode}
+			issue := func() (providers.Token, error) {
+				return providers.Token{AccessToken: "at", RefreshToken: fmt.Sprint(p.calls.Load()), Expiry: now().Add(10 * time.Minute)}, nil
+			}
+			p.generate = func(context.Context, providers.Request) (providers.Token, error) { return issue() }
+			p.refresh = func(context.Context, providers.Request, string) (providers.Token, error) { return issue() }
+			c := open(t, p, tokencache.Options{Now: now})
+			s := c.Source(user)
+			rng := rand.New(rand.NewPCG(17, uint64(mode)))
+			jumps := int64(0)
+			for i := range 2000 {
+				if i%100 == 99 {
+					jump += time.Duration(rng.IntN(3)-1) * time.Hour
+					jumps++
+				}
+				issued := p.calls.Load()
+				tok := must(t)(s.Token(t.Context()))
+				if !now().Before(tok.Expiry) {
+					t.Fatalf("%s: served %v after its expiry", mode, now().Sub(tok.Expiry))
+				}
+				if p.calls.Load() > issued+1 {
+					t.Fatal("renewal loop")
+				}
+				time.Sleep(2 * time.Second)
+			}
+			// 4,000 s of 10 min tokens, and at most one more for each jump.
+			if n := p.calls.Load(); n > 12+jumps {
+				t.Errorf("%s: %d calls, %d jumps", mode, n, jumps)
+			}
+		})
+	}
+}
+
+func TestInvariant17MonotonicClockEndsATokenToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		frozen := time.Now()
+		p := &fake{ttl: time.Minute}
+		c := open(t, p, tokencache.Options{Now: func() time.Time { return frozen }})
+		must(t)(c.Generate(t.Context(), user))
+		time.Sleep(2 * time.Minute)
+		must(t)(c.Generate(t.Context(), user))
+		if n := p.calls.Load(); n != 2 {
+			t.Errorf("%d calls: a wall clock that stands still keeps a token alive", n)
+		}
+	})
+}
+
+func TestInvariant18NoGoroutineAfterClose(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 20 {
+		p := &fake{mode: providers.Rotating, ttl: time.Minute, latency: time.Millisecond}
+		c, err := tokencache.New(p, tokencache.Options{Store: tokencache.NewMemory(), Namespace: "n"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		together(20, func(i int) { _, _ = c.Generate(t.Context(), providers.Request{Subject: fmt.Sprint(i)}) })
+		if err := c.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Generate(t.Context(), providers.Request{Subject: "new"}); code(err) != providers.CodeInternal {
+			t.Error("after Close:", err)
+		}
+	}
+	for range 100 { // goroutines that have returned may not be gone yet
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		runtime.Gosched()
+	}
+	buf := make([]byte, 1<<16)
+	t.Errorf("%d goroutines more\n%s", runtime.NumGoroutine()-before, buf[:runtime.Stack(buf, true)])
+}
