@@ -250,3 +250,24 @@ func TestInvariant18NoGoroutineAfterClose(t *testing.T) {
 	buf := make([]byte, 1<<16)
 	t.Errorf("%d goroutines more\n%s", runtime.NumGoroutine()-before, buf[:runtime.Stack(buf, true)])
 }
+
+// literal is a provider that names grants by their subject.
+type literal struct{ fake }
+
+func (*literal) Key(req providers.Request) (string, error) { return req.Subject, nil }
+
+// Namespaces and keys are told apart by their lengths: no choice of names lets
+// one cache read the records of another over the same Store.
+func TestInvariant13NamespacesDoNotRunIntoKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, sep := range []string{"", "\x00", "\x01", "/", ":", "|"} {
+			store, p := tokencache.NewMemory(), &literal{fake{ttl: time.Hour}}
+			for _, c := range []struct{ namespace, key string }{{"n" + sep + "key", "y"}, {"n", "key" + sep + "y"}} {
+				must(t)(open(t, p, tokencache.Options{Store: store, Namespace: c.namespace}).Generate(t.Context(), providers.Request{Subject: c.key}))
+			}
+			if n := p.calls.Load(); n != 2 {
+				t.Errorf("separator %q: one record for two caches", sep)
+			}
+		}
+	})
+}
