@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -123,7 +124,9 @@ func (c *core) add(cfg Issuer) {
 func (a *Authenticator) Require(rules ...Rule) (*Authenticator, error) {
 	var errs []error
 	for i := range rules {
-		errs = append(errs, rules[i].check())
+		if err := rules[i].check(); err != nil {
+			errs = append(errs, fmt.Errorf("middleware: rule %d: %w", i, err))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
