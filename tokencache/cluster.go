@@ -147,6 +147,9 @@ func (t *turn) learn(ctx context.Context, r record, begin bool) error {
 	case lost:
 		// A call may be under way that nobody can see any more.
 		own.rev, own.intent = r.rev, &intent{owner: "lost", at: now}
+		if own.fail != nil && own.fail.err.Op == "tokencache" {
+			own.fail = nil // that the Store was away is not for it to remember
+		}
 		r = own
 	case r.gen < own.gen: // purged here while the Store was down
 		r.purge(now)
