@@ -89,6 +89,9 @@ func TestStoreBackEmptyServesAtOnce(t *testing.T) {
 		if _, err := a.Generate(t.Context(), user); code(err) != providers.CodeBusy {
 			t.Fatal(err)
 		}
+		if _, err := a.Generate(t.Context(), user); code(err) != providers.CodeBusy || a.Stats().FailFast != 1 {
+			t.Error("the Store was asked again:", err)
+		}
 		s.set(tokencache.NewMemory())
 		s.first <- struct{}{}
 		synctest.Wait()
