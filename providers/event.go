@@ -1,0 +1,25 @@
+package providers
+
+import "time"
+
+// Event is something that happened in the kit. The token cache, the inbound
+// and the outbound middleware and the handlers pass one to their Observer.
+// Every label comes from a small fixed set, so that it may be the label of a
+// metric: no label is or holds a token, a subject, a tenant, a key id or a URL.
+type Event struct {
+	// Source is the part of the kit that tells: "tokencache",
+	// "authenticator", "transport" or "proxy".
+	Source string
+	// Kind is what happened. Each package documents its kinds.
+	Kind string
+	// Op is the upstream call or the step that the event is about, if any.
+	Op string
+	// Outcome is "ok", or what went wrong: the class of an error (see
+	// [Class]) or the reason of a refusal.
+	Outcome string
+	// Duration is how long it took; 0 if that was not measured.
+	Duration time.Duration
+	// N is a number that the kind explains, such as of callers that shared
+	// one call.
+	N int
+}
