@@ -18,8 +18,8 @@ type Authorize func(r *http.Request, req *providers.Request) error
 // SubjectFrom takes the subject from the verified claims that subject finds in
 // the request's context; middleware.Subject fits. Without one the answer is
 // 401 not_signed_in; a caller who names somebody else gets 403
-// identity_mismatch. Other identifiers that the caller names, like Redacto's
-// email and mobile, are nobody's proven ones and are dropped.
+// identity_mismatch. Request.Identifiers, such as Redacto's email and mobile, are
+// dropped: the caller has not proven them.
 func SubjectFrom(subject func(context.Context) (string, bool)) Authorize {
 	if subject == nil {
 		return nil // a constructor error
@@ -33,9 +33,7 @@ func SubjectFrom(subject func(context.Context) (string, bool)) Authorize {
 			return &providers.Error{Code: providers.CodeIdentityMismatch, Class: providers.Permanent}
 		}
 		req.Subject = sub
-		for _, name := range identifiers(r.Context().Value(wireKey{})) {
-			delete(req.Params, name)
-		}
+		req.Identifiers = nil
 		return nil
 	}
 }
@@ -45,21 +43,8 @@ func SubjectFrom(subject func(context.Context) (string, bool)) Authorize {
 // it for anonymous identifiers, and the vendors' sample endpoints do the same.
 func DangerouslyAllowAnyCaller(*http.Request, *providers.Request) error { return nil }
 
-// wireKey tells [SubjectFrom], through the request's context, which Wire
-// decoded the call.
-type wireKey struct{}
-
-// identifiers are the members of Params that name a person. A Wire that does
-// not say has Redacto's, so that forgetting to say is safe.
-func identifiers(wire any) []string {
-	if w, ok := wire.(interface{ Identifiers() []string }); ok {
-		return w.Identifiers()
-	}
-	return []string{"email", "mobile"}
-}
-
 func (e *endpoint) authorize(r *http.Request, req *providers.Request) error {
-	err := e.Authorize(r.WithContext(context.WithValue(r.Context(), wireKey{}, e.Wire)), req)
+	err := e.Authorize(r, req)
 	return refusal(err)
 }
 

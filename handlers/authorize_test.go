@@ -46,7 +46,7 @@ func TestWhoMayAsk(t *testing.T) {
 				return
 			}
 			assert.Equal(t, "alice", asked.Subject)
-			assert.NotContains(t, asked.Params, "email")
+			assert.Empty(t, asked.Identifiers)
 		})
 	}
 	t.Run("no claims in the context", func(t *testing.T) {
@@ -57,16 +57,14 @@ func TestWhoMayAsk(t *testing.T) {
 	})
 }
 
-// identified is a Wire that says what names a person.
+// identified is a Wire with identifiers of its own.
 type identified struct{ wire }
 
-func (identified) Identifiers() []string { return []string{"alias"} }
-
 func (identified) Decode(url.Values, []byte) (providers.Request, error) {
-	return providers.Request{Params: map[string]any{"alias": "bob", "email": "kept", "theme": "dark"}}, nil
+	return providers.Request{Identifiers: map[string]string{"alias": "bob", "email": "bob@example.com"}, Params: map[string]any{"theme": "dark"}}, nil
 }
 
-func TestSubjectFromDropsWhatTheWireNames(t *testing.T) {
+func TestSubjectFromDropsEveryIdentifier(t *testing.T) {
 	var got providers.Request
 	c := config(&fake{generate: func(_ context.Context, r providers.Request) (providers.Token, error) {
 		got = r
@@ -75,7 +73,8 @@ func TestSubjectFromDropsWhatTheWireNames(t *testing.T) {
 	c.Wire, c.Authorize = identified{}, handlers.SubjectFrom(subject)
 	h, err := handlers.Generate(c)
 	require.Equal(t, 200, serve(t, must(t, h, err), signedIn(post(`{}`), "alice")).status)
-	assert.Equal(t, map[string]any{"email": "kept", "theme": "dark"}, got.Params)
+	assert.Empty(t, got.Identifiers)
+	assert.Equal(t, map[string]any{"theme": "dark"}, got.Params)
 
 	c.MaxSubject, c.Authorize = 2, handlers.DangerouslyAllowAnyCaller
 	h, err = handlers.Generate(c)

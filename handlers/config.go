@@ -16,8 +16,6 @@ import (
 //
 // A Wire may have a method EncodeError(providers.Code, string) map[string]any:
 // further members for the vendor's error answers, given the code and the text.
-// It may have a method Identifiers() []string: the members of Request.Params
-// that name a person, as Subject does; without it these are email and mobile.
 type Wire interface {
 	// Decode reads a call. body is one JSON object of at most 16 KiB without
 	// repeated members, {} where a call has nothing to say. A call that names

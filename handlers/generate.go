@@ -1,18 +1,11 @@
 package handlers
 
 import (
-	"context"
 	"net/http"
 	"strings"
 
 	"github.com/bearerkit/bearerkit/providers"
 )
-
-// renewer is a Provider that can replace a token which was refused; a token
-// cache is one.
-type renewer interface {
-	Renew(ctx context.Context, req providers.Request, rejected providers.Token) (providers.Token, error)
-}
 
 // Generate returns the handler of POST calls that hand out a token. With a
 // token cache as Provider a caller gets the subject's current token while it
@@ -34,7 +27,7 @@ func (e *endpoint) generate(w http.ResponseWriter, r *http.Request) {
 	}
 	start := e.Now()
 	tok, err := e.Provider.Generate(r.Context(), req)
-	if c, ok := e.Provider.(renewer); ok && err == nil && noCache(r.Header) && tok.IssuedAt.Before(start) {
+	if c, ok := e.Provider.(providers.Renewer); ok && err == nil && noCache(r.Header) && tok.IssuedAt.Before(start) {
 		tok, err = c.Renew(r.Context(), req, tok)
 	}
 	if err != nil {

@@ -91,7 +91,7 @@ func (wire) Decode(_ url.Values, body []byte) (providers.Request, error) {
 	}
 	req := providers.Request{Tenant: in.Tenant, Subject: in.User, Params: map[string]any{}}
 	if in.Email != "" {
-		req.Params["email"] = in.Email
+		req.Identifiers = map[string]string{"email": in.Email}
 	}
 	return req, nil
 }

@@ -13,7 +13,7 @@ import (
 // error joins every fault of c.
 func Refresh(c Config) (http.Handler, error) {
 	refresher, ok := c.Provider.(providers.Refresher)
-	if cache, is := c.Provider.(interface{ CanRefresh() bool }); is {
+	if cache, is := c.Provider.(providers.OptionalRefresher); is {
 		ok = cache.CanRefresh()
 	}
 	var faults []error

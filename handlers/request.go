@@ -66,8 +66,7 @@ func (e *endpoint) request(w http.ResponseWriter, r *http.Request) (providers.Re
 // checkIdentifiers bounds what names a person in req.
 func (e *endpoint) checkIdentifiers(req providers.Request) error {
 	names := []string{req.Subject}
-	for _, param := range identifiers(e.Wire) {
-		s, _ := req.Params[param].(string)
+	for _, s := range req.Identifiers {
 		names = append(names, s)
 	}
 	for _, s := range names {

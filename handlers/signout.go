@@ -2,28 +2,20 @@ package handlers
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"net/http"
 
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// purger is a Provider that keeps tokens and can forget a subject's; a token
-// cache is one.
-type purger interface {
-	Purge(ctx context.Context, req providers.Request) error
-}
-
 // SignOut returns the handler of POST calls that end the subject's tokens. It
-// purges the subject's record, where the Provider has a method
-// Purge(context.Context, providers.Request) error, and revokes upstream the
-// token (or access_token) and refresh_token in the body, where it is a [providers.Revoker]. It
-// must be one of the two. A Cookie is cleared, also when the caller turns out
+// purges the subject's record, where the Provider is a [providers.Purger], and
+// revokes upstream the token (or access_token) and refresh_token in the body,
+// where it is a [providers.Revoker]. It must be one of the two. A Cookie is cleared, also when the caller turns out
 // to be signed out already. The answer is 204. The error joins every fault of
 // c.
 func SignOut(c Config) (http.Handler, error) {
-	purger, _ := c.Provider.(purger)
+	purger, _ := c.Provider.(providers.Purger)
 	revoker, _ := c.Provider.(providers.Revoker)
 	var bad error
 	if c.Provider != nil && purger == nil && revoker == nil {
@@ -56,7 +48,7 @@ func leaves(err error) bool {
 	return status == http.StatusUnauthorized || status >= 500
 }
 
-func (e *endpoint) signOut(w http.ResponseWriter, r *http.Request, p purger, v providers.Revoker) error {
+func (e *endpoint) signOut(w http.ResponseWriter, r *http.Request, p providers.Purger, v providers.Revoker) error {
 	req, body, err := e.request(w, r)
 	if err != nil {
 		return err

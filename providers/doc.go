@@ -4,7 +4,9 @@
 // A [Provider] turns a [Request] into a [Token]. What else an upstream can do it
 // says by implementing one of the small capability interfaces: [Refresher],
 // [Verifier], [Revoker], [Keyer], [Moder]. The kit asserts for them; a provider
-// that lacks one simply lacks the feature.
+// that lacks one simply lacks the feature. What stands before a provider, like
+// the token cache, may be an [OptionalRefresher], a [Renewer] and a [Purger]
+// too.
 //
 // # Errors
 //
@@ -20,9 +22,8 @@
 //
 // # Security
 //
-// A Token does not print itself: fmt, slog and the encoders of the standard
-// library see a redacted form or an error. fmt does not call methods of values
+// A Token, a Request and an Assertion do not print themselves: fmt, slog and
+// the encoders of the standard library see a redacted form or an error. fmt does not call methods of values
 // in unexported fields, nor for %p and %w of a value that is no pointer or
-// error: a caller's own %+v of a private struct that holds a Token is not
-// covered.
+// error: a caller's own %+v of a private struct that holds one is not covered.
 package providers

@@ -31,6 +31,9 @@ const (
 	CodeIdentityRequired Code = "identity_required"
 	// CodeIdentityMismatch: the caller named somebody else.
 	CodeIdentityMismatch Code = "identity_mismatch"
+	// CodeGrantRequired: the user has given no grant, or it has ended; only
+	// the user can give one.
+	CodeGrantRequired Code = "grant_required"
 	// CodeNotSignedIn: the caller is not authenticated.
 	CodeNotSignedIn Code = "not_signed_in"
 	// CodeRefreshRejected: the upstream refused the refresh token; the user
@@ -63,7 +66,7 @@ func (c Code) HTTPStatus() int {
 	case CodeInvalidField, CodeTenantRequired, CodeTenantInvalid, CodeTenantConflict, CodeIdentityRequired,
 		"invalid_json", "refresh_token_required":
 		return http.StatusBadRequest
-	case CodeNotSignedIn, CodeRefreshRejected:
+	case CodeNotSignedIn, CodeRefreshRejected, CodeGrantRequired:
 		return http.StatusUnauthorized
 	case CodeInvalidToken, CodeTenantNotAllowed, CodeIdentityMismatch, "cross_origin":
 		return http.StatusForbidden

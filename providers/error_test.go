@@ -26,7 +26,7 @@ import (
 var statuses = map[string]int{
 	"invalid_json": 400, "invalid_field": 400, "tenant_required": 400, "tenant_invalid": 400, "tenant_conflict": 400,
 	"identity_required": 400, "refresh_token_required": 400,
-	"not_signed_in": 401, "refresh_rejected": 401,
+	"not_signed_in": 401, "grant_required": 401, "refresh_rejected": 401,
 	"invalid_token": 403, "cross_origin": 403, "tenant_not_allowed": 403, "identity_mismatch": 403,
 	"not_found": 404, "method_not_allowed": 405, "body_too_large": 413, "unsupported_media_type": 415,
 	"upstream_rejected_input": 422, "rate_limited": 429, "internal": 500,

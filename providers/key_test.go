@@ -21,36 +21,91 @@ import (
 // parsed is what a key says. That it can be read back is what makes it
 // injective.
 type parsed struct {
-	fields [3]string
-	scopes []string
-	params any
+	fields      [3]string
+	scopes      []string
+	identifiers map[string]string
+	params      any
+}
+
+// keyReader reads a key from its front.
+type keyReader struct {
+	t   *testing.T
+	key string
+}
+
+func (k *keyReader) number(end string) int {
+	digits, rest, ok := strings.Cut(k.key, end)
+	n, err := strconv.Atoi(digits)
+	require.True(k.t, ok && err == nil, "no number before %q in %q", end, k.key)
+	k.key = rest
+	return n
+}
+
+func (k *keyReader) text() string {
+	n := k.number(":")
+	require.LessOrEqual(k.t, n, len(k.key))
+	s := k.key[:n]
+	k.key = k.key[n:]
+	return s
+}
+
+func (k *keyReader) object() map[string]any {
+	m := map[string]any{}
+	for range k.number("{") {
+		name := k.text()
+		m[name] = k.value()
+	}
+	return m
+}
+
+func (k *keyReader) value() any {
+	for word, v := range map[string]any{"z": nil, "true": true, "false": false} {
+		if rest, ok := strings.CutPrefix(k.key, word); ok {
+			k.key = rest
+			return v
+		}
+	}
+	if rest, ok := strings.CutPrefix(k.key, "#"); ok {
+		digits, rest, ok := strings.Cut(rest, ";")
+		require.True(k.t, ok)
+		k.key = rest
+		f, err := strconv.ParseFloat(digits, 64)
+		require.NoError(k.t, err)
+		return f
+	}
+	switch end := k.key[strings.IndexAny(k.key, ":[{")]; end {
+	case '[':
+		list := []any{}
+		for range k.number("[") {
+			list = append(list, k.value())
+		}
+		return list
+	case '{':
+		return k.object()
+	}
+	return k.text()
 }
 
 func parseKey(t *testing.T, key string) (p parsed) {
 	t.Helper()
-	number := func(end string) int {
-		digits, rest, ok := strings.Cut(key, end)
-		n, err := strconv.Atoi(digits)
-		require.True(t, ok && err == nil, "no number before %q in %q", end, key)
-		key = rest
-		return n
-	}
-	text := func() string {
-		n := number(":")
-		require.LessOrEqual(t, n, len(key))
-		s := key[:n]
-		key = key[n:]
-		return s
-	}
+	k := &keyReader{t, key}
 	for i := range p.fields {
-		p.fields[i] = text()
+		p.fields[i] = k.text()
 	}
-	for range number("[") {
-		p.scopes = append(p.scopes, text())
+	for range k.number("[") {
+		p.scopes = append(p.scopes, k.text())
 	}
-	if key != "" {
-		require.NoError(t, json.Unmarshal([]byte(key), &p.params))
+	if n := k.number("{"); n > 0 {
+		p.identifiers = map[string]string{}
+		for range n {
+			name := k.text()
+			p.identifiers[name] = k.text()
+		}
 	}
+	if k.key != "" {
+		p.params = k.object()
+	}
+	assert.Empty(t, k.key)
 	return p
 }
 
@@ -59,6 +114,9 @@ func meaning(t *testing.T, r providers.Request) parsed {
 	t.Helper()
 	p := parsed{fields: [3]string{r.Tenant, r.Subject, r.Audience}}
 	p.scopes = slices.Compact(slices.Sorted(slices.Values(r.Scopes)))
+	if len(r.Identifiers) > 0 {
+		p.identifiers = r.Identifiers
+	}
 	if len(r.Params) > 0 {
 		b, err := json.Marshal(r.Params)
 		require.NoError(t, err)
@@ -78,6 +136,7 @@ func FuzzRequestKey(f *testing.F) {
 		r := providers.Request{Tenant: tenant, Subject: subject, Audience: audience, Scopes: strings.Split(scopes, ",")}
 		if name != "" {
 			r.Params = map[string]any{name: value, name + "2": []any{value, nil, true, 1.5}}
+			r.Identifiers = map[string]string{name: value, value: subject}
 		}
 		key, err := r.Key()
 		if name != "" && !(utf8.ValidString(name) && utf8.ValidString(value)) {
@@ -127,11 +186,17 @@ func TestDistinctRequestsHaveDistinctKeys(t *testing.T) {
 			}
 			r.Params[text()] = value(0)
 		}
+		for range rnd.IntN(3) {
+			if r.Identifiers == nil {
+				r.Identifiers = map[string]string{}
+			}
+			r.Identifiers[text()] = text()
+		}
 		key, err := r.Key()
 		require.NoError(t, err)
 		m := meaning(t, r)
 		if old, ok := seen[key]; ok && !reflect.DeepEqual(old, m) {
-			t.Fatalf("one key %q for %+v and %+v", key, old, m)
+			t.Fatalf("one key %q for %v and %v", key, old, m)
 		}
 		seen[key] = m
 	}
@@ -154,12 +219,11 @@ func TestKeyIgnoresOrder(t *testing.T) {
 
 func TestKeyWantsJSONValues(t *testing.T) {
 	for name, v := range map[string]any{
-		"nil": nil, "bool": true, "string": "s", "int": 1, "int64": int64(-1), "uint32": uint32(7), "float": 1.5, "number": json.Number("1e5"), "array": []any{1, "a", nil}, "object": map[string]any{"a": []any{}},
+		"nil": nil, "bool": true, "string": "s", "int": 1, "int64": int64(-1), "uint32": uint32(7), "float": 1.5, "number": json.Number("1e5"), "numbers": []any{json.Number("0"), json.Number("-0.5E-7"), json.Number("12345678901234567890")}, "array": []any{1, "a", nil}, "object": map[string]any{"a": []any{}},
 	} {
 		_, err := providers.Request{Params: map[string]any{"p": v}}.Key()
 		assert.NoError(t, err, name)
 	}
-	type own struct{ A int }
 	for name, c := range map[string]struct {
 		value any
 		path  string
@@ -177,6 +241,9 @@ func TestKeyWantsJSONValues(t *testing.T) {
 		"empty number":      {json.Number(""), "Params.p"},
 		"number with blank": {json.Number(" 1"), "Params.p"},
 		"number as a word":  {json.Number("null"), "Params.p"},
+		"leading zero":      {json.Number("01"), "Params.p"},
+		"no fraction":       {json.Number("1."), "Params.p"},
+		"no exponent":       {json.Number("1e+"), "Params.p"},
 		"number as text":    {json.Number(`"1"`), "Params.p"},
 		"two numbers":       {json.Number("1,2"), "Params.p"},
 		"not UTF-8":         {"\xff", "Params.p"}, // would be U+FFFD, as "\xfe" would
@@ -190,6 +257,57 @@ func TestKeyWantsJSONValues(t *testing.T) {
 			assert.Contains(t, e.Description, c.path, name)
 			assert.NotContains(t, e.Description, "\xff", name)
 		}
+	}
+}
+
+func TestKeyHoldsNoAssertion(t *testing.T) {
+	plain := providers.Request{Subject: "s"}
+	held := plain
+	held.Assertion = providers.Assertion{Token: "planted-a", Type: "planted-b", Issuer: "planted-c"}
+	held.Actor = providers.Assertion{Token: "planted-d"}
+	a, err := plain.Key()
+	require.NoError(t, err)
+	b, err := held.Key()
+	require.NoError(t, err)
+	assert.Equal(t, a, b)
+}
+
+func TestAppendKeyAllocatesNothing(t *testing.T) {
+	var buf [512]byte
+	for name, r := range map[string]providers.Request{
+		"subject": {Subject: "user-1"},
+		"more": {
+			Tenant: "t", Subject: "user-1", Scopes: []string{"b", "a", "b"}, Identifiers: map[string]string{"email": "e", "mobile": "m"},
+			Params: map[string]any{"x": "1", "y": []any{1, true, 1.5, nil, json.Number("-1.5e+3"), map[string]any{"z": uint64(1)}}},
+		},
+	} {
+		assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = r.AppendKey(buf[:0]) }), name)
+		key, err := r.Key()
+		require.NoError(t, err)
+		appended, err := r.AppendKey([]byte("before"))
+		require.NoError(t, err)
+		assert.Equal(t, "before"+key, string(appended), name)
+	}
+	b, err := providers.Request{Params: map[string]any{"p": own{}}}.AppendKey([]byte("before"))
+	assert.Error(t, err)
+	assert.Equal(t, "before", string(b)[:6])
+}
+
+// own is no JSON value.
+type own struct{ A int }
+
+func BenchmarkAppendKey(b *testing.B) {
+	for name, r := range map[string]providers.Request{
+		"subject": {Subject: "user-1"},
+		"params":  {Subject: "user-1", Scopes: []string{"read", "write"}, Params: map[string]any{"a": "1", "b": 2}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			var buf [512]byte
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = r.AppendKey(buf[:0])
+			}
+		})
 	}
 }
 

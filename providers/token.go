@@ -14,7 +14,7 @@ import (
 // goroutines, and holds no clock.
 type Token struct {
 	// AccessToken is the credential that is presented; never empty in a
-	// token that a provider returned.
+	// token that a provider returned without an error.
 	AccessToken string
 	// TokenType is how AccessToken is presented; "Bearer" if the upstream
 	// did not say (RFC 6750).
@@ -36,7 +36,12 @@ type Token struct {
 	Version uint64
 }
 
-var errTokenForm = errors.New("providers: a Token has no encoded form; copy the fields wanted into a struct of your own")
+// These types have no encoded form, so that no encoder writes a credential.
+var (
+	errTokenForm     = errors.New("providers: a Token has no encoded form; copy the fields wanted into a struct of your own")
+	errRequestForm   = errors.New("providers: a Request has no encoded form; copy the fields wanted into a struct of your own")
+	errAssertionForm = errors.New("providers: an Assertion has no encoded form; copy the fields wanted into a struct of your own")
+)
 
 // String returns a redacted description: type, version and expiry, no
 // credential.

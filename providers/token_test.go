@@ -27,6 +27,16 @@ var full = providers.Token{
 	Scopes: []string{"planted-scope"}, Extra: map[string]any{"id_token": "planted-extra"}, Version: 7,
 }
 
+var fullRequest = providers.Request{
+	Tenant: "planted-tenant", Subject: "planted-subject", Identifiers: map[string]string{"planted-name": "planted-email"}, Audience: "planted-audience",
+	Scopes: []string{"planted-scope"}, Params: map[string]any{"planted": "planted-param"},
+	Assertion: providers.Assertion{Token: "planted-assertion", Type: "planted-type", Issuer: "planted-issuer", Expiry: time.Unix(1, 0)},
+	Actor:     providers.Assertion{Token: "planted-actor"},
+}
+
+// secretive are the types of the contract that never print what they hold.
+var secretive = []any{full, &full, fullRequest, &fullRequest, fullRequest.Assertion, &fullRequest.Actor}
+
 // holder has a Token where a caller's own types have one.
 type holder struct {
 	Token   providers.Token
@@ -45,7 +55,7 @@ func holds() holder {
 const bad = "pw"
 
 func TestFmtDoesNotPrintATokensCredentials(t *testing.T) {
-	for _, v := range []any{full, &full, holds(), new(holds()), []any{full}} {
+	for _, v := range append(secretive, holds(), new(holds()), []any{full}, secretive) {
 		for verb := '!'; verb <= '~'; verb++ {
 			if strings.ContainsRune(bad, verb) {
 				continue
@@ -63,6 +73,10 @@ func TestFmtDoesNotPrintATokensCredentials(t *testing.T) {
 	assert.Equal(t, "Token(redacted +refresh v7 until 2026-01-02T02:04:05Z)", fmt.Sprintf("%+v", full))
 	assert.Equal(t, "Token(empty)", fmt.Sprintf("%#v", providers.Token{}))
 	assert.Equal(t, full.String(), full.GoString())
+	assert.Equal(t, "Request(redacted +tenant +subject +identifiers +audience +scopes +params +assertion +actor)", fmt.Sprint(fullRequest))
+	assert.Equal(t, "Request(redacted)", fmt.Sprintf("%#v", providers.Request{}))
+	assert.Equal(t, "Assertion(redacted until 1970-01-01T00:00:01Z) Assertion(redacted) Assertion(empty)",
+		fmt.Sprint(fullRequest.Assertion, " ", fullRequest.Actor, " ", providers.Assertion{}))
 }
 
 func TestEncodersRefuseTokens(t *testing.T) {
@@ -71,13 +85,17 @@ func TestEncodersRefuseTokens(t *testing.T) {
 		"xml":  func(w io.Writer, v any) error { return xml.NewEncoder(w).Encode(v) },
 		"gob":  func(w io.Writer, v any) error { return gob.NewEncoder(w).Encode(v) },
 	} {
-		for _, v := range []any{full, &full, []providers.Token{full}, struct{ T providers.Token }{full}, struct{ T *providers.Token }{&full}} {
+		for _, v := range append(secretive, []providers.Token{full}, struct{ T providers.Token }{full}, struct{ T *providers.Token }{&full}, []providers.Request{fullRequest}) {
 			var b bytes.Buffer
 			assert.Error(t, encode(&b, v), "%s of %T", name, v)
 			assert.NotContains(t, b.String(), "planted", "%s of %T", name, v)
 		}
 	}
 	_, err := full.MarshalText()
+	assert.ErrorContains(t, err, "struct of your own")
+	_, err = fullRequest.MarshalText()
+	assert.ErrorContains(t, err, "struct of your own")
+	_, err = fullRequest.Actor.MarshalText()
 	assert.ErrorContains(t, err, "struct of your own")
 	_, err = json.Marshal(map[providers.Mode]providers.Token{1: full})
 	assert.Error(t, err)
@@ -92,7 +110,7 @@ func TestLogsHoldNoCredentials(t *testing.T) {
 	} {
 		l := slog.New(h).With("with", full).WithGroup("g")
 		l.Info("m", "token", full, "pointer", &full, "holder", holds(), "list", []providers.Token{full})
-		l.Info("m", slog.Group("g", slog.Any("t", full)), slog.Any("error", fmt.Errorf("of %v: %w", full, errors.New("x"))))
+		l.Info("m", slog.Group("g", slog.Any("t", full)), slog.Any("request", fullRequest), slog.Any("actor", fullRequest.Actor), slog.Any("error", fmt.Errorf("of %v: %w", full, errors.New("x"))))
 	}
 	std := log.New(&b, "", 0)
 	std.Print(full, &full, holds())

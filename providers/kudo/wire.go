@@ -94,9 +94,6 @@ func (p *Provider) Decode(_ url.Values, body []byte) (providers.Request, error) 
 	return req, nil
 }
 
-// Identifiers is empty: mobile is an editor parameter here and names nobody.
-func (*Provider) Identifiers() []string { return nil }
-
 // Encode is the vendor's own answer: token and expiration_time in Unix seconds.
 func (*Provider) Encode(_ providers.Request, t providers.Token) any {
 	answer := struct {

@@ -133,7 +133,7 @@ func (p *Provider) Key(req providers.Request) (string, error) {
 }
 
 // Generate asks for the client's own token (RFC 6749 section 4.4). With the
-// refresh_token grant it always fails with [providers.CodeNotSignedIn]: only
+// refresh_token grant it always fails with [providers.CodeGrantRequired]: only
 // the user can give a new grant.
 func (p *Provider) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
 	const op = "generate"
@@ -141,7 +141,7 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 		return providers.Token{}, err
 	}
 	if p.grant != clientCredentials {
-		return providers.Token{}, fault(op, providers.CodeNotSignedIn, "The user has given no grant, or it has ended.")
+		return providers.Token{}, fault(op, providers.CodeGrantRequired, "The user has given no grant, or it has ended.")
 	}
 	scopes := req.Scopes
 	if len(scopes) == 0 {

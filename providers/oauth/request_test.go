@@ -252,7 +252,7 @@ func TestOneGrantTypePerProvider(t *testing.T) {
 	c, s := user(t, ok)
 	p := provider(t, c)
 	_, err := p.Generate(t.Context(), alice)
-	require.Equal(t, providers.CodeNotSignedIn, failure(t, err).Code)
+	require.Equal(t, providers.CodeGrantRequired, failure(t, err).Code)
 	_, err = p.Refresh(t.Context(), alice, "")
 	require.Equal(t, providers.GrantDead, failure(t, err).Class)
 	require.Equal(t, providers.Rotating, p.Mode())

@@ -147,8 +147,9 @@ func TestBadRequestsNeverLeave(t *testing.T) {
 		"half a tenant":  {providers.Request{Tenant: org, Subject: "u"}, providers.CodeTenantInvalid},
 		"another tenant": {providers.Request{Tenant: ws1 + ":" + org, Subject: "u"}, providers.CodeTenantNotAllowed},
 		"nobody":         {providers.Request{Tenant: org + ":" + ws1}, providers.CodeIdentityRequired},
-		"unknown param":  {providers.Request{Tenant: org + ":" + ws1, Params: map[string]any{"expires_in_days": "9"}}, providers.CodeInvalidField},
-		"param's type":   {providers.Request{Tenant: org + ":" + ws1, Params: map[string]any{"email": 1}}, providers.CodeInvalidField},
+		"unknown param":  {providers.Request{Tenant: org + ":" + ws1, Subject: "u", Params: map[string]any{"expires_in_days": "9"}}, providers.CodeInvalidField},
+		"email as param": {providers.Request{Tenant: org + ":" + ws1, Params: map[string]any{"email": "e"}}, providers.CodeInvalidField},
+		"unknown name":   {providers.Request{Tenant: org + ":" + ws1, Identifiers: map[string]string{"fax": "1"}}, providers.CodeInvalidField},
 	} {
 		for _, f := range []func() error{
 			func() error { _, err := p.Generate(t.Context(), c.req); return err },
@@ -170,7 +171,7 @@ func TestKeyNamesTheUser(t *testing.T) {
 	p := build(t, "", two())
 	k := func(ws, user, email, mobile string) string {
 		t.Helper()
-		got, err := p.Key(providers.Request{Tenant: org + ":" + ws, Subject: user, Params: map[string]any{"email": email, "mobile": mobile}})
+		got, err := p.Key(providers.Request{Tenant: org + ":" + ws, Subject: user, Identifiers: map[string]string{"email": email, "mobile": mobile}})
 		require.NoError(t, err)
 		return got
 	}

@@ -90,19 +90,18 @@ func (p *Provider) resolve(req providers.Request) (tenant, identity, error) {
 	if err != nil {
 		return tenant{}, identity{}, err
 	}
+	if len(req.Params) > 0 {
+		return tenant{}, identity{}, refuse(providers.CodeInvalidField, "Params: the vendor knows none")
+	}
 	id := identity{OrgUserID: req.Subject}
-	for name, v := range req.Params {
-		s, ok := v.(string)
-		if !ok && v != nil {
-			return tenant{}, identity{}, refuse(providers.CodeInvalidField, "Params: only the strings email and mobile are known")
-		}
+	for name, v := range req.Identifiers {
 		switch name {
 		case "email":
-			id.Email = s
+			id.Email = v
 		case "mobile":
-			id.Mobile = s
+			id.Mobile = v
 		default:
-			return tenant{}, identity{}, refuse(providers.CodeInvalidField, "Params: only the strings email and mobile are known")
+			return tenant{}, identity{}, refuse(providers.CodeInvalidField, "Identifiers: only email and mobile are known")
 		}
 	}
 	if id.first() == "" {
@@ -143,10 +142,10 @@ func (p *Provider) Decode(query url.Values, body []byte) (providers.Request, err
 			return providers.Request{}, err
 		}
 		if s != "" {
-			if req.Params == nil {
-				req.Params = map[string]any{}
+			if req.Identifiers == nil {
+				req.Identifiers = map[string]string{}
 			}
-			req.Params[name] = s
+			req.Identifiers[name] = s
 		}
 	}
 	return req, nil

@@ -139,7 +139,7 @@ func TestDecodeIdentifiers(t *testing.T) {
 	p := build(t, "", one())
 	req, err := p.Decode(nil, []byte(`{"email":"e","org_user_id":"u","mobile":null,"refresh_token":"r","expires_in_days":9}`))
 	require.NoError(t, err)
-	assert.Equal(t, providers.Request{Tenant: org + ":" + ws1, Subject: "u", Params: map[string]any{"email": "e"}}, req)
+	assert.Equal(t, providers.Request{Tenant: org + ":" + ws1, Subject: "u", Identifiers: map[string]string{"email": "e"}}, req)
 	req, err = p.Decode(nil, nil)
 	require.NoError(t, err, "who is missing may be filled in by Authorize")
 	_, err = p.Key(req)
