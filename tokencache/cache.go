@@ -22,9 +22,14 @@ type Options struct {
 	// the same Store: name the provider and the account. Required with a Store.
 	Namespace string
 	// SealKeys encrypt values in the Store (AES-256-GCM, 32 bytes each): the
-	// first encrypts, all decrypt. A value cannot be moved to another key or
-	// revision. None: values are stored as they are.
+	// first encrypts, all decrypt. A value cannot be moved to another record,
+	// and one that is not sealed is refused. None: values are stored as they
+	// are.
 	SealKeys [][]byte
+	// NameKey is 32 bytes, required with SealKeys. What a Store keeps is named
+	// by HMACs under it, so that a guessed subject cannot be looked for. It is
+	// not rotated: under another one, every record is absent.
+	NameKey []byte
 	// StoreTimeout bounds a call of the Store, 250 ms.
 	StoreTimeout time.Duration
 	// FetchTimeout bounds a flight, 30 s; one upstream call gets a third.
@@ -64,7 +69,7 @@ type Cache struct {
 	table     *table
 	index     localIndex
 	slots     chan struct{} // one token per upstream call
-	sealer    sealer
+	sealer    *sealer
 	locker    Locker  // nil if the Store is none
 	watcher   Watcher // nil if the Store is none
 	// storeFailed is when a call of the Store failed last, since base.
@@ -123,7 +128,7 @@ func New(p providers.Provider, o Options) (*Cache, error) {
 	if p == nil {
 		faults = append(faults, errors.New("tokencache: provider: nil"))
 	}
-	sealer, err := newSealer(o.SealKeys)
+	sealer, err := newSealer(o.Namespace, o.NameKey, o.SealKeys)
 	if err := errors.Join(append(faults, err)...); err != nil {
 		return nil, err
 	}

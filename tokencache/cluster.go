@@ -36,7 +36,7 @@ func (c *Cache) fetch(ctx context.Context, key string) (val []byte, rev uint64, 
 	if err != nil || rev == 0 {
 		return nil, 0, err
 	}
-	if val, err = c.sealer.open(key, rev, val); err != nil {
+	if val, err = c.sealer.open(key, val); err != nil {
 		c.o.Logger.Error("tokencache: unreadable value in the store", "error", err)
 		return nil, rev, errors.Join(errFormat, err)
 	}
@@ -60,7 +60,9 @@ func (c *Cache) write(ctx context.Context, key string, r *record) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	val = c.sealer.seal(key, r.rev+1, val)
+	if val, err = c.sealer.seal(key, r.version, val); err != nil {
+		return false, err
+	}
 	return c.swap(ctx, key, &r.rev, val, r.ttl(c.wallNow()), func(ctx context.Context) (bool, uint64, error) {
 		cur, n, err := c.read(ctx, key)
 		return n == nonce, cur.rev, err
@@ -73,15 +75,17 @@ func (c *Cache) swap(ctx context.Context, key string, rev *uint64, val []byte, t
 	const tries = 3
 	doubt := false
 	for range tries {
+		var next uint64
 		err = c.budget(ctx, func(ctx context.Context) (err error) {
-			ok, err = c.o.Store.CAS(ctx, key, *rev, val, ttl)
+			next, err = c.o.Store.CAS(ctx, key, *rev, val, ttl)
 			return err
 		})
-		if err == nil && (ok || !doubt) {
-			if ok {
-				*rev++
-			}
-			return ok, nil
+		if err == nil && next != 0 {
+			*rev = next
+			return true, nil
+		}
+		if err == nil && !doubt {
+			return false, nil
 		}
 		doubt = true
 		ours, cur, lookErr := look(ctx)

@@ -1,13 +1,8 @@
 package tokencache
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/bearerkit/bearerkit/providers"
@@ -117,53 +112,6 @@ func decode(b []byte) (r record, nonce string, err error) {
 		r.intent = &intent{i.Owner, time.UnixMilli(i.At), i.Ended}
 	}
 	return r, w.Nonce, nil
-}
-
-// sealer encrypts values at rest. Without keys it passes them through.
-type sealer []cipher.AEAD
-
-func newSealer(keys [][]byte) (sealer, error) {
-	var s sealer
-	for i, k := range keys {
-		block, err := aes.NewCipher(k)
-		if err != nil || len(k) != 32 {
-			return nil, fmt.Errorf("tokencache: SealKeys[%d]: must be 32 bytes", i)
-		}
-		a, err := cipher.NewGCMWithRandomNonce(block)
-		if err != nil {
-			return nil, fmt.Errorf("tokencache: SealKeys[%d]: %w", i, err)
-		}
-		s = append(s, a)
-	}
-	return s, nil
-}
-
-// bound is what a sealed value cannot be moved away from: its key and revision.
-func bound(key string, rev uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte(key), rev)
-}
-
-func (s sealer) seal(key string, rev uint64, val []byte) []byte {
-	if len(s) == 0 {
-		return val
-	}
-	return s[0].Seal(nil, nil, val, bound(key, rev))
-}
-
-func (s sealer) open(key string, rev uint64, val []byte) ([]byte, error) {
-	if len(s) == 0 {
-		return val, nil
-	}
-	for _, a := range s {
-		if plain, err := a.Open(nil, nil, val, bound(key, rev)); err == nil {
-			return plain, nil
-		}
-	}
-	return nil, errors.New("tokencache: the value in the store is sealed under another key, or was moved")
-}
-
-func storeKey(kind string, k id) string {
-	return kind + "/" + base64.RawURLEncoding.EncodeToString(k[:])
 }
 
 // A ref at rest is a byte of flags, the record's id and the tenant.

@@ -44,20 +44,12 @@ func (s *restarting) Load(ctx context.Context, key string) ([]byte, uint64, erro
 	return store.Load(ctx, key)
 }
 
-func (s *restarting) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (bool, error) {
+func (s *restarting) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
 	store, err := s.get()
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	return store.CAS(ctx, key, rev, val, ttl)
-}
-
-func (s *restarting) Delete(ctx context.Context, key string) error {
-	store, err := s.get()
-	if err != nil {
-		return err
-	}
-	return store.Delete(ctx, key)
 }
 
 func (s *restarting) Watch(context.Context, string) (<-chan struct{}, error) {

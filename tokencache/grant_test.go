@@ -1,6 +1,7 @@
 package tokencache_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func bothWays(t *testing.T, run func(t *testing.T, v *vendor, next func() *token
 				v := newVendor()
 				var all []*tokencache.Cache
 				if stored {
-					all = cluster(t, 3, v, tokencache.Options{SealKeys: [][]byte{make([]byte, 32)}})
+					all = cluster(t, 3, v, tokencache.Options{SealKeys: [][]byte{make([]byte, 32)}, NameKey: bytes.Repeat([]byte("n"), 32)})
 				} else {
 					all = append(all, open(t, v, tokencache.Options{}))
 				}

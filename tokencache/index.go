@@ -72,7 +72,7 @@ func (c *Cache) point(ctx context.Context, rt id, r ref, fresh bool) (ref, error
 	if c.o.Store == nil {
 		return c.index.put(rt, r, fresh), nil
 	}
-	key := storeKey("rt", rt)
+	key := c.sealer.name("rt", rt)
 	read := func(ctx context.Context) (cur ref, rev uint64, err error) {
 		val, rev, err := c.fetch(ctx, key)
 		if err == nil && rev != 0 {
@@ -88,7 +88,10 @@ func (c *Cache) point(ctx context.Context, rt id, r ref, fresh bool) (ref, error
 		if rev != 0 && (fresh || cur == r) {
 			return cur, nil
 		}
-		val := c.sealer.seal(key, rev+1, r.encode())
+		val, err := c.sealer.seal(key, 0, r.encode())
+		if err != nil {
+			return ref{}, err
+		}
 		ok, err := c.swap(ctx, key, &rev, val, keepRefresh, func(ctx context.Context) (bool, uint64, error) {
 			cur, rev, err := read(ctx)
 			return rev != 0 && cur == r, rev, err

@@ -120,7 +120,7 @@ func TestInvariant16NoSecretIsPrinted(t *testing.T) {
 		p.refresh = func(context.Context, providers.Request, string) (providers.Token, error) { return issue() }
 		store := &flaky{Store: tokencache.NewMemory()}
 		o := tokencache.Options{
-			Store: store, Namespace: "n", Logger: logger, SealKeys: [][]byte{[]byte("CANARYCANARYCANARYCANARYCANARYCA")},
+			Store: store, Namespace: "n", Logger: logger, SealKeys: [][]byte{[]byte("CANARYCANARYCANARYCANARYCANARYCA")}, NameKey: []byte("CANARYcanaryCANARYcanaryCANARYca"),
 			Observer: func(e tokencache.Event) { logger.Info("event", "event", e) },
 		}
 		c := open(t, p, o)

@@ -44,9 +44,9 @@ func (s *flaky) Load(ctx context.Context, key string) ([]byte, uint64, error) {
 	return s.Store.Load(ctx, key)
 }
 
-func (s *flaky) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (bool, error) {
+func (s *flaky) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
 	if err := s.err(key, true); err != nil {
-		return false, err
+		return 0, err
 	}
 	return s.Store.CAS(ctx, key, rev, val, ttl)
 }
@@ -131,10 +131,9 @@ func (m *movable) Load(ctx context.Context, k string) ([]byte, uint64, error) {
 	return m.w.store().Load(ctx, k)
 }
 
-func (m *movable) CAS(ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
+func (m *movable) CAS(ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
 	return m.w.store().CAS(ctx, k, rev, v, ttl)
 }
-func (m *movable) Delete(ctx context.Context, k string) error { return m.w.store().Delete(ctx, k) }
 func (m *movable) Lock(ctx context.Context, k, o string, ttl time.Duration) (uint64, error) {
 	return m.w.spy().Store.(tokencache.Locker).Lock(ctx, k, o, ttl)
 }

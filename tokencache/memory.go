@@ -3,6 +3,7 @@ package tokencache
 import (
 	"bytes"
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -13,8 +14,9 @@ type memory struct {
 	values  map[string]memoryValue
 	leases  map[string]memoryLease
 	watches map[string]map[chan struct{}]struct{}
-	fence   uint64
-	sweep   int
+	rev     uint64 // of the last CAS
+	fence   uint64 // of the last Lock
+	sweep   int    // writes since the last sweep
 }
 
 type memoryValue struct {
@@ -32,7 +34,10 @@ type memoryLease struct {
 // several caches of one process act as one, as they would over a database. A
 // single Cache needs no Store.
 func NewMemory() Store {
-	return &memory{values: map[string]memoryValue{}, leases: map[string]memoryLease{}, watches: map[string]map[chan struct{}]struct{}{}}
+	return &memory{
+		values: map[string]memoryValue{}, leases: map[string]memoryLease{}, watches: map[string]map[chan struct{}]struct{}{},
+		rev: 1 + rand.Uint64N(1<<62), // a new Store must not repeat the revisions of an earlier one
+	}
 }
 
 func (m *memory) Load(ctx context.Context, key string) ([]byte, uint64, error) {
@@ -55,19 +60,20 @@ func (m *memory) live(key string) memoryValue {
 	return v
 }
 
-func (m *memory) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (bool, error) {
+func (m *memory) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := ctx.Err(); err != nil {
-		return false, err
+		return 0, err
 	}
 	if m.live(key).rev != rev {
-		return false, nil
+		return 0, nil
 	}
-	m.values[key] = memoryValue{bytes.Clone(val), rev + 1, time.Now().Add(ttl)}
+	m.rev++
+	m.values[key] = memoryValue{bytes.Clone(val), m.rev, time.Now().Add(ttl)}
 	m.changed(key)
 	m.tidy()
-	return true, nil
+	return m.rev, nil
 }
 
 // tidy drops what has expired, at a cost spread over the writes.
@@ -86,17 +92,6 @@ func (m *memory) tidy() {
 	}
 }
 
-func (m *memory) Delete(ctx context.Context, key string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	delete(m.values, key)
-	m.changed(key)
-	return nil
-}
-
 func (m *memory) Lock(ctx context.Context, key, owner string, ttl time.Duration) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,7 +102,8 @@ func (m *memory) Lock(ctx context.Context, key, owner string, ttl time.Duration)
 		return 0, nil
 	}
 	m.leases[key] = memoryLease{owner, time.Now().Add(ttl)}
-	m.fence++
+	// The clock makes fences rise from one Store to the next.
+	m.fence = max(m.fence+1, uint64(max(time.Now().UnixMicro(), 0)))
 	return m.fence, nil
 }
 

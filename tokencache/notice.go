@@ -30,7 +30,7 @@ const (
 	restorers   = 16
 )
 
-func (c *Cache) noticeKey() string { return storeKey("n", c.digest("notices", "")) }
+func (c *Cache) noticeKey() string { return c.sealer.name("n", c.digest("notices", "")) }
 
 func (c *Cache) readNotices(ctx context.Context) (n notices, rev uint64, err error) {
 	val, rev, err := c.fetch(ctx, c.noticeKey())
@@ -56,12 +56,15 @@ func (c *Cache) editNotices(ctx context.Context, edit func(*notices)) error {
 		if err != nil {
 			return err
 		}
-		var ok bool
+		if val, err = c.sealer.seal(key, n.Seq, val); err != nil {
+			return err
+		}
+		var next uint64
 		err = c.budget(ctx, func(ctx context.Context) (err error) {
-			ok, err = c.o.Store.CAS(ctx, key, rev, c.sealer.seal(key, rev+1, val), keepRefresh)
+			next, err = c.o.Store.CAS(ctx, key, rev, val, keepRefresh)
 			return err
 		})
-		if err != nil || ok { // a notice given twice does no harm, so no reading back
+		if err != nil || next != 0 { // a notice given twice does no harm, so no reading back
 			return err
 		}
 	}

@@ -19,7 +19,7 @@ func (c *Cache) purge(ctx context.Context, k *id) (last providers.Token, err err
 	if c.o.Store == nil {
 		return last, nil
 	}
-	key := storeKey("t", *k)
+	key := c.sealer.name("t", *k)
 	for range maxTurns {
 		cur, _, err := c.read(ctx, key)
 		if err != nil && !errors.Is(err, errFormat) {

@@ -155,9 +155,12 @@ func (r *replica) Load(ctx context.Context, key string) (val []byte, rev uint64,
 	return val, rev, err
 }
 
-func (r *replica) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (ok bool, err error) {
-	err = r.store(ctx, func() (err error) { ok, err = r.w.store().CAS(context.Background(), key, rev, val, ttl); return err })
-	return ok && err == nil, err
+func (r *replica) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (next uint64, err error) {
+	err = r.store(ctx, func() (err error) { next, err = r.w.store().CAS(context.Background(), key, rev, val, ttl); return err })
+	if err != nil {
+		return 0, err
+	}
+	return next, nil
 }
 
 func (r *replica) Lock(ctx context.Context, key, owner string, ttl time.Duration) (fence uint64, err error) {
@@ -171,10 +174,6 @@ func (r *replica) Lock(ctx context.Context, key, owner string, ttl time.Duration
 func (r *replica) Extend(ctx context.Context, key, owner string, ttl time.Duration) (ok bool, err error) {
 	err = r.store(ctx, func() (err error) { ok, err = r.locker().Extend(context.Background(), key, owner, ttl); return err })
 	return ok, err
-}
-
-func (r *replica) Delete(ctx context.Context, key string) error {
-	return r.store(ctx, func() error { return r.w.store().Delete(context.Background(), key) })
 }
 
 func (r *replica) Unlock(ctx context.Context, key, owner string) (ok bool, err error) {

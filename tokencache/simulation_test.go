@@ -86,14 +86,14 @@ type spy struct {
 	last map[string][]byte
 }
 
-func (s *spy) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (bool, error) {
+func (s *spy) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ok, err := s.Store.CAS(ctx, key, rev, val, ttl)
-	if ok {
+	next, err := s.Store.CAS(ctx, key, rev, val, ttl)
+	if next != 0 {
 		s.last[key] = val
 	}
-	return ok, err
+	return next, err
 }
 
 func (w *world) restartStore() {

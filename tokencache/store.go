@@ -8,18 +8,30 @@ import (
 // Store keeps records as bytes under string keys, for several processes. It
 // is safe for concurrent use. Package tokencachetest proves an implementation.
 //
+// Keys are ASCII letters of both cases, which differ, digits and "-", "_" and
+// "/", at most 64 bytes. Values are any bytes.
+//
 // Every call is made with a context that ends within [Options].StoreTimeout;
 // an error means that the outcome is unknown, and the cache reads back.
+//
+// # Revisions
+//
+// A revision names one write of one key. It is not 0, it has no order, and it
+// never comes back: not when the key expires and is written again, not when
+// the Store loses its data, and not when a failover takes its last writes
+// away. A CAS that was begun before such a loss then meets no value that it
+// takes for the one it has read. The simplest way is to draw 63 random bits
+// for each write. A count that begins again with the key, or with an empty
+// Store, does not serve.
 type Store interface {
 	// Load returns the value and its revision. Revision 0 means that the key
-	// is absent or has expired.
+	// is absent or has expired. Load sees every CAS that returned before.
 	Load(ctx context.Context, key string) (val []byte, rev uint64, err error)
 	// CAS writes val if the key's revision is rev, 0 for an absent key, and
-	// reports whether it did. The new revision is rev+1. The value expires
+	// returns the new revision. Next 0 means that somebody was faster: the
+	// key has another revision, and nothing was written. The value expires
 	// after ttl, which is positive.
-	CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (ok bool, err error)
-	// Delete removes the key, if present.
-	Delete(ctx context.Context, key string) error
+	CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (next uint64, err error)
 }
 
 // Locker is a [Store] with leases. Without it, replicas that share a Store
@@ -38,8 +50,8 @@ type Locker interface {
 
 // Watcher is a [Store] that tells of changes. Without it, the cache polls.
 type Watcher interface {
-	// Watch returns a channel that yields after a CAS, Delete or Unlock of
-	// key that happens after Watch returned. Several changes may be one
-	// signal and a signal may be lost. The watch ends with ctx.
+	// Watch returns a channel that yields after a CAS or Unlock of key that
+	// happens after Watch returned. Several changes may be one signal and a
+	// signal may be lost. The watch ends with ctx.
 	Watch(ctx context.Context, key string) (<-chan struct{}, error)
 }

@@ -31,7 +31,7 @@ const maxTurns = 16
 
 // fly does f's job. It returns only when the provider has.
 func (c *Cache) fly(ctx context.Context, e *entry, f *flight) (providers.Token, error) {
-	t := &turn{c: c, e: e, f: f, key: storeKey("t", e.id), owner: rand.Text()}
+	t := &turn{c: c, e: e, f: f, key: c.sealer.name("t", e.id), owner: rand.Text()}
 	defer t.release()
 	for range maxTurns {
 		a, tok, err := t.claim(ctx)

@@ -36,8 +36,8 @@ func TestCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := store.CAS(t.Context(), "t/abc", 0, nil, time.Minute); err != nil || !ok {
-		t.Fatal(ok, err)
+	if rev, err := store.CAS(t.Context(), "t/abc", 0, nil, time.Minute); err != nil || rev == 0 {
+		t.Fatal(rev, err)
 	}
 	if fence, err := store.Lock(t.Context(), "t/abc", "a", time.Minute); err != nil || fence == 0 {
 		t.Fatal(fence, err)

@@ -20,11 +20,11 @@
 //	bearerkit:{key}   bearerkit:{key}:lease   bearerkit:{key}
 //
 // Every script touches one of them, so that Redis Cluster runs them all; the
-// braces make a value and its lease share a node. Fences come from the server's
-// clock and its memory of the last one, so that they rise over an empty restart
-// too, unless that clock is set back. Revisions begin again at 1 after one, as
-// [tokencache.Store] wants: a CAS begun before it could meet another value of the
-// same revision, if both are done within one turn of a cache.
+// braces make a value and its lease share a node. Revisions are random, so that
+// none comes back after a loss. Fences come from the server's clock and its memory
+// of the last one: they rise over an empty restart too, unless that clock is set
+// back at the same time. A lease ends by the server's clock. Where that is set
+// back, a lease ends one more of its own time later at the most.
 //
 // # The server
 //

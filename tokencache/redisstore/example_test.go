@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/bearerkit/bearerkit/tokencache"
@@ -16,7 +17,7 @@ func ExampleOpen() {
 		return
 	}
 	defer func() { _ = store.Close() }()
-	shared := tokencache.Options{Store: store, SealKeys: [][]byte{make([]byte, 32)}} // a random key, from where secrets are kept
+	shared := tokencache.Options{Store: store, SealKeys: [][]byte{bytes.Repeat([]byte("v"), 32)}, NameKey: bytes.Repeat([]byte("n"), 32)} // random keys, from where secrets are kept
 	redacto, redox := shared, shared
 	redacto.Namespace, redox.Namespace = "redacto", "redox"
 	fmt.Println(store, redacto.Namespace, redox.Namespace)

@@ -118,20 +118,22 @@ func TestRepeatedCAS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for rev := range uint64(5) {
-		if rev > 0 { // the first one loads the script
+	rev := uint64(0)
+	for i := range 5 {
+		if i > 0 { // the first one loads the script
 			p.armed.Store("evalsha")
 		}
-		ok, err := s.CAS(t.Context(), "k", rev, []byte("v"), time.Minute)
-		if err != nil || !ok {
-			t.Fatalf("revision %d: %t, %v", rev, ok, err)
+		next, err := s.CAS(t.Context(), "k", rev, []byte("v"), time.Minute)
+		if err != nil || next == 0 {
+			t.Fatalf("write %d: %d, %v", i, next, err)
 		}
+		rev = next
 		if p.swallow.Load() || p.armed.Load() != "" {
 			t.Fatal("no reply was lost")
 		}
 	}
-	if _, rev, err := s.Load(t.Context(), "k"); err != nil || rev != 5 {
-		t.Error("revision", rev, err)
+	if _, at, err := s.Load(t.Context(), "k"); err != nil || at != rev {
+		t.Error("revision", at, "want", rev, err)
 	}
 }
 
@@ -140,14 +142,15 @@ func TestLostReplyIsAnError(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, "127.0.0.1:"+serve(t).port)
 	s := open(t, p.url(), redisstore.Options{})
-	if ok, err := s.CAS(t.Context(), "k", 0, []byte("v"), time.Minute); err != nil || !ok {
-		t.Fatal(ok, err)
+	first, err := s.CAS(t.Context(), "k", 0, []byte("v"), time.Minute)
+	if err != nil || first == 0 {
+		t.Fatal(first, err)
 	}
 	p.armed.Store("evalsha")
-	if ok, err := s.CAS(t.Context(), "k", 1, []byte("w"), time.Minute); err == nil {
-		t.Fatal("no error:", ok)
+	if next, err := s.CAS(t.Context(), "k", first, []byte("w"), time.Minute); err == nil {
+		t.Fatal("no error:", next)
 	}
-	if val, rev, err := s.Load(t.Context(), "k"); err != nil || rev != 2 || string(val) != "w" {
+	if val, rev, err := s.Load(t.Context(), "k"); err != nil || rev == 0 || rev == first || string(val) != "w" {
 		t.Errorf("reading back: %q, %d, %v", val, rev, err)
 	}
 }
@@ -260,5 +263,61 @@ func TestForeignValues(t *testing.T) {
 		if _, err := s.Extend(t.Context(), "k", "a", ttl); err == nil {
 			t.Error("Extend with a ttl of", ttl)
 		}
+	}
+}
+
+// A server whose clock is set back by a minute blocks a lease that its holder
+// has left for one more ttl, not for the minute.
+func TestServersClockSetBack(t *testing.T) {
+	t.Parallel()
+	server := serve(t)
+	s, admin := open(t, server.url(), redisstore.Options{}), server.admin()
+	first, err := s.Lock(t.Context(), "k", "dead", 300*time.Millisecond)
+	if err != nil || first == 0 {
+		t.Fatal(first, err)
+	}
+	for _, field := range []string{"at", "until", "fence"} { // all the server's times lie a minute ahead of its clock now
+		if err := admin.HIncrBy(t.Context(), "bearerkit:{k}:lease", field, time.Minute.Microseconds()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begun := time.Now()
+	var second uint64
+	eventually(t, "the lease", func() bool {
+		second, err = s.Lock(t.Context(), "k", "next", time.Minute)
+		return err == nil && second != 0
+	})
+	if took := time.Since(begun); took < 250*time.Millisecond || took > 5*time.Second {
+		t.Errorf("the lease was given after %v, want its ttl of 300ms", took)
+	}
+	if second <= first+uint64(time.Minute.Microseconds()) {
+		t.Errorf("fence %d after %d", second, first)
+	}
+}
+
+// A holder at work keeps its lease when the server's clock is set back.
+func TestServersClockSetBackUnderAHolder(t *testing.T) {
+	t.Parallel()
+	server := serve(t)
+	s, admin := open(t, server.url(), redisstore.Options{}), server.admin()
+	if fence, err := s.Lock(t.Context(), "k", "holder", time.Second); err != nil || fence == 0 {
+		t.Fatal(fence, err)
+	}
+	for _, field := range []string{"at", "until"} {
+		if err := admin.HIncrBy(t.Context(), "bearerkit:{k}:lease", field, time.Minute.Microseconds()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		if fence, err := s.Lock(t.Context(), "k", "other", time.Second); err != nil || fence != 0 {
+			t.Fatal("taken from its holder:", fence, err)
+		}
+		if ok, err := s.Extend(t.Context(), "k", "holder", time.Second); err != nil || !ok {
+			t.Fatal("not extended:", ok, err)
+		}
+	}
+	until, err := admin.HGet(t.Context(), "bearerkit:{k}:lease", "until").Int64()
+	if now := admin.Time(t.Context()).Val().UnixMicro(); err != nil || until > now+time.Second.Microseconds() {
+		t.Error("the lease ends", time.Duration(until-now)*time.Microsecond, "from now, want a second at most", err)
 	}
 }

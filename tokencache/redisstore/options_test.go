@@ -67,8 +67,8 @@ func TestPrefixesAreApart(t *testing.T) {
 	t.Parallel()
 	url := serve(t).url()
 	a, b := open(t, url, redisstore.Options{Prefix: "a:"}), open(t, url, redisstore.Options{Prefix: "b:"})
-	if ok, err := a.CAS(t.Context(), "k", 0, []byte("a"), time.Minute); err != nil || !ok {
-		t.Fatal(ok, err)
+	if rev, err := a.CAS(t.Context(), "k", 0, []byte("a"), time.Minute); err != nil || rev == 0 {
+		t.Fatal(rev, err)
 	}
 	if fence, err := a.Lock(t.Context(), "k", "x", time.Minute); err != nil || fence == 0 {
 		t.Fatal(fence, err)

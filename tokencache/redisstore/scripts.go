@@ -10,13 +10,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A value at rest is its revision, 8 bytes, and a nonce of the CAS that wrote
-// it, then the value. A lease is a hash: owner and until while it is held,
+// A value at rest is its revision, 8 bytes, then the value. A revision is 63
+// random bits, drawn for the CAS that makes it: it never comes back, whatever
+// the server loses. A lease is a hash: owner, at and until while it is held,
 // fence for good. Every script touches one key, and so one slot.
-const (
-	revSize = 8
-	header  = revSize + 16
-)
+const header = 8
 
 // Times are the server's, in microseconds: exact in Lua's doubles until 2255.
 const luaNow = `local t = redis.call('TIME')
@@ -28,40 +26,46 @@ local now = t[1] * 1000000 + t[2]
 const fenceMemory = time.Hour
 
 var (
-	// A client may send a command twice when a reply is lost. The nonce lets
-	// the second one find that the first has done the work.
+	// A client may send a command twice when a reply is lost. The revision
+	// lets the second one find that the first has done the work.
 	casScript = redis.NewScript(`
-local cur = redis.call('GETRANGE', KEYS[1], 0, 23)
-if cur == string.sub(ARGV[2], 1, 24) then return 1 end
-if string.sub(cur, 1, 8) ~= ARGV[1] then return 0 end
+local cur = redis.call('GETRANGE', KEYS[1], 0, 7)
+if cur == string.sub(ARGV[2], 1, 8) then return 1 end
+if cur ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('PUBLISH', KEYS[1], '')
 return 1`)
 
-	deleteScript = redis.NewScript(`
-redis.call('DEL', KEYS[1])
-redis.call('PUBLISH', KEYS[1], '')
-return 1`)
-
+	// A lease taken in the future was taken before the server's clock was set
+	// back. How much of it is left is not known: it begins again, and so ends
+	// one ttl from now at the latest.
 	lockScript = redis.NewScript(luaNow + `
-local l = redis.call('HMGET', KEYS[1], 'owner', 'until', 'fence')
-if l[1] and l[1] ~= ARGV[1] and tonumber(l[2]) > now then return 0 end
+local l = redis.call('HMGET', KEYS[1], 'owner', 'until', 'fence', 'at')
+if l[1] and l[1] ~= ARGV[1] and tonumber(l[2]) > now then
+  if tonumber(l[4] or 0) > now then
+    local left = l[2] - l[4]
+    redis.call('HSET', KEYS[1], 'at', string.format('%.0f', now), 'until', string.format('%.0f', now + left))
+    redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(left / 1000) + ARGV[3] - ARGV[4]))
+  end
+  return 0
+end
 local fence = math.max(now, (tonumber(l[3]) or 0) + 1)
-redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'until', string.format('%.0f', now + ARGV[2]), 'fence', string.format('%.0f', fence))
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'at', string.format('%.0f', now),
+  'until', string.format('%.0f', now + ARGV[2]), 'fence', string.format('%.0f', fence))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return fence`)
 
 	extendScript = redis.NewScript(luaNow + `
 local l = redis.call('HMGET', KEYS[1], 'owner', 'until')
 if l[1] ~= ARGV[1] or tonumber(l[2]) <= now then return 0 end
-redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[2]))
+redis.call('HSET', KEYS[1], 'at', string.format('%.0f', now), 'until', string.format('%.0f', now + ARGV[2]))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1`)
 
 	unlockScript = redis.NewScript(luaNow + `
 local l = redis.call('HMGET', KEYS[1], 'owner', 'until')
 if l[1] ~= ARGV[1] or tonumber(l[2]) <= now then return 0 end
-redis.call('HDEL', KEYS[1], 'owner', 'until')
+redis.call('HDEL', KEYS[1], 'owner', 'at', 'until')
 redis.call('PUBLISH', ARGV[2], '')
 return 1`)
 )
@@ -98,25 +102,24 @@ func (s *Store) Load(ctx context.Context, key string) (val []byte, rev uint64, e
 }
 
 // CAS implements [tokencache.Store].
-func (s *Store) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (ok bool, err error) {
+func (s *Store) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (next uint64, err error) {
 	if ttl <= 0 {
-		return false, errTTL
+		return 0, errTTL
 	}
 	var old []byte
 	if rev != 0 {
 		old = binary.BigEndian.AppendUint64(nil, rev)
 	}
 	b := make([]byte, header, header+len(val))
-	binary.BigEndian.PutUint64(b, rev+1)
-	_, _ = rand.Read(b[revSize:]) // never fails
+	_, _ = rand.Read(b) // never fails
+	b[0] &= 0x7f
+	b[0] |= 0x40 // not 0
+	next = binary.BigEndian.Uint64(b)
 	n, err := s.run(ctx, "cas", casScript, s.name(key), old, append(b, val...), millis(ttl))
-	return n == 1, err
-}
-
-// Delete implements [tokencache.Store].
-func (s *Store) Delete(ctx context.Context, key string) error {
-	_, err := s.run(ctx, "delete", deleteScript, s.name(key))
-	return err
+	if err != nil || n != 1 {
+		return 0, err
+	}
+	return next, nil
 }
 
 // Lock implements [tokencache.Locker].
@@ -124,7 +127,7 @@ func (s *Store) Lock(ctx context.Context, key, owner string, ttl time.Duration) 
 	if ttl <= 0 {
 		return 0, errTTL
 	}
-	n, err := s.run(ctx, "lock", lockScript, s.leaseName(key), owner, micros(ttl), millis(ttl+fenceMemory))
+	n, err := s.run(ctx, "lock", lockScript, s.leaseName(key), owner, micros(ttl), millis(ttl+fenceMemory), millis(ttl))
 	return uint64(max(n, 0)), err
 }
 

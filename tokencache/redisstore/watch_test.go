@@ -46,8 +46,8 @@ func TestReconnectWakesEverybody(t *testing.T) {
 	server.start()
 	signal(t, a, "server restarted")
 	signal(t, b, "server restarted")
-	if ok, err := s.CAS(t.Context(), "a", 0, nil, time.Minute); err != nil || !ok {
-		t.Fatal(ok, err)
+	if rev, err := s.CAS(t.Context(), "a", 0, nil, time.Minute); err != nil || rev == 0 {
+		t.Fatal(rev, err)
 	}
 	signal(t, a, "changed")
 }
@@ -92,8 +92,8 @@ func TestSubscriptionsEnd(t *testing.T) {
 	}
 	cancel()
 	eventually(t, "subscriptions to end", func() bool { return subscribed() == 1 })
-	if ok, err := s.CAS(t.Context(), "a", 0, nil, time.Minute); err != nil || !ok {
-		t.Fatal(ok, err)
+	if rev, err := s.CAS(t.Context(), "a", 0, nil, time.Minute); err != nil || rev == 0 {
+		t.Fatal(rev, err)
 	}
 	signal(t, other, "the last watch of a key that had two")
 }

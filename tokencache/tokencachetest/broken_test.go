@@ -17,16 +17,100 @@ type brokenStore struct {
 }
 
 // blind writes whatever the revision is.
-func blind(f full, ctx context.Context, k string, _ uint64, v []byte, ttl time.Duration) (bool, error) {
+func blind(f full, ctx context.Context, k string, _ uint64, v []byte, ttl time.Duration) (uint64, error) {
 	for {
 		_, rev, err := f.Load(ctx, k)
 		if err != nil {
-			return false, err
+			return 0, err
 		}
-		if ok, err := f.CAS(ctx, k, rev, v, ttl); ok || err != nil {
-			return ok, err
+		if next, err := f.CAS(ctx, k, rev, v, ttl); next != 0 || err != nil {
+			return next, err
 		}
 	}
+}
+
+// counted makes revisions of its own: for the n-th write of a key, number(n).
+// With again, a key that has expired is counted from the beginning.
+type counted struct {
+	mu     sync.Mutex
+	number func(n uint64) uint64
+	again  bool
+	n      map[string]uint64
+	inner  map[string]map[uint64]uint64 // the good Store's revisions, by ours
+	ours   map[string]uint64
+}
+
+func (c *counted) cas(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n, c.inner, c.ours = map[string]uint64{}, map[string]map[uint64]uint64{}, map[string]uint64{}
+	}
+	_, at, err := f.Load(ctx, k)
+	if err != nil {
+		return 0, err
+	}
+	if at == 0 {
+		c.ours[k] = 0
+		if c.again {
+			c.n[k] = 0
+		}
+	}
+	if c.ours[k] != rev {
+		return 0, nil
+	}
+	next, err := f.CAS(ctx, k, at, v, ttl)
+	if next == 0 {
+		return 0, err
+	}
+	c.n[k]++
+	c.ours[k] = c.number(c.n[k])
+	return c.ours[k], nil
+}
+
+func (c *counted) load(f full, ctx context.Context, k string) ([]byte, uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, rev, err := f.Load(ctx, k)
+	if rev == 0 || err != nil {
+		return v, 0, err
+	}
+	return v, c.ours[k], nil
+}
+
+// lagging is a Store whose reads go to a replica that is one write behind.
+type lagging struct {
+	mu   sync.Mutex
+	last map[string]memo
+}
+
+type memo struct {
+	val []byte
+	rev uint64
+}
+
+func (l *lagging) cas(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	val, at, _ := f.Load(ctx, k)
+	next, err := f.CAS(ctx, k, rev, v, ttl)
+	if next != 0 {
+		if l.last == nil {
+			l.last = map[string]memo{}
+		}
+		l.last[k] = memo{val, at}
+	}
+	return next, err
+}
+
+func (l *lagging) load(f full, ctx context.Context, k string) ([]byte, uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m, ok := l.last[k]; ok {
+		delete(l.last, k) // the replica has caught up by the next read
+		return m.val, m.rev, ctx.Err()
+	}
+	return f.Load(ctx, k)
 }
 
 // byAnybody ends a lease for whoever asks.
@@ -43,57 +127,69 @@ func byAnybody(f full, ctx context.Context, k, _ string) (bool, error) {
 
 func brokenStores() []brokenStore {
 	var values aliases
+	var lag lagging
+	count := func(n uint64) uint64 { return n }
+	again, forKey := counted{number: count, again: true}, counted{number: count}
+	two := counted{number: func(n uint64) uint64 { return 1 + n%2 }}
 	return slices.Concat([]brokenStore{
-		{"no CAS", broken{cas: blind}, []string{"cas: ", "one of many writers: ", "delete: "}},
-		{"check and write apart", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
+		{"no CAS", broken{cas: blind}, []string{"cas: ", "one of many writers: ", "revisions: "}},
+		{"check and write apart", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
 			if _, at, err := f.Load(ctx, k); err != nil || at != rev {
-				return false, err
+				return 0, err
 			}
 			time.Sleep(time.Millisecond) // the other writers check too
 			return blind(f, ctx, k, rev, v, ttl)
 		}}, []string{"one of many writers: ", "counter: "}},
-		{"equal bytes win twice", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
-			ok, err := f.CAS(ctx, k, rev, v, ttl)
-			if err == nil && !ok {
+		{"equal bytes win twice", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
+			next, err := f.CAS(ctx, k, rev, v, ttl)
+			if err == nil && next == 0 {
 				cur, at, err := f.Load(ctx, k)
-				return at == rev+1 && string(cur) == string(v), err
+				if string(cur) == string(v) {
+					return at, err
+				}
 			}
-			return ok, err
+			return next, err
 		}}, []string{"one of many writers: "}},
-		{"false for an error", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
-			ok, _ := f.CAS(ctx, k, rev, v, ttl)
-			return ok, nil
+		{"refused for an error", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
+			next, _ := f.CAS(ctx, k, rev, v, ttl)
+			return next, nil
 		}}, []string{"context: ", "lost replies: "}},
-		{"no ttl", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, _ time.Duration) (bool, error) {
+		{"the old revision for the new", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
+			next, err := f.CAS(ctx, k, rev, v, ttl)
+			if next != 0 && rev != 0 {
+				return rev, err
+			}
+			return next, err
+		}}, []string{"cas: ", "values: "}},
+		{"revisions that begin again with the key", broken{load: again.load, cas: again.cas}, []string{"revisions: store: CAS at revision 0: revision 1 comes a second time"}},
+		{"revisions counted by key", broken{load: forKey.load, cas: forKey.cas}, []string{"revisions: store: two new keys"}},
+		{"two revisions in turn", broken{load: two.load, cas: two.cas}, []string{"cas: ", "revisions: ", "values: "}},
+		{"reads a replica", broken{load: lag.load, cas: lag.cas}, []string{"cas: ", "values: "}},
+		{"no ttl", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, _ time.Duration) (uint64, error) {
 			return f.CAS(ctx, k, rev, v, time.Hour)
 		}}, []string{"ttl: "}},
-		{"hasty ttl", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
+		{"hasty ttl", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
 			return f.CAS(ctx, k, rev, v, ttl/2)
 		}}, []string{"ttl: "}},
-		{"ttl of the first write", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
+		{"ttl of the first write", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
 			if rev > 0 && strings.HasSuffix(k, "/renewed") {
 				ttl = 200 * time.Millisecond
 			}
 			return f.CAS(ctx, k, rev, v, ttl)
 		}}, []string{"ttl: "}},
-		{"revisions by two", broken{load: func(f full, ctx context.Context, k string) ([]byte, uint64, error) {
-			v, rev, err := f.Load(ctx, k)
-			return v, 2 * rev, err
-		}}, []string{"cas: ", "counter: "}},
 		{"deaf to contexts", broken{load: func(f full, _ context.Context, k string) ([]byte, uint64, error) {
 			return f.Load(context.Background(), k)
 		}}, []string{"context: "}},
-		{"works, then looks at the context", broken{del: func(f full, ctx context.Context, k string) error {
-			_ = f.Delete(context.Background(), k)
-			return ctx.Err()
+		{"works, then looks at the context", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
+			next, _ := f.CAS(context.Background(), k, rev, v, ttl)
+			return next, ctx.Err()
 		}}, []string{"context: "}},
-		{"delete that does not", broken{del: func(full, context.Context, string) error { return nil }}, []string{"delete: "}},
 		{"keys of one case", broken{load: func(f full, ctx context.Context, k string) ([]byte, uint64, error) {
 			return f.Load(ctx, strings.ToLower(k))
-		}, cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
+		}, cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
 			return f.CAS(ctx, strings.ToLower(k), rev, v, ttl)
 		}}, []string{"keys: "}},
-		{"values end at a NUL", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
+		{"values end at a NUL", broken{cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
 			s, _, _ := strings.Cut(string(v), "\x00")
 			return f.CAS(ctx, k, rev, []byte(s), ttl)
 		}}, []string{"values: "}},
@@ -107,17 +203,17 @@ type aliases struct {
 	m  map[string][]byte
 }
 
-func (a *aliases) cas(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
+func (a *aliases) cas(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	ok, err := f.CAS(ctx, k, rev, []byte(hex.EncodeToString(v)), ttl)
-	if ok {
+	next, err := f.CAS(ctx, k, rev, []byte(hex.EncodeToString(v)), ttl)
+	if next != 0 {
 		if a.m == nil {
 			a.m = map[string][]byte{}
 		}
 		a.m[k] = v
 	}
-	return ok, err
+	return next, err
 }
 
 func (a *aliases) load(f full, ctx context.Context, k string) ([]byte, uint64, error) {
@@ -133,6 +229,7 @@ func (a *aliases) load(f full, ctx context.Context, k string) ([]byte, uint64, e
 func brokenLockers() []brokenStore {
 	var falling uint64 = 1 << 40
 	var mu sync.Mutex
+	fences, written := map[string]uint64{}, map[string]bool{}
 	return []brokenStore{
 		{"unlock by anybody", broken{unlock: byAnybody}, []string{"lease: ", "exclusion: "}},
 		{"extend by anybody", broken{extend: func(full, context.Context, string, string, time.Duration) (bool, error) { return true, nil }},
@@ -166,18 +263,24 @@ func brokenLockers() []brokenStore {
 			return min(fence, 1), err
 		}}, []string{"fence: ", "lease ends: ", "exclusion: "}},
 		{"a fence lost with the value", broken{
+			cas: func(f full, ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				written[k] = true
+				return f.CAS(ctx, k, rev, v, ttl)
+			},
 			lock: func(f full, ctx context.Context, k, owner string, ttl time.Duration) (uint64, error) {
 				fence, err := f.Lock(ctx, k, owner, ttl)
-				_, rev, _ := f.Load(ctx, k+"/fence")
-				if fence != 0 {
-					_, _ = f.CAS(ctx, k+"/fence", rev, nil, time.Hour)
-					fence = rev + 1
+				if fence == 0 {
+					return 0, err
 				}
-				return fence, err
-			},
-			del: func(f full, ctx context.Context, k string) error {
-				_ = f.Delete(ctx, k+"/fence")
-				return f.Delete(ctx, k)
+				mu.Lock()
+				defer mu.Unlock()
+				if _, rev, _ := f.Load(ctx, k); rev == 0 && written[k] {
+					written[k], fences[k] = false, 0
+				}
+				fences[k]++
+				return fences[k], nil
 			},
 		}, []string{"fence: "}},
 	}
@@ -188,29 +291,13 @@ func brokenWatchers() []brokenStore {
 		{"mute", broken{watch: func(full, context.Context, string) (<-chan struct{}, error) {
 			return make(chan struct{}), nil
 		}}, []string{"watch: no signal of a first CAS", "watch at once: ", "watch unread: ", "watch ends: "}},
-		{"mute about deletes", broken{del: func(f full, ctx context.Context, k string) error {
-			_, err := f.CAS(ctx, k, 0, nil, 1) // wakes nobody: the key is there, or gone at once
-			if _, rev, _ := f.Load(ctx, k); rev != 0 {
-				return f.Delete(ctx, k)
+		{"mute about unlocks", broken{unlock: func(f full, ctx context.Context, k, owner string) (bool, error) {
+			if ok, err := f.Extend(ctx, k, owner, 1); !ok || err != nil { // ends at once, and wakes nobody
+				return ok, err
 			}
-			return err
-		}, watch: func(f full, ctx context.Context, k string) (<-chan struct{}, error) {
-			in, err := f.Watch(ctx, k)
-			out := make(chan struct{}, 1)
-			go func() {
-				for {
-					select {
-					case <-in:
-						if _, rev, _ := f.Load(ctx, k); rev != 0 {
-							out <- struct{}{}
-						}
-					case <-ctx.Done():
-						return
-					}
-				}
-			}()
-			return out, err
-		}}, []string{"watch: no signal of a Delete"}},
+			time.Sleep(time.Nanosecond)
+			return true, nil
+		}}, []string{"watch: no signal of an Unlock"}},
 		{"yields once", broken{watch: func(f full, ctx context.Context, k string) (<-chan struct{}, error) {
 			in, err := f.Watch(ctx, k)
 			out := make(chan struct{}, 1)

@@ -6,13 +6,14 @@
 //	}
 //
 // What is proved: a value is written only over the revision that the writer
-// read, by one of many writers, and revisions count from 1 by one; a call that
-// failed has happened whole or not at all, which reading back tells; values end
-// with their time; keys and values are any bytes, and a caller's slices stay the
+// read, by one of many writers; a revision never comes back, also when a key has
+// expired and is written again; a call that failed has happened whole or not at
+// all, which reading back tells; values end with their time; keys that a cache
+// makes are told apart, and values are any bytes; a caller's slices stay the
 // caller's; a lease has one holder, whom nobody else can extend or unlock, until
-// it is released or over; fences rise strictly, also when a lease has expired or
-// the value was deleted; whoever watches a key is woken; a call whose context
-// has ended does nothing.
+// it is released or over; fences rise strictly, also when a lease or a value has
+// expired; who watches a key is woken; a call whose context has ended does
+// nothing.
 //
 // # Concurrency
 //

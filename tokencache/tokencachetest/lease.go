@@ -59,11 +59,17 @@ func lease(p *probe) error {
 		p.locked("b", false),                               // b's attempts changed nothing
 		p.extend("a", minute/2, true), p.locked("a", true), // the holder again
 		neighbour.locked("b", true),
-		p.swap(0, "v", true), p.holds(1, "v"), // a lease guards by agreement, not by force
+		p.written("v"), // a lease guards by agreement, not by force
 		p.unlock("a", true), p.unlock("a", false), p.extend("a", minute/2, false),
 		p.locked("b", true), p.locked("a", false), p.unlock("a", false),
 		p.unlock("b", true), neighbour.unlock("b", true),
 	)
+}
+
+// written checks that a new key can be written.
+func (p *probe) written(val string) error {
+	rev, err := p.swap(0, val)
+	return errors.Join(err, p.holds(rev, val))
 }
 
 // leaseEnds waits for a lease to expire, which takes it from its owner.
@@ -156,7 +162,8 @@ func fence(p *probe) error {
 				err = errors.Join(err, p.unlock(owner, true))
 			}
 		case 1:
-			err = errors.Join(p.swap(0, "v", true), p.unlock(owner, true), p.delete())
+			_, err = p.keySwap(p.key, 0, "v", 20*time.Millisecond) // the value ends, and the fence does not
+			err = errors.Join(err, p.unlock(owner, true), p.gone(p.key))
 		default:
 			err = p.unlock(owner, true)
 		}
@@ -190,7 +197,9 @@ func exclusion(p *probe) error {
 				}
 				time.Sleep(time.Millisecond) // time for others to break in
 				_, rev, err := p.s.Load(p.ctx, p.key)
-				err = errors.Join(err, p.swap(rev, owner, true))
+				if err == nil {
+					_, err = p.swap(rev, owner)
+				}
 				inside.Add(^uint64(0))
 				return true, errors.Join(err, p.unlock(owner, true))
 			})

@@ -14,37 +14,91 @@ import (
 func absent(p *probe) error { return p.holds(0, "") }
 
 func cas(p *probe) error {
-	return errors.Join(
-		p.swap(1, "x", false), p.swap(7, "x", false), p.holds(0, ""), // not over nothing
-		p.swap(0, "a", true), p.holds(1, "a"),
-		p.swap(0, "x", false), p.swap(2, "x", false), p.holds(1, "a"),
-		p.swap(1, "b", true), p.holds(2, "b"),
-		p.swap(1, "x", false), p.holds(2, "b"),
-		p.swap(2, "b", true), p.holds(3, "b"), // the same bytes are a new revision too
-	)
+	err := errors.Join(p.refused(1, "x"), p.refused(7, "x"), p.holds(0, "")) // not over nothing
+	if err != nil {
+		return err
+	}
+	a, err := p.swap(0, "a")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(p.holds(a, "a"), p.refused(0, "x"), p.refused(a+1, "x"), p.refused(a-1, "x"), p.holds(a, "a"))
+	if err != nil {
+		return err
+	}
+	b, err := p.swap(a, "b")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(p.holds(b, "b"), p.refused(a, "x"), p.holds(b, "b")); err != nil {
+		return err
+	}
+	again, err := p.swap(b, "b") // the same bytes are a new revision too
+	return errors.Join(err, p.holds(again, "b"), p.refused(b, "x"))
 }
 
-func remove(p *probe) error {
-	return errors.Join(
-		p.delete(), // absent
-		p.swap(0, "a", true), p.swap(1, "b", true),
-		p.delete(), p.holds(0, ""),
-		p.swap(2, "x", false), p.holds(0, ""),
-		p.swap(0, "c", true), p.holds(1, "c"),
-	)
+// revisions lets a key expire and be made again: what was read before the end
+// must not be taken for what is there after it.
+func revisions(p *probe) error {
+	var earlier []uint64
+	for life := range 3 {
+		first, err := p.keySwap(p.key, 0, "a", minute)
+		if err != nil {
+			return err
+		}
+		if err := p.refusedAll(earlier, "life %d of the key", life+1); err != nil {
+			return err
+		}
+		last, err := p.keySwap(p.key, first, "b", short)
+		if err != nil {
+			return err
+		}
+		earlier = append(earlier, first, last)
+		if err := p.gone(p.key); err != nil {
+			return err
+		}
+		if err := p.refusedAll(earlier, "the key expired"); err != nil {
+			return err
+		}
+	}
+	// A count that begins with each key begins again with an empty Store.
+	seen := map[uint64]bool{}
+	for i := range 8 {
+		rev, err := p.keySwap(p.key+"/"+strconv.Itoa(i), 0, "a", minute)
+		if err != nil {
+			return err
+		}
+		if seen[rev] {
+			return fmt.Errorf("store: two new keys have the revision %d: what begins again with a key begins again with an empty Store", rev)
+		}
+		seen[rev] = true
+	}
+	return nil
+}
+
+func (p *probe) refusedAll(revs []uint64, when string, args ...any) error {
+	for _, rev := range revs {
+		if err := p.refused(rev, "x"); err != nil {
+			return fmt.Errorf(when+": an earlier revision: %w", append(args, err)...)
+		}
+	}
+	return nil
 }
 
 // oneWins lets many writers go at one revision, with equal bytes too.
 func oneWins(p *probe) error {
 	const rounds, writers = 20, 8
-	for rev := range uint64(rounds) {
-		val := func(w int) string { return strconv.Itoa(int(rev)*writers + w*int(rev%2)) }
+	rev := uint64(0)
+	for round := range rounds {
+		val := func(w int) string { return strconv.Itoa(round*writers + w*(round%2)) }
 		var won atomic.Int64
+		var next atomic.Uint64
 		winner := make([]string, writers)
 		err := together(writers, func(w int) error {
-			ok, err := p.s.CAS(p.ctx, p.key, rev, []byte(val(w)), minute)
-			if ok {
+			got, err := p.s.CAS(p.ctx, p.key, rev, []byte(val(w)), minute)
+			if got != 0 {
 				won.Add(1)
+				next.Store(got)
 				winner[w] = val(w)
 			}
 			return err
@@ -55,7 +109,8 @@ func oneWins(p *probe) error {
 		if n := won.Load(); n != 1 {
 			return fmt.Errorf("%d of %d concurrent CAS at revision %d succeeded, want 1", n, writers, rev)
 		}
-		if err := p.holds(rev+1, strings.Join(winner, "")); err != nil {
+		rev = next.Load()
+		if err := p.holds(rev, strings.Join(winner, "")); err != nil {
 			return fmt.Errorf("after concurrent CAS: %w", err)
 		}
 	}
@@ -73,7 +128,8 @@ func counter(p *probe) error {
 					return false, err
 				}
 				n, _ := strconv.Atoi(string(val))
-				return p.s.CAS(p.ctx, p.key, rev, []byte(strconv.Itoa(n+1)), minute)
+				next, err := p.s.CAS(p.ctx, p.key, rev, []byte(strconv.Itoa(n+1)), minute)
+				return next != 0, err
 			})
 			if err != nil {
 				return err
@@ -81,7 +137,14 @@ func counter(p *probe) error {
 		}
 		return nil
 	})
-	return errors.Join(err, p.holds(writers*each, strconv.Itoa(writers*each)))
+	if err != nil {
+		return err
+	}
+	val, _, err := p.s.Load(p.ctx, p.key)
+	if err == nil && string(val) != strconv.Itoa(writers*each) {
+		err = fmt.Errorf("%d additions by %d writers left %s", writers*each, writers, brief(val))
+	}
+	return err
 }
 
 // lostReplies cuts calls short at every point, and reads back what they did.
@@ -90,9 +153,9 @@ func lostReplies(p *probe) error {
 	for i := range 60 {
 		next := fmt.Sprint("value ", i)
 		ctx, cancel := context.WithTimeout(p.ctx, time.Duration(i)*25*time.Microsecond)
-		ok, err := p.s.CAS(ctx, p.key, rev, []byte(next), minute)
+		got, err := p.s.CAS(ctx, p.key, rev, []byte(next), minute)
 		cancel()
-		if err == nil && !ok {
+		if err == nil && got == 0 {
 			return fmt.Errorf("store: CAS at revision %d: refused, although nobody else writes", rev)
 		}
 		// One that failed may still be on its way: the next CAS cannot tell, so
@@ -101,21 +164,21 @@ func lostReplies(p *probe) error {
 		switch {
 		case loadErr != nil:
 			return fmt.Errorf("store: Load after a CAS that was cut short: %w", loadErr)
-		case at == rev+1 && string(val) == next:
+		case at != rev && at != 0 && string(val) == next && (err != nil || at == got):
 			last, rev = next, at
 		case at == rev && string(val) == last && err != nil:
 		default:
-			return fmt.Errorf("a CAS at revision %d that returned %t, %v left %s at revision %d", rev, ok, err, brief(val), at)
+			return fmt.Errorf("a CAS at revision %d that returned %d, %v left %s at revision %d", rev, got, err, brief(val), at)
 		}
 		if i%2 == 0 {
 			continue
 		}
-		ok, err = p.s.CAS(p.ctx, p.key, rev, []byte("settled"), minute)
+		got, err = p.s.CAS(p.ctx, p.key, rev, []byte("settled"), minute)
 		if err != nil {
 			return fmt.Errorf("store: CAS: %w", err)
 		}
-		if ok {
-			last, rev = "settled", rev+1
+		if got != 0 {
+			last, rev = "settled", got
 		} else if val, rev, err = p.s.Load(p.ctx, p.key); err != nil {
 			return fmt.Errorf("store: Load: %w", err)
 		} else {
@@ -127,14 +190,19 @@ func lostReplies(p *probe) error {
 
 func ttl(p *probe) error {
 	begun := time.Now()
-	if err := p.keySwap(p.key, 0, "a", short, true); err != nil {
+	first, err := p.keySwap(p.key, 0, "a", short)
+	if err != nil {
 		return err
 	}
 	other := p.key + "/renewed"
-	if err := errors.Join(p.keySwap(other, 0, "a", short, true), p.keySwap(other, 1, "b", minute, true)); err != nil {
+	otherRev, err := p.keySwap(other, 0, "a", short)
+	if err != nil {
 		return err
 	}
-	err := until("a value to expire", func() (bool, error) {
+	if otherRev, err = p.keySwap(other, otherRev, "b", minute); err != nil {
+		return err
+	}
+	err = until("a value to expire", func() (bool, error) {
 		_, rev, err := p.s.Load(p.ctx, p.key)
 		if err == nil && rev == 0 && early(begun, short) {
 			err = fmt.Errorf("a value with a ttl of %v was gone after %v", short, time.Since(begun))
@@ -144,15 +212,17 @@ func ttl(p *probe) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(
-		p.swap(1, "x", false), p.swap(0, "c", true), p.holds(1, "c"), // absent, as if never there
-		p.keyHolds(other, 2, "b"), // the last CAS says how long
-	)
+	if err := p.refused(first, "x"); err != nil { // absent, as if never there
+		return err
+	}
+	again, err := p.swap(0, "c")
+	return errors.Join(err, p.holds(again, "c"), p.keyHolds(other, otherRev, "b")) // the last CAS says how long
 }
 
 // ended makes every call with a context that has ended.
 func ended(p *probe) error {
-	if err := p.swap(0, "a", true); err != nil {
+	rev, err := p.swap(0, "a")
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(p.ctx)
@@ -163,12 +233,11 @@ func ended(p *probe) error {
 			errs = append(errs, fmt.Errorf("%s with a context that has ended: no error", call))
 		}
 	}
-	_, _, err := p.s.Load(ctx, p.key)
+	_, _, err = p.s.Load(ctx, p.key)
 	refused("Load", err)
-	_, err = p.s.CAS(ctx, p.key, 1, []byte("x"), minute)
+	_, err = p.s.CAS(ctx, p.key, rev, []byte("x"), minute)
 	refused("CAS", err)
-	refused("Delete", p.s.Delete(ctx, p.key))
-	errs = append(errs, p.holds(1, "a"))
+	errs = append(errs, p.holds(rev, "a"))
 	if p.locker == nil {
 		return errors.Join(errs...)
 	}
@@ -183,22 +252,33 @@ func ended(p *probe) error {
 	return errors.Join(append(errs, p.unlock("b", true))...)
 }
 
+// keys tells keys apart that a cache makes: letters of both cases, digits,
+// "-", "_" and "/", up to 64 bytes.
 func keys(p *probe) error {
-	var all []byte
-	for b := range 256 {
-		all = append(all, byte(b))
-	}
-	odd := []string{
-		"", " ", "\n", "\x00", "a\x00", "a\x00b", "\xff\xfe", "é", "e\u0301", "K", "k", "{", "}", "{}", "{a}", "a}b{c", "*", "?", "[a]", "%00", "../",
-		"':lease", "}:lease", ":lease", string(all), strings.Repeat("long", 256),
-	}
+	odd := []string{"a", "A", "b", "B", "-", "_", "/", "//", "a/b", "a_b", "a-b", "0", "00", "k", "K", "lease", "/lease"}
+	odd = append(odd, strings.Repeat("x", 64-len(p.key)), strings.Repeat("X", 64-len(p.key)))
 	var errs []error
+	revs := make([]uint64, len(odd))
 	for i, k := range odd {
-		errs = append(errs, p.keySwap(p.key+k, 0, fmt.Sprint(i), minute, true))
+		rev, err := p.keySwap(p.key+k, 0, fmt.Sprint(i), minute)
+		revs[i] = rev
+		if err != nil {
+			errs = append(errs, fmt.Errorf("key …%s: %w", k, err))
+		}
 	}
 	for i, k := range odd {
-		if err := p.keyHolds(p.key+k, 1, fmt.Sprint(i)); err != nil {
-			errs = append(errs, fmt.Errorf("key …%s: %w", brief([]byte(k)), err))
+		if err := p.keyHolds(p.key+k, revs[i], fmt.Sprint(i)); err != nil {
+			errs = append(errs, fmt.Errorf("key …%s: %w", k, err))
+		}
+	}
+	if p.locker == nil || len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	for i, k := range odd {
+		q := *p
+		q.key += k
+		if err := q.locked(fmt.Sprint("owner ", i), true); err != nil {
+			errs = append(errs, fmt.Errorf("key …%s: %w", k, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -209,21 +289,26 @@ func values(p *probe) error {
 	for i := range large {
 		large[i] = byte(i ^ i>>8 ^ i>>16)
 	}
-	var errs []error
-	for i, v := range []string{"", "\x00", "\r\n", "\xff\xfe\x00{\"", string(large), "a", ""} {
-		errs = append(errs, p.swap(uint64(i), v, true), p.holds(uint64(i)+1, v))
+	rev := uint64(0)
+	for _, v := range []string{"", "\x00", "\r\n", "\xff\xfe\x00{\"", string(large), "a", ""} {
+		next, err := p.swap(rev, v)
+		if err := errors.Join(err, p.holds(next, v)); err != nil {
+			return err
+		}
+		rev = next
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // isolation changes slices after they were given and after they were got.
 func isolation(p *probe) error {
 	val := []byte("value")
-	if ok, err := p.s.CAS(p.ctx, p.key, 0, val, minute); err != nil || !ok {
-		return fmt.Errorf("store: CAS: %t, %w", ok, err)
+	rev, err := p.s.CAS(p.ctx, p.key, 0, val, minute)
+	if err != nil || rev == 0 {
+		return fmt.Errorf("store: CAS of a new key: %d, %w", rev, err)
 	}
 	copy(val, "XXXXX")
-	if err := p.holds(1, "value"); err != nil {
+	if err := p.holds(rev, "value"); err != nil {
 		return fmt.Errorf("after the written slice was changed: %w", err)
 	}
 	got, _, err := p.s.Load(p.ctx, p.key)
@@ -232,7 +317,7 @@ func isolation(p *probe) error {
 	}
 	copy(got, "XXXXX")
 	_ = append(got, "more"...)
-	if err := p.holds(1, "value"); err != nil {
+	if err := p.holds(rev, "value"); err != nil {
 		return fmt.Errorf("after the loaded slice was changed: %w", err)
 	}
 	return nil

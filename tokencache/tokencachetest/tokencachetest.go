@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,7 +58,7 @@ func Test(s tokencache.Store) error {
 
 func checks() []check {
 	return []check{
-		{"absent", absent}, {"cas", cas}, {"delete", remove}, {"one of many writers", oneWins}, {"counter", counter},
+		{"absent", absent}, {"cas", cas}, {"revisions", revisions}, {"one of many writers", oneWins}, {"counter", counter},
 		{"lost replies", lostReplies}, {"ttl", ttl}, {"context", ended}, {"keys", keys}, {"values", values}, {"isolation", isolation},
 		{"lease", lease}, {"lease ends", leaseEnds}, {"lease extended", leaseExtended}, {"fence", fence}, {"exclusion", exclusion},
 		{"watch", watch}, {"watch at once", watchAtOnce}, {"watch unread", watchUnread}, {"watch ends", watchEnds},
@@ -67,7 +68,7 @@ func checks() []check {
 func (c check) on(s tokencache.Store) error {
 	ctx, cancel := context.WithTimeout(context.Background(), minute)
 	defer cancel()
-	p := &probe{ctx: ctx, s: s, key: "tokencachetest/" + rand.Text()}
+	p := &probe{ctx: ctx, s: s, mu: new(sync.Mutex), seen: map[write]bool{}, key: "test/" + rand.Text()}
 	p.locker, _ = s.(tokencache.Locker)
 	p.watcher, _ = s.(tokencache.Watcher)
 	return c.run(p)
@@ -81,6 +82,14 @@ type probe struct {
 	key     string
 	locker  tokencache.Locker
 	watcher tokencache.Watcher
+
+	mu   *sync.Mutex
+	seen map[write]bool // what was written, by this case
+}
+
+type write struct {
+	key string
+	rev uint64
 }
 
 var (
@@ -104,28 +113,46 @@ func (p *probe) keyHolds(key string, rev uint64, val string) error {
 	return nil
 }
 
-// swap checks that a CAS of the key succeeds, or with want false that it is
-// refused.
-func (p *probe) swap(rev uint64, val string, want bool) error {
-	return p.keySwap(p.key, rev, val, minute, want)
+// swap checks that a CAS of the key succeeds, and returns the new revision.
+func (p *probe) swap(rev uint64, val string) (uint64, error) {
+	return p.keySwap(p.key, rev, val, minute)
 }
 
-func (p *probe) keySwap(key string, rev uint64, val string, ttl time.Duration, want bool) error {
-	ok, err := p.s.CAS(p.ctx, key, rev, []byte(val), ttl)
+func (p *probe) keySwap(key string, rev uint64, val string, ttl time.Duration) (uint64, error) {
+	next, err := p.s.CAS(p.ctx, key, rev, []byte(val), ttl)
 	switch {
 	case err != nil:
+		return 0, fmt.Errorf("store: CAS at revision %d: %w", rev, err)
+	case next == 0:
+		return 0, fmt.Errorf("store: CAS at revision %d: refused", rev)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := write{key, next}
+	if p.seen[w] {
+		return 0, fmt.Errorf("store: CAS at revision %d: revision %d comes a second time", rev, next)
+	}
+	p.seen[w] = true
+	return next, nil
+}
+
+// refused checks that a CAS of the key at rev writes nothing.
+func (p *probe) refused(rev uint64, val string) error {
+	switch next, err := p.s.CAS(p.ctx, p.key, rev, []byte(val), minute); {
+	case err != nil:
 		return fmt.Errorf("store: CAS at revision %d: %w", rev, err)
-	case ok != want:
-		return fmt.Errorf("store: CAS at revision %d: %t, want %t", rev, ok, want)
+	case next != 0:
+		return fmt.Errorf("store: CAS at revision %d: done, and the key does not have it", rev)
 	}
 	return nil
 }
 
-func (p *probe) delete() error {
-	if err := p.s.Delete(p.ctx, p.key); err != nil {
-		return fmt.Errorf("store: Delete: %w", err)
-	}
-	return nil
+// gone waits until key has expired.
+func (p *probe) gone(key string) error {
+	return until("a value to expire", func() (bool, error) {
+		_, rev, err := p.s.Load(p.ctx, key)
+		return rev == 0, err
+	})
 }
 
 // brief shows the beginning of b.

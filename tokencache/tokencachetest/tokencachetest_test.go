@@ -42,8 +42,7 @@ type full interface {
 type broken struct {
 	full
 	load   func(full, context.Context, string) ([]byte, uint64, error)
-	cas    func(full, context.Context, string, uint64, []byte, time.Duration) (bool, error)
-	del    func(full, context.Context, string) error
+	cas    func(full, context.Context, string, uint64, []byte, time.Duration) (uint64, error)
 	lock   func(full, context.Context, string, string, time.Duration) (uint64, error)
 	extend func(full, context.Context, string, string, time.Duration) (bool, error)
 	unlock func(full, context.Context, string, string) (bool, error)
@@ -57,18 +56,11 @@ func (b *broken) Load(ctx context.Context, k string) ([]byte, uint64, error) {
 	return b.full.Load(ctx, k)
 }
 
-func (b *broken) CAS(ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (bool, error) {
+func (b *broken) CAS(ctx context.Context, k string, rev uint64, v []byte, ttl time.Duration) (uint64, error) {
 	if b.cas != nil {
 		return b.cas(b.full, ctx, k, rev, v, ttl)
 	}
 	return b.full.CAS(ctx, k, rev, v, ttl)
-}
-
-func (b *broken) Delete(ctx context.Context, k string) error {
-	if b.del != nil {
-		return b.del(b.full, ctx, k)
-	}
-	return b.full.Delete(ctx, k)
 }
 
 func (b *broken) Lock(ctx context.Context, k, owner string, ttl time.Duration) (uint64, error) {

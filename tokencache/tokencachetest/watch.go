@@ -61,16 +61,20 @@ func watch(p *probe) error {
 	if err != nil {
 		return err
 	}
+	rev := uint64(0)
+	write := func() (err error) {
+		rev, err = p.swap(rev, "a")
+		return err
+	}
 	changes := []struct {
 		name string
 		make func() error
 	}{
-		{"a first CAS", func() error { return p.swap(0, "a", true) }},
-		{"a second CAS", func() error { return p.swap(1, "b", true) }},
-		{"a Delete", p.delete},
+		{"a first CAS", write},
+		{"a second CAS", write},
 		{"an Unlock", func() error {
 			if p.locker == nil {
-				return p.swap(0, "c", true)
+				return write()
 			}
 			return errors.Join(p.locked("a", true), settle(one), settle(two), p.unlock("a", true))
 		}},
@@ -98,7 +102,7 @@ func watchAtOnce(p *probe) error {
 		if err != nil {
 			return err
 		}
-		if err := p.swap(0, "a", true); err != nil {
+		if _, err := p.swap(0, "a"); err != nil {
 			return err
 		}
 		if err := woken("a CAS right after Watch", ch); err != nil {
@@ -117,8 +121,9 @@ func watchUnread(p *probe) error {
 	if err != nil {
 		return err
 	}
-	for rev := range uint64(300) {
-		if err := p.swap(rev, "v", true); err != nil {
+	rev := uint64(0)
+	for range 300 {
+		if rev, err = p.swap(rev, "v"); err != nil {
 			return err
 		}
 	}
@@ -140,12 +145,20 @@ func watchEnds(p *probe) error {
 		return err
 	}
 	cancel()
-	if err := errors.Join(settle(stays), p.swap(0, "a", true), woken("a CAS, after another watch had ended", stays)); err != nil {
+	if err := settle(stays); err != nil {
+		return err
+	}
+	rev, err := p.swap(0, "a")
+	if err := errors.Join(err, woken("a CAS, after another watch had ended", stays)); err != nil {
 		return err
 	}
 	again, err := p.watch()
 	if err != nil {
 		return err
 	}
-	return errors.Join(settle(again), p.swap(1, "b", true), woken("a CAS, watched again", again))
+	if err := settle(again); err != nil {
+		return err
+	}
+	_, err = p.swap(rev, "b")
+	return errors.Join(err, woken("a CAS, watched again", again))
 }
