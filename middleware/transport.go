@@ -1,14 +1,13 @@
 package middleware
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 
-	"github.com/bearerkit/bearerkit/internal/upstream"
+	"github.com/bearerkit/bearerkit/internal/replay"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -33,12 +32,14 @@ func Fixed(s TokenSource) func(*http.Request) (TokenSource, error) {
 // The first 401 reaches the caller, its body unread, if the renewal fails or
 // brings the same token, if the request's body cannot be sent again, if the
 // request's context is done, or if the challenge asks for something a newer
-// token would not have: see [ChallengeFrom]. A second 401 is final.
+// token would not have: see [ChallengeFrom]. A second 401 is final. Observer
+// and RenewalErrors tell why a renewal failed.
 //
-// A token is attached only over https or to a loopback host, and only while
-// every hop of a redirect chain stays within Origins, or without Origins,
-// within the origin the caller addressed (RFC 6454). From the first hop
-// outside, requests go bare, and their 401s renew nothing.
+// A token is attached only over https, to a loopback host, or to a host of
+// DangerouslyPlainHTTP, and only while every hop of a redirect chain stays
+// within Origins, or without Origins, within the origin the caller addressed
+// (RFC 6454). From the first hop outside, and from a hop that leads from https
+// to http, requests go without a token, and their 401s renew nothing.
 //
 // The zero value fails every request; only Source is required. A Transport is
 // safe for concurrent use; its fields must not change after the first request.
@@ -50,66 +51,105 @@ type Transport struct {
 	Base http.RoundTripper
 	// Origins are those that may see the token, like "https://api.example.com".
 	Origins []string
+	// DangerouslyPlainHTTP lists servers, as exact host:port like
+	// "orders:8080", that may see the token over http: inside a compose
+	// network or a service mesh. Anyone on the way can read it.
+	DangerouslyPlainHTTP []string
 	// Attach puts the token on a request, whose Header and URL it may write
 	// to. Nil means "Authorization: Bearer" (RFC 6750 section 2.1).
 	Attach func(*http.Request, providers.Token)
-	// Rejected reports whether a 403 means that the token was refused, as
-	// Kudo's "Wrong token" does. start is up to 512 bytes of the answer's
-	// body. Nil means that no 403 does.
+	// Rejected reports whether an answer that is no 401 means that the token
+	// was refused, as Kudo's 403 "Wrong token" does. It is asked about 403 and
+	// RejectedStatuses, but not about answers to HEAD, streams of events or
+	// records, or challenges that [ChallengeFrom] reads. start is up to 512
+	// bytes of the body. Nil means that only 401 does.
 	Rejected func(res *http.Response, start []byte) bool
+	// RejectedStatuses are more statuses that Rejected is asked about, such as
+	// 400, 498, or 200 for servers that report errors with it. Unlike 401 and
+	// 403 they do not show that the request had no effect, so only requests
+	// with an idempotent method (RFC 9110 section 9.2.2) or with one of
+	// RejectedMethods are renewed and sent again. Statuses below 200 are
+	// ignored.
+	RejectedStatuses []int
+	// RejectedMethods are methods, like "POST", that are safe to send again
+	// after an answer with one of RejectedStatuses.
+	RejectedMethods []string
 	// MaxReplayBody is how many bytes of a body without GetBody are kept to
 	// be sent again. 0 means 256 KiB, negative none. A body of which the
 	// first send read nothing needs no copy and is sent again at any size.
 	MaxReplayBody int
+	// RenewalErrors makes RoundTrip return a [*RenewalError] in place of an
+	// answer that refused the token when the renewal failed.
+	RenewalErrors bool
+	// Observer, if set, gets the Transport's events, with the request's
+	// context, before RoundTrip returns. The package comment lists them. It
+	// must be safe for concurrent use.
+	Observer func(context.Context, providers.Event)
 }
 
 const (
-	defaultReplayBody = 256 << 10
-	maxDrain          = 64 << 10
-	maxPeek           = 512
+	maxDrain = 64 << 10
+	maxPeek  = 512
 )
+
+// RenewalError is why a token that a server refused was not renewed. The
+// server did not act on the request. [Transport.RenewalErrors] asks for it.
+type RenewalError struct {
+	// Status is the status with which the server refused the token.
+	Status int
+	// Err is the error of [TokenSource.Renew] or of the request's context.
+	Err error
+}
+
+func (e *RenewalError) Error() string {
+	return fmt.Sprintf("middleware: the server refused the token (status %d) and renewing it failed: %v", e.Status, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *RenewalError) Unwrap() error { return e.Err }
+
+var errSameToken = errors.New("the renewal brought no other token")
 
 // RoundTrip implements http.RoundTripper. Errors of Source are returned as
 // they are; errors.As finds the *providers.Error in them.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	within, err := t.originAllowed(req)
+	attach, err := t.mayAttach(req)
 	if err != nil {
 		return nil, closeBody(req, err)
 	}
-	if !within {
-		return t.send(req, req)
-	}
-	if req.URL.Scheme != "https" && !upstream.Loopback(req.URL.Hostname()) {
-		return nil, closeBody(req, fmt.Errorf("middleware: no token over %s to %s", req.URL.Scheme, req.URL.Host))
+	if !attach {
+		return t.send(req, req, sendBare)
 	}
 	source, tok, err := t.token(req)
 	if err != nil {
+		t.observe(req, providers.Event{Kind: kindNoToken, Outcome: outcome(err)})
 		return nil, closeBody(req, err)
 	}
-	body := newReplay(req, t.MaxReplayBody)
-	res, err := t.attempt(req, body.first(), tok)
-	if err != nil || !t.refused(res) {
-		body.settle()
+	body := replay.New(req, t.MaxReplayBody)
+	res, err := t.attempt(req, body.First(), tok, sendFirst)
+	if err != nil || !t.refused(req, res) {
+		body.Settle()
 		return res, err
 	}
-	body.freeze()
-	next, ok := renew(req.Context(), source, tok)
-	if !ok {
-		body.settle()
-		return res, nil
+	body.Freeze()
+	next, err := t.renew(req, source, tok)
+	if err != nil {
+		body.Settle()
+		return t.unrenewed(res, err)
 	}
 	// Reading on keeps an HTTP/1 connection alive. HTTP/2 has no need of it, and
 	// a server still waiting for the first body would never end its answer.
-	drain := res.ProtoMajor == 1 && body.sent()
-	second, ok := body.second()
+	drain := res.ProtoMajor == 1 && body.Sent()
+	second, ok := body.Second()
 	if !ok {
+		t.observe(req, providers.Event{Kind: kindNotReplayable})
 		return res, nil
 	}
 	if drain {
 		_, _ = io.CopyN(io.Discard, res.Body, maxDrain)
 	}
 	_ = res.Body.Close()
-	return t.attempt(req, second, next)
+	return t.attempt(req, second, next, sendReplay)
 }
 
 // CloseIdleConnections passes the call on to Base.
@@ -147,7 +187,7 @@ func (t *Transport) token(req *http.Request) (TokenSource, providers.Token, erro
 // attempt sends a clone of req. Header, and URL if there is an Attach, are the
 // only parts of the clone that are written to; Trailer stays shared, for its
 // values arrive while the body is read.
-func (t *Transport) attempt(req *http.Request, body io.ReadCloser, tok providers.Token) (*http.Response, error) {
+func (t *Transport) attempt(req *http.Request, body io.ReadCloser, tok providers.Token, op string) (*http.Response, error) {
 	clone := req.WithContext(req.Context())
 	clone.Header = req.Header.Clone()
 	if clone.Header == nil {
@@ -161,43 +201,45 @@ func (t *Transport) attempt(req *http.Request, body io.ReadCloser, tok providers
 	} else {
 		clone.Header.Set("Authorization", "Bearer "+tok.AccessToken)
 	}
-	return t.send(clone, req)
+	return t.send(clone, req, op)
 }
 
 // send makes Response.Request the caller's request: the clone's token stays in
 // here, and http.Client's redirects find their way back along it.
-func (t *Transport) send(out, req *http.Request) (*http.Response, error) {
+func (t *Transport) send(out, req *http.Request, op string) (*http.Response, error) {
+	began := t.clock()
 	res, err := t.base().RoundTrip(out)
 	if res != nil {
 		res.Request = req
 	}
+	t.observeSend(req, op, began, res, err)
 	return res, err
 }
 
-// refused reports whether a newer token may turn res into a success.
-func (t *Transport) refused(res *http.Response) bool {
-	switch {
-	case res.StatusCode == http.StatusUnauthorized:
-		return ChallengeFrom(res) == nil
-	case res.StatusCode == http.StatusForbidden && t.Rejected != nil:
-		start, err := io.ReadAll(io.LimitReader(res.Body, maxPeek))
-		rest := io.Reader(res.Body)
-		if err != nil {
-			rest = failing{err}
-		}
-		res.Body = readCloser{io.MultiReader(bytes.NewReader(start), rest), res.Body}
-		return t.Rejected(res, start)
+// renew returns the successor of tok.
+func (t *Transport) renew(req *http.Request, source TokenSource, tok providers.Token) (providers.Token, error) {
+	ctx, began := req.Context(), t.clock()
+	var next providers.Token
+	err := ctx.Err()
+	if err == nil {
+		next, err = source.Renew(ctx, tok)
 	}
-	return false
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && (next.AccessToken == "" || next.AccessToken == tok.AccessToken) {
+		err = errSameToken
+	}
+	t.observeRenewal(req, began, err)
+	return next, err
 }
 
-func renew(ctx context.Context, source TokenSource, tok providers.Token) (providers.Token, bool) {
-	if ctx.Err() != nil {
-		return providers.Token{}, false
+func (t *Transport) unrenewed(res *http.Response, err error) (*http.Response, error) {
+	if !t.RenewalErrors {
+		return res, nil
 	}
-	next, err := source.Renew(ctx, tok)
-	ok := err == nil && next.AccessToken != "" && next.AccessToken != tok.AccessToken && ctx.Err() == nil
-	return next, ok
+	_ = res.Body.Close()
+	return nil, &RenewalError{Status: res.StatusCode, Err: err}
 }
 
 func closeBody(req *http.Request, err error) error {
@@ -206,12 +248,3 @@ func closeBody(req *http.Request, err error) error {
 	}
 	return err
 }
-
-type readCloser struct {
-	io.Reader
-	io.Closer
-}
-
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.err }

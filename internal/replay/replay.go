@@ -1,4 +1,5 @@
-package middleware
+// Package replay lets a RoundTripper send the body of one request twice.
+package replay
 
 import (
 	"bytes"
@@ -13,35 +14,39 @@ import (
 )
 
 var (
-	errReplayRevoked = errors.New("middleware: the body went to a second send of the request")
-	errReplayClosed  = errors.New("middleware: read of a closed request body")
+	errRevoked = errors.New("replay: the body went to a second send of the request")
+	errClosed  = errors.New("replay: read of a closed request body")
 )
 
-// replay gives a request's body to at most two sends. Each sees the whole body
+const defaultLimit = 256 << 10
+
+// Body gives a request's body to at most two sends. Each sees the whole body
 // or an error, and the caller's body is closed exactly once.
-type replay interface {
-	// first is the body of the first send.
-	first() io.ReadCloser
-	// freeze holds the first send's reads back until settle or second, so
+type Body interface {
+	// First is the body of the first send.
+	First() io.ReadCloser
+	// Freeze holds the first send's reads back until Settle or Second, so
 	// that an upload under way does not outrun what can be kept.
-	freeze()
-	// second takes the body away from the first send. ok is false, and the
-	// first send keeps it, if the whole body can no longer be had.
-	second() (body io.ReadCloser, ok bool)
-	// settle says that there will be no second send.
-	settle()
-	// sent reports whether the first send read the body to its end.
-	sent() bool
+	Freeze()
+	// Second takes the body away from the first send. ok is false, and the
+	// First send keeps it, if the whole body can no longer be had.
+	Second() (body io.ReadCloser, ok bool)
+	// Settle says that there will be no second send.
+	Settle()
+	// Sent reports whether the first send read the body to its end.
+	Sent() bool
 }
 
-func newReplay(req *http.Request, limit int) replay {
+// New returns the body of req for two sends. Of a body without GetBody at most
+// limit bytes are kept: 0 means 256 KiB, negative none.
+func New(req *http.Request, limit int) Body {
 	switch {
 	case req.Body == nil || req.Body == http.NoBody:
-		return replayNone{req.Body}
+		return noBody{req.Body}
 	case req.GetBody != nil:
-		return &replayGetBody{req: req, small: smallInMemory(req)}
+		return &repeatable{req: req, small: smallInMemory(req)}
 	case limit == 0:
-		limit = defaultReplayBody
+		limit = defaultLimit
 	}
 	t := &tape{src: req.Body, limit: max(limit, 0)}
 	t.cond.L = &t.mu
@@ -49,31 +54,31 @@ func newReplay(req *http.Request, limit int) replay {
 	return t
 }
 
-type replayNone struct{ body io.ReadCloser }
+type noBody struct{ body io.ReadCloser }
 
-func (r replayNone) first() io.ReadCloser          { return r.body }
-func (replayNone) freeze()                         {}
-func (r replayNone) second() (io.ReadCloser, bool) { return r.body, true }
-func (replayNone) settle()                         {}
-func (replayNone) sent() bool                      { return true }
+func (r noBody) First() io.ReadCloser          { return r.body }
+func (noBody) Freeze()                         {}
+func (r noBody) Second() (io.ReadCloser, bool) { return r.body, true }
+func (noBody) Settle()                         {}
+func (noBody) Sent() bool                      { return true }
 
-type replayGetBody struct {
+type repeatable struct {
 	req   *http.Request
 	small bool
 	once  sync.Once
 	eof   atomic.Bool
 }
 
-// first leaves a small body in memory as it is: net/http sends one that it
+// First leaves a small body in memory as it is: net/http sends one that it
 // recognizes in one write with the headers.
-func (r *replayGetBody) first() io.ReadCloser {
+func (r *repeatable) First() io.ReadCloser {
 	if r.small {
 		return r.req.Body
 	}
 	return r
 }
 
-func (r *replayGetBody) Read(p []byte) (int, error) {
+func (r *repeatable) Read(p []byte) (int, error) {
 	n, err := r.req.Body.Read(p)
 	if err == io.EOF {
 		r.eof.Store(true)
@@ -81,16 +86,16 @@ func (r *replayGetBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (r *replayGetBody) Close() (err error) {
+func (r *repeatable) Close() (err error) {
 	r.once.Do(func() { err = r.req.Body.Close() })
 	return err
 }
 
-func (*replayGetBody) freeze()      {}
-func (*replayGetBody) settle()      {}
-func (r *replayGetBody) sent() bool { return r.small || r.eof.Load() }
+func (*repeatable) Freeze()      {}
+func (*repeatable) Settle()      {}
+func (r *repeatable) Sent() bool { return r.small || r.eof.Load() }
 
-func (r *replayGetBody) second() (io.ReadCloser, bool) {
+func (r *repeatable) Second() (io.ReadCloser, bool) {
 	body, err := r.req.GetBody()
 	return body, err == nil
 }
@@ -144,15 +149,15 @@ type tapeView struct {
 	closed bool
 }
 
-func (t *tape) first() io.ReadCloser { return t.current }
+func (t *tape) First() io.ReadCloser { return t.current }
 
-func (t *tape) freeze() {
+func (t *tape) Freeze() {
 	t.mu.Lock()
 	t.frozen = true
 	t.mu.Unlock()
 }
 
-func (t *tape) second() (io.ReadCloser, bool) {
+func (t *tape) Second() (io.ReadCloser, bool) {
 	t.mu.Lock()
 	if !t.lost {
 		t.current = &tapeView{tape: t}
@@ -161,11 +166,11 @@ func (t *tape) second() (io.ReadCloser, bool) {
 		return t.current, true
 	}
 	t.mu.Unlock()
-	t.settle()
+	t.Settle()
 	return nil, false
 }
 
-func (t *tape) settle() {
+func (t *tape) Settle() {
 	t.mu.Lock()
 	t.kept.free()
 	t.current.off = 0
@@ -177,7 +182,7 @@ func (t *tape) settle() {
 	}
 }
 
-func (t *tape) sent() bool {
+func (t *tape) Sent() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.err == io.EOF
@@ -220,9 +225,9 @@ func (v *tapeView) Read(p []byte) (int, error) {
 	for {
 		switch {
 		case v != t.current:
-			return 0, errReplayRevoked
+			return 0, errRevoked
 		case v.closed:
-			return 0, errReplayClosed
+			return 0, errClosed
 		case t.frozen || t.reading && v.off == t.kept.size:
 			t.cond.Wait()
 		case v.off < t.kept.size:
@@ -251,7 +256,7 @@ func (v *tapeView) pull(p []byte) (int, error) {
 	t.cond.Broadcast()
 	if v != t.current {
 		t.kept.append(p[:n])
-		return 0, errReplayRevoked
+		return 0, errRevoked
 	}
 	switch {
 	case t.settled || t.lost:
