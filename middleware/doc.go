@@ -38,6 +38,22 @@
 // A [Transport] is an http.RoundTripper that attaches the token of a
 // [TokenSource], and on a 401 renews it once and sends the request again.
 //
+// # Events of the Transport
+//
+// [Transport.Observer] gets events of these kinds, all with the Source
+// "transport". The Outcome of a failure is the class of a *providers.Error,
+// "canceled", "timeout" or "error".
+//
+//	sent            a request went out: Op "first", or "bare" without a token; N is
+//	                the status, 0 without an answer; Duration is until the headers
+//	refused         the answer refused the token: Outcome "rejected", or the code of
+//	                a ChallengeError; N is the status
+//	renewed         a new token is there; Duration is that of the renewal
+//	renewal_failed  there is none; Outcome also "same_token"
+//	replayed        the request went out again: Op "replay"; N and Duration as for sent
+//	not_replayable  the body could not be sent again
+//	no_token        the TokenSource failed, and the request was not sent
+//
 // # Concurrency
 //
 // Everything is safe for concurrent use. A [Verified] is shared between

@@ -29,7 +29,7 @@ type Body interface {
 	// that an upload under way does not outrun what can be kept.
 	Freeze()
 	// Second takes the body away from the first send. ok is false, and the
-	// First send keeps it, if the whole body can no longer be had.
+	// first send keeps it, if the whole body can no longer be had.
 	Second() (body io.ReadCloser, ok bool)
 	// Settle says that there will be no second send.
 	Settle()
