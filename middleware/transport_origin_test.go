@@ -101,6 +101,36 @@ func TestTransportRedirectGraphs(t *testing.T) {
 	}
 }
 
+// The ports of an origin may be left out (RFC 6454 section 4), each scheme's
+// for itself.
+func TestTransportOriginPorts(t *testing.T) {
+	for _, c := range []struct{ from, to, want string }{
+		{"http://localhost", "http://localhost:80", "*http://localhost *http://localhost:80"},
+		{"http://localhost:80", "http://localhost", "*http://localhost:80 *http://localhost"},
+		{"http://localhost", "http://localhost:443", "*http://localhost http://localhost:443"},
+		{"https://localhost", "https://localhost:443", "*https://localhost *https://localhost:443"},
+		{"https://localhost", "https://localhost:80", "*https://localhost https://localhost:80"},
+	} {
+		w := &web{}
+		client := http.Client{Transport: &middleware.Transport{Source: middleware.Fixed(newGrantSource()), Base: w}}
+		res, err := client.Get(c.from + "/307/" + c.to + "/x")
+		require.NoError(t, err)
+		_ = res.Body.Close()
+		require.Equal(t, c.want, strings.Join(w.seen, " "))
+	}
+}
+
+// A redirect whose origin is not known carries no token.
+func TestTransportRedirectFromUnknownCarriesNoToken(t *testing.T) {
+	w := &web{}
+	req, _ := http.NewRequest("GET", "https://a.test/x", nil)
+	req.Response = &http.Response{StatusCode: 307}
+	res, err := (&middleware.Transport{Source: middleware.Fixed(newGrantSource()), Base: w}).RoundTrip(req)
+	require.NoError(t, err)
+	_ = res.Body.Close()
+	require.Equal(t, []string{"https://a.test"}, w.seen)
+}
+
 // RFC 6454 section 4 compares hosts as ASCII. The long s and the Kelvin sign
 // fold to s and k in Unicode: such a host is another one.
 func TestTransportOriginsFoldASCIIOnly(t *testing.T) {

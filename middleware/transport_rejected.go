@@ -3,7 +3,6 @@ package middleware
 import (
 	"bytes"
 	"io"
-	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -54,11 +53,8 @@ func (t *Transport) repeatable(method string) bool {
 // streaming reports a media type whose bodies come bit by bit, so that reading
 // the start would hold the answer back.
 func streaming(contentType string) bool {
-	kind, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		kind, _, _ = strings.Cut(contentType, ";")
-		kind = strings.ToLower(strings.TrimSpace(kind))
-	}
+	kind, _, _ := strings.Cut(contentType, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
 	switch kind {
 	case "text/event-stream", "multipart/x-mixed-replace", "application/x-ndjson", "application/ndjson",
 		"application/jsonl", "application/json-seq", "application/stream+json":

@@ -6,13 +6,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/oauth2"
 
 	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
-	"time"
+	"github.com/bearerkit/bearerkit/tokencache/oauth2bridge"
 )
 
 // hosts redirects "/to/URL" to URL, and counts the requests that carried a
@@ -66,7 +67,7 @@ func TestRedirectsLeakFromOAuth2Only(t *testing.T) {
 			return &middleware.Transport{Source: middleware.Fixed(source), Base: base}
 		})
 		theirs := visit(func(base http.RoundTripper) http.RoundTripper {
-			return &oauth2.Transport{Source: toOAuth2{source}, Base: base}
+			return &oauth2.Transport{Source: oauth2bridge.TokenSource(t.Context(), source), Base: base}
 		})
 		t.Logf("%-45s tokens leaked: bearerkit %d, x/oauth2 %d", path, ours, theirs)
 		if ours != 0 || theirs == 0 {
