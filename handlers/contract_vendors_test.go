@@ -77,7 +77,7 @@ func columns(t testing.TB, base string) map[string]column {
 			keyless: func() error { _, err := contactsmanager.New(contactsmanager.Config{}); return err },
 		},
 		"kudo": {
-			vendor: v["kudo"], badField: `{"file":7}`, bob: `{"file":"f","userId":"bob"}`, rejected: `{ planted }`, unknown: `{ Wrong token }`, broken: brokenKudo,
+			vendor: v["kudo"], badField: `{"file":7}`, bob: `{"file":"f","userId":"bob"}`, rejected: `{"message":"planted"}`, unknown: `{ Wrong token }`, broken: brokenKudo,
 			verify:     handlers.Config{Provider: v["kudo"].provider, Authorize: handlers.DangerouslyAllowAnyCaller, Now: now},
 			unverified: reply(403, "{ Wrong token }"),
 			keyless:    func() error { _, err := kudo.New(kudo.Config{}); return err },

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/jws"
-	"github.com/bearerkit/bearerkit/internal/upstream"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 // Authenticator checks the bearer tokens of incoming requests. [New] makes it.

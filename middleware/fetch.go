@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/jws"
-	"github.com/bearerkit/bearerkit/internal/upstream"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 // rediscover is how long a discovered address is believed.

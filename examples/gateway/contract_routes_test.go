@@ -84,11 +84,11 @@ func TestVendorFaultsPerRoute(t *testing.T) {
 			code    string
 			refresh string // where refresh differs
 		}{
-			{providertest.Fault{Status: 400, Body: words}, 422, "upstream_rejected_input", "refresh_rejected"},
-			{providertest.Fault{Status: 422, Body: words}, 422, "upstream_rejected_input", "refresh_rejected"},
+			{providertest.Fault{Status: 400, Body: `{"message":"` + words + `"}`}, 422, "upstream_rejected_input", "refresh_rejected"},
+			{providertest.Fault{Status: 422, Body: `{"message":"` + words + `"}`}, 422, "upstream_rejected_input", "refresh_rejected"},
 			{providertest.Fault{Status: 401, Body: words}, 502, "upstream_credentials_rejected", "refresh_rejected"},
 			{providertest.Fault{Status: 403, Body: words}, 502, "upstream_credentials_rejected", "refresh_rejected"},
-			{providertest.Fault{Status: 404, Body: words}, 502, "upstream_error", "refresh_rejected"},
+			{providertest.Fault{Status: 404, Body: `{"message":"` + words + `"}`}, 502, "upstream_error", "refresh_rejected"},
 			{providertest.Fault{Status: 429, RetryAfter: "7", Body: words}, 503, "upstream_busy", ""},
 			{providertest.Fault{Status: 503, RetryAfter: "7", Body: words}, 503, "upstream_busy", ""},
 			{providertest.Fault{Status: 500, Body: "<html>" + words}, 502, "upstream_error", ""},

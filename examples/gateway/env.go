@@ -156,7 +156,8 @@ func (s *secret) read() error {
 	if err != nil {
 		return err
 	}
-	v := strings.TrimSpace(string(b))
+	// One line break at the end is an editor's; everything else is the secret's.
+	v := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
 	if v == "" {
 		return errEmpty
 	}

@@ -346,7 +346,7 @@ func TestRealVendors(t *testing.T) {
 		{"redacto", "/api/consent/token", `{"email":"f1@example.com"}`, providertest.Fault{Status: 401, Body: `{"detail":"` + upstreamText + `"}`}, 502},
 		{"redacto", "/api/consent/token", `{"email":"f2@example.com"}`, providertest.Fault{Status: 429, RetryAfter: "7", Body: upstreamText}, 503},
 		{"kudo", "/kudo/generate", `{"file":"f3"}`, providertest.Fault{Body: "<html>" + upstreamText}, 502},
-		{"kudo", "/kudo/generate", `{"file":"f4"}`, providertest.Fault{Status: 422, Body: upstreamText}, 422},
+		{"kudo", "/kudo/generate", `{"file":"f4"}`, providertest.Fault{Status: 422, Body: `{"message":"` + upstreamText + `"}`}, 422},
 		{"kudo", "/kudo/generate", `{"file":"f5"}`, providertest.Fault{Drop: true}, 502},
 	} {
 		vendors[fault.vendor].SetFault(fault.f)
@@ -365,7 +365,7 @@ func TestRealVendors(t *testing.T) {
 func TestSecretFileIsReread(t *testing.T) {
 	vars, _, vendors := realVars(t)
 	_, srv, _ := start(t, vars)
-	if err := os.WriteFile(vars["CMS_API_KEY_FILE"], []byte("a wrong key"), 0o600); err != nil {
+	if err := os.WriteFile(vars["CMS_API_KEY_FILE"], []byte("a-wrong-key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if status, _, v := call(t, srv, "POST", "/api/consent/token", "", `{"org_user_id":"ada"}`); status != 502 || v["code"] != "upstream_credentials_rejected" {

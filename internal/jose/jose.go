@@ -14,19 +14,25 @@ package jose
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/bearerkit/bearerkit/internal/flight"
 )
 
 const minRSABits = 2048
@@ -37,6 +43,19 @@ type Key struct {
 	method jwt.SigningMethod
 	header string // base64url
 	jwk    JWK
+	remote chan struct{} // a slot for each signature that a Signer elsewhere may be working on
+}
+
+// maxRemote is how many signatures of one key may be under way in a Signer that
+// is not a private key of the standard library.
+const maxRemote = 16
+
+// joseHeader is a JWS header in the order in which it is written.
+type joseHeader struct {
+	Alg string `json:"alg"`
+	Typ string `json:"typ"`
+	Kid string `json:"kid,omitempty"`
+	X5t string `json:"x5t#S256,omitempty"`
 }
 
 // JWK is a public key in the form of RFC 7517.
@@ -74,15 +93,40 @@ func NewKey(signer crypto.Signer, alg, kid string) (*Key, error) {
 		return nil, err
 	}
 	jwk.KeyID = kid
-	header, err := segment(struct {
-		Alg string `json:"alg"`
-		Typ string `json:"typ"`
-		Kid string `json:"kid,omitempty"`
-	}{alg, "JWT", kid})
+	header, err := segment(joseHeader{Alg: alg, Typ: "JWT", Kid: kid})
 	if err != nil {
 		return nil, err
 	}
-	return &Key{signer: signer, method: method, header: header, jwk: jwk}, nil
+	k := &Key{signer: signer, method: method, header: header, jwk: jwk}
+	switch signer.(type) {
+	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
+	default:
+		k.remote = make(chan struct{}, maxRemote)
+	}
+	return k, nil
+}
+
+// WithCertificate is k with the SHA-256 thumbprint of its X.509 certificate, in
+// PEM, in the header: x5t#S256 of RFC 7515 section 4.1.8.
+func (k *Key) WithCertificate(text []byte) (*Key, error) {
+	block, rest := pem.Decode(text)
+	for block != nil && block.Type != "CERTIFICATE" {
+		block, rest = pem.Decode(rest)
+	}
+	if block == nil {
+		return nil, errors.New("jose: no PEM block with a certificate")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, errors.New("jose: not a valid certificate")
+	}
+	if public, ok := k.signer.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(cert.PublicKey) {
+		return nil, errors.New("jose: the certificate is of another key")
+	}
+	sum := sha256.Sum256(cert.Raw)
+	other := *k
+	other.header, err = segment(joseHeader{Alg: k.method.Alg(), Typ: "JWT", Kid: k.jwk.KeyID, X5t: base64.RawURLEncoding.EncodeToString(sum[:])})
+	return &other, err
 }
 
 // PublicJWK is the public half, for a JWK set.
@@ -100,6 +144,42 @@ func (k *Key) Sign(claims any) (string, error) {
 		return "", fmt.Errorf("jose: sign with %s: %w", k.method.Alg(), err)
 	}
 	return input + "." + base64.RawURLEncoding.EncodeToString(sig), nil
+}
+
+// SignContext is [Key.Sign] that waits no longer than ctx. A crypto.Signer takes
+// no context: one that hangs keeps its goroutine and its slot until it returns,
+// and with all slots taken the next signature waits for ctx alone.
+func (k *Key) SignContext(ctx context.Context, claims any) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if k.remote == nil {
+		return k.Sign(claims)
+	}
+	select {
+	case k.remote <- struct{}{}:
+	case <-ctx.Done():
+		return "", fmt.Errorf("jose: %d signatures are under way: %w", maxRemote, ctx.Err())
+	}
+	type result struct {
+		token string
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer func() { <-k.remote }()
+		var r result
+		if err := flight.Guard(func() { r.token, r.err = k.Sign(claims) }); err != nil {
+			r.err = err
+		}
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		return r.token, r.err
+	case <-ctx.Done():
+		return "", fmt.Errorf("jose: sign with %s: %w", k.method.Alg(), ctx.Err())
+	}
 }
 
 // sign goes through crypto.Signer, where golang-jwt's RSA and ECDSA methods

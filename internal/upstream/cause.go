@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"errors"
-	"net/http"
 	"net/textproto"
 	"net/url"
 	"regexp"
@@ -37,15 +36,3 @@ type cause struct {
 
 func (c *cause) Error() string { return c.text }
 func (c *cause) Unwrap() error { return c.err }
-
-// unlocated takes Location out of answers. http.Client parses it, and quotes it
-// in an error, even if no redirect is followed; without it none can be.
-type unlocated struct{ http.RoundTripper }
-
-func (u unlocated) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := u.RoundTripper.RoundTrip(r)
-	if res != nil {
-		res.Header.Del("Location")
-	}
-	return res, err
-}

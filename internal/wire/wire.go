@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"unicode/utf8"
 
@@ -100,4 +101,33 @@ func Visible(s string) bool {
 		}
 	}
 	return true
+}
+
+// errKey is a key from a function that breaks the rules for keys.
+type errKey struct{ field, fault string }
+
+func (e *errKey) Error() string { return e.field + " returned " + e.fault }
+
+// CheckKey checks a key that the function named field returned as one from a
+// field is checked: not empty, and [Visible].
+func CheckKey(field, key string) error {
+	switch {
+	case key == "":
+		return &errKey{field, "nothing"}
+	case !Visible(key):
+		return &errKey{field, "a key that is not printable ASCII without spaces"}
+	}
+	return nil
+}
+
+// KeyError is the error of a call whose key could not be had. It is transient
+// where the function failed, and permanent where it returned a key that can
+// never be right.
+func KeyError(op string, err error) *providers.Error {
+	e := &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: op, Err: err}
+	var bad *errKey
+	if errors.As(err, &bad) {
+		e.Class, e.Description = providers.Permanent, bad.Error()
+	}
+	return e
 }

@@ -188,7 +188,8 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 	}
 	key, secret, err := p.credentials(ctx)
 	if err == nil && (key == "" || secret == "") {
-		err = errors.New("the API key or secret is empty")
+		return providers.Token{}, &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: "contactsmanager: generate",
+			Description: "Credentials returned an empty API key or secret"}
 	}
 	if err != nil {
 		return fail(err)

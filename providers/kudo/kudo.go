@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
-	"github.com/bearerkit/bearerkit/internal/upstream"
+	internal "github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/internal/verdict"
 	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 // maxLifetime bounds an expiration_time that no session can mean.
@@ -110,7 +112,7 @@ func New(cfg Config) (*Provider, error) {
 	}
 	p.client = upstream.New("kudo", cfg.HTTPClient, p.now)
 	p.verdicts = verdict.New(verdict.Config{
-		Positive: 30 * time.Second, Negative: 5 * time.Second, Max: 10_000, Timeout: upstream.Timeout, Now: p.now,
+		Positive: 30 * time.Second, Negative: 5 * time.Second, Max: 10_000, Timeout: 10 * time.Second, Now: p.now,
 	})
 	return p, nil
 }
@@ -124,11 +126,11 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 		return providers.Token{}, err
 	}
 	key, auth, err := p.credentials(ctx)
-	if err == nil && key == "" {
-		err = errors.New("the access key is empty")
+	if err == nil {
+		err = wire.CheckKey("Credentials", key)
 	}
 	if err != nil {
-		return providers.Token{}, &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: "kudo: generate", Err: err}
+		return providers.Token{}, wire.KeyError("kudo: generate", err)
 	}
 	if auth != "" {
 		body["auth"] = auth
@@ -143,12 +145,26 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 		return providers.Token{}, err
 	}
 	if !res.OK() {
-		return providers.Token{}, res.Err()
+		return providers.Token{}, refusal(res)
 	}
-	return p.read(res)
+	return read(res)
 }
 
-func (p *Provider) read(res *upstream.Response) (providers.Token, error) {
+// refusal is the error of an answer that is no success. The body with which the
+// vendor refuses a key or a token, "{ Wrong token }", is not JSON and its own
+// word all the same.
+func refusal(res *upstream.Response) *providers.Error {
+	e := res.Err()
+	own := strings.Trim(string(res.Body), "{} \r\n\t") == "Wrong token"
+	switch s := res.Status; {
+	case !own || s < 400 || s > 499, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
+	default:
+		e = res.Fail(e.Code, providers.Permanent)
+	}
+	return e
+}
+
+func read(res *upstream.Response) (providers.Token, error) {
 	var got struct {
 		Token          string          `json:"token"`
 		ExpirationTime json.RawMessage `json:"expiration_time"`
@@ -156,25 +172,18 @@ func (p *Provider) read(res *upstream.Response) (providers.Token, error) {
 	if err := res.Decode(&got); err != nil {
 		return providers.Token{}, err
 	}
-	if got.Token == "" {
-		return providers.Token{}, res.Bad(errors.New("no token in the answer"))
+	if got.Token == "" || !wire.Visible(got.Token) {
+		return providers.Token{}, res.Bad(errors.New("no token in the answer that can be sent"))
 	}
-	end, err := upstream.ParseTime(got.ExpirationTime)
-	if err != nil {
+	if _, err := internal.ParseTime(got.ExpirationTime); err != nil {
 		return providers.Token{}, res.Bad(errors.New("expiration_time is not a time"))
 	}
-	t := providers.Token{AccessToken: got.Token, TokenType: "Bearer", IssuedAt: res.Sent}
-	if end.IsZero() {
-		return t, nil
+	end, err := res.Expiry("", nil, got.ExpirationTime)
+	if err != nil {
+		return providers.Token{}, err
 	}
-	now := p.now()
-	t.Expiry = end.Add(-res.Skew())
-	if !t.Expiry.After(now) {
-		e := res.Bad(errors.New("expiration_time has passed"))
-		e.Description = "the vendor's token has already expired: a wrong clock, or expiration_time changed its unit"
-		return providers.Token{}, e
-	}
-	if limit := now.Add(maxLifetime); t.Expiry.After(limit) {
+	t := providers.Token{AccessToken: got.Token, TokenType: "Bearer", Expiry: end, IssuedAt: res.Sent}
+	if limit := res.Sent.Add(maxLifetime); end.After(limit) {
 		t.Expiry = limit
 	}
 	return t, nil
@@ -219,11 +228,12 @@ func (p *Provider) ask(ctx context.Context, token string) (providers.Verified, e
 	if err != nil {
 		return providers.Verified{}, err
 	}
-	if res.Status == http.StatusForbidden || res.Status == http.StatusUnauthorized {
-		return providers.Verified{}, res.Fail(providers.CodeInvalidToken, providers.Permanent)
-	}
 	if !res.OK() {
-		return providers.Verified{}, res.Err()
+		e := refusal(res)
+		if e.Code == providers.CodeCredentialsRejected { // the call carries no key: it is about the token
+			e.Code, e.Class, e.RetryAfter = providers.CodeInvalidToken, providers.Permanent, 0
+		}
+		return providers.Verified{}, e
 	}
 	var params map[string]json.RawMessage
 	if err := res.Decode(&params); err != nil {

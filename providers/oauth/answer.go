@@ -1,17 +1,21 @@
 package oauth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/bearerkit/bearerkit/internal/upstream"
+	internal "github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 // members is a JSON object by exact names: encoding/json's structs would take
@@ -25,13 +29,38 @@ func (m members) text(name string) string {
 	return s
 }
 
-// token makes a token request and reads its answer. presented is the refresh
-// token that form spends, if any.
-func (p *Provider) token(ctx context.Context, op string, form url.Values, presented string) (providers.Token, error) {
-	res, m, err := p.post(ctx, op, p.tokenURL, form, presented != "")
-	if err != nil {
+// request is one call to an endpoint of the server.
+type request struct {
+	op        string
+	url       string
+	form      url.Values
+	presented string // the refresh token that the call spends
+	oneTime   bool
+	further   bool // asks for more than the grant has: a scope or an audience
+}
+
+// token makes a token request and reads its answer.
+func (p *Provider) token(ctx context.Context, r request) (providers.Token, error) {
+	r.url, r.oneTime = p.tokenURL, r.oneTime || r.presented != ""
+	res, m, err := p.post(ctx, r)
+	if res == nil {
 		return providers.Token{}, err
 	}
+	var t providers.Token
+	if err == nil {
+		t, err = p.read(res, m, r)
+	}
+	if err == nil {
+		return t, nil
+	}
+	if r.presented == "" {
+		return providers.Token{}, err
+	}
+	return res.Salvage(r.presented, err)
+}
+
+// read makes a token of a successful answer.
+func (p *Provider) read(res *upstream.Response, m members, r request) (providers.Token, error) {
 	t := providers.Token{
 		AccessToken: m.text("access_token"), TokenType: "Bearer", RefreshToken: m.text("refresh_token"),
 		IssuedAt: res.Sent, Scopes: m.scopes(),
@@ -39,50 +68,48 @@ func (p *Provider) token(ctx context.Context, op string, form url.Values, presen
 	if t.AccessToken == "" || !wire.Visible(t.AccessToken) {
 		return providers.Token{}, res.Bad(errors.New("answer holds no access token"))
 	}
-	if kind := m.text("token_type"); kind != "" && !strings.EqualFold(kind, t.TokenType) {
-		e := res.Fail(providers.CodeBadResponse, providers.Permanent)
-		e.Description = "the server issued a token that is not a Bearer token"
-		return providers.Token{}, e
+	if kind := m.text("token_type"); kind != "" && !p.bearer(kind) {
+		if !strings.EqualFold(kind, notApplicable) || !p.grant.exchanges() || isAccessToken(p.requested) {
+			return providers.Token{}, unusable(res, "the server issued a token that is not a Bearer token")
+		}
+		t.TokenType = notApplicable
 	}
-	t.Expiry = m.expiry(res, t)
-	if p.grant == clientCredentials {
+	if p.grant == tokenExchange && !p.issuedAsRequested(m.text("issued_token_type")) {
+		return providers.Token{}, unusable(res, "the server issued a token of another type than was requested")
+	}
+	var err error
+	if t.Expiry, err = res.Expiry(t.AccessToken, m["expires_in"], m["expires_at"], m["expires_on"]); err != nil {
+		return providers.Token{}, err
+	}
+	switch {
+	case p.grant != refreshToken:
 		t.RefreshToken = "" // RFC 6749 section 4.4.3: there should be none
-	} else if t.RefreshToken == "" {
-		t.RefreshToken = presented
-	} else {
+	case t.RefreshToken == "":
+		t.RefreshToken = r.presented
+	default:
 		t.RefreshExpiry = m.refreshExpiry(t.IssuedAt)
 	}
 	t.Extra = m.extra()
 	return t, nil
 }
 
-// expiry is the earlier of what the answer and a JWT access token say; zero if
-// neither does. A lifetime that cannot be read says nothing: it must not cost a
-// pair whose predecessor has been spent.
-func (m members) expiry(res *upstream.Response, t providers.Token) time.Time {
-	var end time.Time
-	if life, ok, _ := upstream.ParseSeconds(m["expires_in"]); ok {
-		end = t.IssuedAt.Add(life)
-	}
-	for _, name := range []string{"expires_at", "expires_on"} {
-		if at, _ := upstream.ParseTime(m[name]); end.IsZero() && !at.IsZero() {
-			end = at.Add(-res.Skew())
-		}
-	}
-	if exp, ok := upstream.JWTExpiry(t.AccessToken); ok {
-		exp = exp.Add(-res.Skew())
-		// An exp in the past means clocks that differ, not a token issued dead.
-		if exp.After(t.IssuedAt) && (end.IsZero() || exp.Before(end)) {
-			end = exp
-		}
-	}
-	return end
+// unusable is the error for a token that came whole and is of no use here.
+func unusable(res *upstream.Response, description string) error {
+	e := res.Fail(providers.CodeBadResponse, providers.Permanent)
+	e.Description = description
+	return e
+}
+
+// bearer reports whether a token of this type is presented as a Bearer token.
+func (p *Provider) bearer(kind string) bool {
+	is := func(s string) bool { return strings.EqualFold(s, kind) }
+	return is("Bearer") || slices.ContainsFunc(p.tokenTypes, is)
 }
 
 // refreshExpiry reads the two names in use. 0 stands for no end.
 func (m members) refreshExpiry(issued time.Time) time.Time {
 	for _, name := range []string{"refresh_token_expires_in", "refresh_expires_in"} {
-		if life, ok, err := upstream.ParseSeconds(m[name]); err == nil && ok && life > 0 {
+		if life, ok, err := internal.ParseSeconds(m[name]); err == nil && ok && life > 0 {
 			return issued.Add(life)
 		}
 	}
@@ -100,7 +127,7 @@ func (m members) scopes() []string {
 	return nil
 }
 
-// extra is what Token has no field for.
+// extra is what Token has no field for. Numbers keep their digits.
 func (m members) extra() map[string]any {
 	var extra map[string]any
 	for name, raw := range m {
@@ -108,8 +135,10 @@ func (m members) extra() map[string]any {
 		case "access_token", "refresh_token", "token_type", "expires_in", "scope":
 			continue
 		}
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber()
 		var v any
-		if json.Unmarshal(raw, &v) == nil {
+		if d.Decode(&v) == nil {
 			if extra == nil {
 				extra = make(map[string]any)
 			}
@@ -119,22 +148,63 @@ func (m members) extra() map[string]any {
 	return extra
 }
 
-// post makes one authenticated call. Its answer is a 2xx without an error in
-// it; members is nil if the body is no JSON object.
-func (p *Provider) post(ctx context.Context, op, target string, form url.Values, oneTime bool) (*upstream.Response, members, error) {
+// post makes one authenticated call. Without an error its answer is a 2xx
+// without an error in it; members is nil if the body is no object. With an
+// error the response is nil if no answer came.
+func (p *Provider) post(ctx context.Context, r request) (*upstream.Response, members, error) {
 	h := make(http.Header)
-	if err := p.auth(ctx, h, form); err != nil {
-		return nil, nil, &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: opName(op),
-			Description: "the client's secret or signature could not be had", Err: err}
+	if err := p.auth(ctx, h, r.form); err != nil {
+		return nil, nil, credentialError(r.op, err)
 	}
-	res, err := p.client.Do(ctx, upstream.Call{Op: op, Method: http.MethodPost, URL: target, Header: h, Body: form, OneTime: oneTime})
+	res, err := p.client.Do(ctx, upstream.Call{Op: r.op, Method: http.MethodPost, URL: r.url, Header: h, Body: r.form, OneTime: r.oneTime})
 	if err != nil {
 		return nil, nil, err
 	}
-	var m members
-	_ = json.Unmarshal(res.Body, &m) // an error's body may be anything
-	if code := m.text("error"); code != "" || !res.OK() {
-		return nil, nil, p.refusal(res, &serverError{code, m.text("error_description")}, op == "refresh")
+	if p.classify != nil && r.url == p.tokenURL {
+		if e := p.classify(res.Status, res.Header.Clone(), bytes.Clone(res.Body)); e != nil {
+			return res, nil, ownError(e, res)
+		}
+	}
+	m := parse(res)
+	if said := saidBy(res, m); said.code != "" || !res.OK() {
+		return res, nil, p.refusal(res, said, r)
 	}
 	return res, m, nil
+}
+
+// ownError completes what Config.Classify returned.
+func ownError(e *providers.Error, res *upstream.Response) *providers.Error {
+	full, own := res.Fail(e.Code, e.Class), *e
+	if own.Op == "" {
+		own.Op = full.Op
+	}
+	if own.Status == 0 {
+		own.Status = full.Status
+	}
+	if own.RetryAfter == 0 {
+		own.RetryAfter = full.RetryAfter
+	}
+	return &own
+}
+
+// parse reads the body as one object: JSON, or a form where Content-Type says
+// so. It is nil for anything else.
+func parse(res *upstream.Response) members {
+	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); kind != "application/x-www-form-urlencoded" {
+		var m members
+		_ = json.Unmarshal(res.Body, &m) // an error's body may be anything
+		return m
+	}
+	form, err := url.ParseQuery(string(bytes.TrimSpace(res.Body)))
+	if err != nil {
+		return nil
+	}
+	m := make(members, len(form))
+	for name, vs := range form {
+		if len(vs) != 1 {
+			return nil
+		}
+		m[name], _ = json.Marshal(vs[0])
+	}
+	return m
 }

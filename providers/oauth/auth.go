@@ -2,42 +2,78 @@ package oauth
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"time"
+	"strings"
 
-	"github.com/bearerkit/bearerkit/internal/jose"
+	"github.com/bearerkit/bearerkit/providers"
 )
-
-// assertionLife is the time from iat to exp. RFC 7523 has no bound; vendors
-// refuse more than five minutes, and clocks may differ by some of it.
-const assertionLife = 2 * time.Minute
 
 // authenticate adds the client's credentials to a call. It is a closure so that
 // a Provider holds no secret that fmt could print.
 type authenticate func(ctx context.Context, h http.Header, form url.Values) error
 
-func newAuth(c Config) (authenticate, error) {
-	hasSecret, hasKey := c.Secret != "" || c.SecretFunc != nil, c.Key.set()
+// errCredential is a credential that can never be right, however often it is
+// asked for. Its text names the field.
+type errCredential string
+
+func (e errCredential) Error() string { return string(e) }
+
+// credentialError is the error of a call whose credential could not be had.
+func credentialError(op string, err error) *providers.Error {
+	e := &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: opName(op),
+		Description: "the client's secret or signature could not be had", Err: err}
+	var bad errCredential
+	switch {
+	case errors.As(err, &bad):
+		e.Class, e.Description = providers.Permanent, string(bad)
+	case errors.Is(err, context.DeadlineExceeded):
+		e.Code = providers.CodeTimeout
+	}
+	return e
+}
+
+// credentials are the ways to authenticate for which c holds something.
+func (c Config) credentials() (secret, key, assertion bool, err error) {
+	secret, key = c.Secret != "" || c.SecretFunc != nil, c.Key.set()
+	assertion = c.AssertionFunc != nil || c.AssertionFile != ""
+	if c.Claims != nil {
+		key = false // it signs the grant
+	}
 	switch {
 	case c.Secret != "" && c.SecretFunc != nil:
-		return nil, errors.New("only one of Secret and SecretFunc can be set")
-	case hasSecret && hasKey:
-		return nil, errors.New("only one of Secret and Key can be set")
+		err = errors.New("only one of Secret and SecretFunc can be set")
+	case c.AssertionFunc != nil && c.AssertionFile != "":
+		err = errors.New("only one of AssertionFunc and AssertionFile can be set")
+	case secret && key:
+		err = errors.New("only one of Secret and Key can be set")
+	case assertion && (secret || key):
+		err = errors.New("an AssertionFunc or AssertionFile stands in place of Secret and Key")
+	case !vschar(c.Secret):
+		err = errors.New("Secret: has characters outside printable ASCII (RFC 6749 appendix A.2)")
+	}
+	return secret, key, assertion, err
+}
+
+func newAuth(c Config) (authenticate, error) {
+	secret, key, assertion, err := c.credentials()
+	if err != nil {
+		return nil, err
 	}
 	method := c.AuthMethod
 	switch {
 	case method != "":
-	case hasKey:
+	case key, assertion:
 		method = "private_key_jwt"
-	case hasSecret:
+	case secret:
 		method = "client_secret_basic"
+	case c.Claims != nil:
+		return func(context.Context, http.Header, url.Values) error { return nil }, nil
 	default:
-		return nil, errors.New(`one of Secret and Key is needed, or AuthMethod "none"`)
+		return nil, errors.New(`one of Secret, Key and AssertionFile is needed, or AuthMethod "none"`)
 	}
 	wants := func(what string, has bool) error {
 		if !has {
@@ -47,32 +83,41 @@ func newAuth(c Config) (authenticate, error) {
 	}
 	switch method {
 	case "client_secret_basic":
-		return withSecret(c, func(h http.Header, _ url.Values, secret string) {
-			// RFC 6749 section 2.3.1 form-encodes both halves before base64;
-			// http.Request.SetBasicAuth does not.
-			pair := url.QueryEscape(c.ClientID) + ":" + url.QueryEscape(secret)
-			h.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
-		}), wants("Secret", hasSecret)
+		// RFC 6749 section 2.3.1 form-encodes both halves before base64;
+		// http.Request.SetBasicAuth does not.
+		return withSecret(c, basic(c.ClientID, url.QueryEscape)), wants("Secret", secret)
+	case "client_secret_basic_unencoded":
+		if strings.Contains(c.ClientID, ":") {
+			return nil, fmt.Errorf("AuthMethod: %s cannot send a ClientID with a colon", method)
+		}
+		return withSecret(c, basic(c.ClientID, strings.Clone)), wants("Secret", secret)
 	case "client_secret_post":
 		return withSecret(c, func(_ http.Header, form url.Values, secret string) {
 			form.Set("client_id", c.ClientID)
 			form.Set("client_secret", secret)
-		}), wants("Secret", hasSecret)
+		}), wants("Secret", secret)
 	case "private_key_jwt":
-		if err := wants("Key", hasKey); err != nil {
+		if err := wants("Key or AssertionFile", key || assertion); err != nil {
 			return nil, err
 		}
 		return assertionAuth(c)
 	case "none":
-		if hasSecret || hasKey {
-			return nil, errors.New(`AuthMethod "none" has no use for a Secret or Key`)
+		if secret || key || assertion {
+			return nil, errors.New(`AuthMethod "none" has no use for a Secret, Key or AssertionFile`)
 		}
 		return func(_ context.Context, _ http.Header, form url.Values) error {
 			form.Set("client_id", c.ClientID)
 			return nil
 		}, nil
 	}
-	return nil, fmt.Errorf("AuthMethod: %q is none of client_secret_basic, client_secret_post, private_key_jwt, none", method)
+	return nil, fmt.Errorf("AuthMethod: %q is none of client_secret_basic, client_secret_basic_unencoded, client_secret_post, private_key_jwt, none", method)
+}
+
+func basic(clientID string, encode func(string) string) func(http.Header, url.Values, string) {
+	return func(h http.Header, _ url.Values, secret string) {
+		pair := encode(clientID) + ":" + encode(secret)
+		h.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+	}
 }
 
 // withSecret asks for the secret on every call.
@@ -84,43 +129,14 @@ func withSecret(c Config, put func(h http.Header, form url.Values, secret string
 			if secret, err = c.SecretFunc(ctx); err != nil {
 				return err
 			}
-			if secret == "" {
-				return errors.New("SecretFunc returned no secret")
+			switch {
+			case secret == "":
+				return errCredential("SecretFunc returned no secret")
+			case !vschar(secret):
+				return errCredential("SecretFunc returned a secret with characters outside printable ASCII (RFC 6749 appendix A.2)")
 			}
 		}
 		put(h, form, secret)
 		return nil
 	}
-}
-
-func assertionAuth(c Config) (authenticate, error) {
-	signer, err := jose.OneOf(c.Key.PEM, c.Key.Signer)
-	if err != nil {
-		return nil, fmt.Errorf("Key: %w", err)
-	}
-	key, err := jose.NewKey(signer, c.Key.Algorithm, c.Key.ID)
-	if err != nil {
-		return nil, fmt.Errorf("Key: %w", err)
-	}
-	audience := c.AssertionAudience
-	if audience == "" {
-		audience = c.TokenURL
-	}
-	return func(_ context.Context, _ http.Header, form url.Values) error {
-		now := c.Now().Unix()
-		assertion, err := key.Sign(struct {
-			Issuer   string `json:"iss"`
-			Subject  string `json:"sub"`
-			Audience string `json:"aud"`
-			ID       string `json:"jti"`
-			IssuedAt int64  `json:"iat"`
-			Expiry   int64  `json:"exp"`
-		}{c.ClientID, c.ClientID, audience, rand.Text(), now, now + int64(assertionLife/time.Second)})
-		if err != nil {
-			return err
-		}
-		form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
-		form.Set("client_assertion", assertion)
-		return nil
-	}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/url"
 	"slices"
@@ -11,23 +12,27 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 // New checks c and reports all of its faults at once. It makes no call.
 func New(c Config) (*Provider, error) {
-	if c.Grant == "" {
-		c.Grant = clientCredentials
-	}
 	if c.AudienceParam == "" {
 		c.AudienceParam = "audience"
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	grant, err := grantOf(c.Grant)
+	faults := append(c.check(grant), err)
+	claims, err := newClaims(c, grant)
+	faults = append(faults, err)
 	auth, err := newAuth(c)
-	if err := errors.Join(append(c.check(), err)...); err != nil {
+	if err := errors.Join(append(faults, err)...); err != nil {
 		return nil, fmt.Errorf("oauth: %w", err)
 	}
 	params := make(url.Values, len(c.Params)+1)
@@ -37,20 +42,27 @@ func New(c Config) (*Provider, error) {
 	if len(c.Audience) > 0 {
 		params[c.AudienceParam] = slices.Clone(c.Audience)
 	}
-	return &Provider{
-		client: upstream.New("oauth", c.HTTPClient, c.Now), now: c.Now, auth: auth, signs: c.Key.set(), grant: c.Grant,
+	p := &Provider{
+		client: upstream.New("oauth", c.HTTPClient, c.Now), now: c.Now, logger: c.Logger, auth: auth, signs: c.Key.set(), grant: grant,
+		claims: claims, issuers: slices.Clone(c.Issuers), requested: params.Get("requested_token_type"),
 		tokenURL: c.TokenURL, introspectionURL: c.IntrospectionURL, untyped: c.DangerouslyUntypedTokens, revocationURL: c.RevocationURL,
 		scopes: slices.Clone(c.Scopes), params: params, audience: c.AudienceParam,
-	}, nil
+		tokenTypes: slices.Clone(c.TokenTypes), classify: c.Classify,
+	}
+	if grant.exchanges() {
+		own, _ := providers.Request{Tenant: c.TokenURL, Subject: c.ClientID, Audience: strings.Join(c.Audience, " "), Scopes: c.Scopes}.Key()
+		p.keyPrefix = own
+	}
+	return p, nil
 }
 
 // check finds what is wrong with c, but for how the client authenticates.
-func (c Config) check() (faults []error) {
+func (c Config) check(grant grantType) (faults []error) {
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	for _, u := range []struct{ field, raw string }{
 		{"TokenURL", c.TokenURL}, {"IntrospectionURL", c.IntrospectionURL}, {"RevocationURL", c.RevocationURL},
 	} {
-		if u.raw == "" && u.field != "TokenURL" {
+		if u.raw == "" {
 			continue
 		}
 		base, _, _ := strings.Cut(u.raw, "?") // RFC 6749 section 3.2 allows a query
@@ -60,11 +72,14 @@ func (c Config) check() (faults []error) {
 			bad("%s: a fragment is not allowed", u.field)
 		}
 	}
-	if c.ClientID == "" {
-		bad("ClientID: missing")
+	if c.TokenURL == "" && c.IntrospectionURL == "" && c.RevocationURL == "" {
+		bad("TokenURL: missing")
 	}
-	if c.Grant != clientCredentials && c.Grant != refreshToken {
-		bad("Grant: %q is neither client_credentials nor refresh_token", c.Grant)
+	switch {
+	case c.ClientID == "":
+		bad("ClientID: missing")
+	case !vschar(c.ClientID):
+		bad("ClientID: has characters outside printable ASCII (RFC 6749 appendix A.1)")
 	}
 	for _, s := range c.Scopes {
 		if !validScope(s) {
@@ -79,7 +94,33 @@ func (c Config) check() (faults []error) {
 	if reserved(c.AudienceParam) {
 		bad("AudienceParam: %q is set by the kit", c.AudienceParam)
 	}
+	for _, kind := range c.TokenTypes {
+		switch strings.ToLower(kind) {
+		case "":
+			bad("TokenTypes: one is empty")
+		case "dpop", "mac", "n_a", "pop":
+			bad("TokenTypes: %s is never presented as a Bearer token", kind)
+		}
+	}
+	switch presents := grant.exchanges() && c.Claims == nil; {
+	case presents && len(c.Issuers) == 0:
+		bad("Issuers: required for %s", grant)
+	case !presents && len(c.Issuers) > 0:
+		bad("Issuers: only token_exchange and jwt_bearer present a caller's token")
+	case slices.Contains(c.Issuers, ""):
+		bad("Issuers: one is empty")
+	}
 	return faults
+}
+
+// vschar reports that s has the characters of RFC 6749 appendix A alone.
+func vschar(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // reserved reports parameters whose meaning would be lost if somebody else set
@@ -87,7 +128,9 @@ func (c Config) check() (faults []error) {
 func reserved(name string) bool {
 	switch name {
 	case "", "grant_type", "scope", "refresh_token", "token", "token_type_hint",
-		"client_secret", "client_assertion", "client_assertion_type":
+		"client_secret", "client_assertion", "client_assertion_type",
+		"assertion", "subject_token", "subject_token_type", "actor_token", "actor_token_type",
+		"code", "code_verifier":
 		return true
 	}
 	return false
@@ -145,7 +188,7 @@ func (p *Provider) form(op string, req providers.Request, scopes []string) (url.
 	for name, v := range req.Params {
 		vs, ok := paramValues(v)
 		switch {
-		case reserved(name):
+		case reserved(name), name == "requested_token_type":
 			return nil, fault(op, providers.CodeInvalidField, fmt.Sprintf("Params: %q is not for callers to set", name))
 		case !ok:
 			return nil, fault(op, providers.CodeInvalidField, fmt.Sprintf("Params: %q has no form as a parameter", name))

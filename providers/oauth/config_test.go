@@ -18,28 +18,55 @@ import (
 func TestConfigFaults(t *testing.T) {
 	var typedNil *rsa.PrivateKey
 	for want, change := range map[string]func(*oauth.Config){
-		"TokenURL: not an absolute URL":              func(c *oauth.Config) { c.TokenURL = "" },
-		"TokenURL: must be https":                    func(c *oauth.Config) { c.TokenURL = "http://as.example/token" },
-		"TokenURL: userinfo, query and fragment":     func(c *oauth.Config) { c.TokenURL = "https://canary@as.example/token" },
-		"TokenURL: a fragment is not allowed":        func(c *oauth.Config) { c.TokenURL = "https://as.example/token?p=1#f" },
-		"IntrospectionURL: must be https":            func(c *oauth.Config) { c.IntrospectionURL = "ftp://as.example" },
-		"RevocationURL: must be https":               func(c *oauth.Config) { c.RevocationURL = "http://as.example" },
-		"ClientID: missing":                          func(c *oauth.Config) { c.ClientID = "" },
-		`Grant: "password" is neither`:               func(c *oauth.Config) { c.Grant = "password" },
-		`AuthMethod: "client_secret_jwt" is none of`: func(c *oauth.Config) { c.AuthMethod = "client_secret_jwt" },
-		"one of Secret and Key is needed":            func(c *oauth.Config) { c.Secret = "" },
-		"only one of Secret and SecretFunc":          func(c *oauth.Config) { c.SecretFunc = func(context.Context) (string, error) { return "", nil } },
-		"only one of Secret and Key":                 func(c *oauth.Config) { c.Key.Signer = ed },
-		"client_secret_post needs a Secret":          func(c *oauth.Config) { c.AuthMethod, c.Secret, c.Key.Signer = "client_secret_post", "", ed },
-		"private_key_jwt needs a Key":                func(c *oauth.Config) { c.AuthMethod = "private_key_jwt" },
-		`"none" has no use for a Secret or Key`:      func(c *oauth.Config) { c.AuthMethod = "none" },
-		"Key: jose: no private key":                  func(c *oauth.Config) { c.Secret, c.Key.Signer = "", typedNil },
-		"Key: jose: no PEM block":                    func(c *oauth.Config) { c.Secret, c.Key.PEM = "", []byte("canary") },
-		"Key: jose: the private key is given both":   func(c *oauth.Config) { c.Secret, c.Key = "", oauth.Key{PEM: []byte("canary"), Signer: ed} },
-		"Key: jose: algorithm RS256 does not fit":    func(c *oauth.Config) { c.Secret, c.Key = "", oauth.Key{Algorithm: "RS256", Signer: ed} },
-		`Scopes: "a b" is not a scope`:               func(c *oauth.Config) { c.Scopes = []string{"ok", "a b"} },
-		`Params: "refresh_token" is set by the kit`:  func(c *oauth.Config) { c.Params = url.Values{"refresh_token": {"x"}} },
-		`AudienceParam: "scope" is set by the kit`:   func(c *oauth.Config) { c.AudienceParam = "scope" },
+		"TokenURL: missing":                                                 func(c *oauth.Config) { c.TokenURL, c.IntrospectionURL, c.RevocationURL = "", "", "" },
+		"TokenURL: not an absolute URL":                                     func(c *oauth.Config) { c.TokenURL = "/token" },
+		"ClientID: has characters":                                          func(c *oauth.Config) { c.ClientID = "canary\n" },
+		"Secret: has characters":                                            func(c *oauth.Config) { c.Secret = "canary\n" },
+		"Grant: \"x y\" is no grant type":                                   func(c *oauth.Config) { c.Grant = "x y" },
+		"use refresh_token, and Exchange":                                   func(c *oauth.Config) { c.Grant = "authorization_code" },
+		"client_secret_basic_unencoded cannot send a ClientID with a colon": func(c *oauth.Config) { c.AuthMethod, c.ClientID = "client_secret_basic_unencoded", "a:b" },
+		"TokenTypes: dpop is never":                                         func(c *oauth.Config) { c.TokenTypes = []string{"bot", "dpop"} },
+		"TokenTypes: MAC is never":                                          func(c *oauth.Config) { c.TokenTypes = []string{"MAC"} },
+		"TokenTypes: N_A is never":                                          func(c *oauth.Config) { c.TokenTypes = []string{"N_A"} },
+		"TokenTypes: one is empty":                                          func(c *oauth.Config) { c.TokenTypes = []string{""} },
+		"Issuers: required for token_exchange":                              func(c *oauth.Config) { c.Grant = "token_exchange" },
+		"Issuers: required for jwt_bearer":                                  func(c *oauth.Config) { c.Grant = "urn:ietf:params:oauth:grant-type:jwt-bearer" },
+		"Issuers: only token_exchange and":                                  func(c *oauth.Config) { c.Issuers = []string{"https://a.example"} },
+		"Issuers: one is empty":                                             func(c *oauth.Config) { c.Grant, c.Issuers = "token_exchange", []string{""} },
+		"Claims: only jwt_bearer":                                           func(c *oauth.Config) { c.Claims = map[string]any{} },
+		"Claims: a Key is needed":                                           func(c *oauth.Config) { c.Grant, c.Claims = "jwt_bearer", map[string]any{} },
+		"Claims: iss is set by the kit":                                     func(c *oauth.Config) { c.Grant, c.Claims, c.Key.Signer = "jwt_bearer", map[string]any{"iss": "x"}, ed },
+		"Claims: JSON values only": func(c *oauth.Config) {
+			c.Grant, c.Claims, c.Key.Signer = "jwt_bearer", map[string]any{"x": struct{}{}}, ed
+		},
+		"only one of AssertionFunc and AssertionFile": func(c *oauth.Config) {
+			c.AssertionFile, c.AssertionFunc = "f", func(context.Context) (string, error) { return "", nil }
+		},
+		"AssertionFile stands in place of Secret":            func(c *oauth.Config) { c.AssertionFile, c.AssertionAudience = "f", "a" },
+		"AssertionAudience: required with AssertionFile":     func(c *oauth.Config) { c.Secret, c.AssertionFile = "", "f" },
+		"AssertionAudience: required without a TokenURL":     func(c *oauth.Config) { c.Secret, c.TokenURL, c.Key.Signer = "", "", ed },
+		"Certificate: jose: no PEM block with a certificate": func(c *oauth.Config) { c.Secret, c.Key = "", oauth.Key{Signer: ed, Certificate: []byte("canary")} },
+		"TokenURL: must be https":                            func(c *oauth.Config) { c.TokenURL = "http://as.example/token" },
+		"TokenURL: userinfo, query and fragment":             func(c *oauth.Config) { c.TokenURL = "https://canary@as.example/token" },
+		"TokenURL: a fragment is not allowed":                func(c *oauth.Config) { c.TokenURL = "https://as.example/token?p=1#f" },
+		"IntrospectionURL: must be https":                    func(c *oauth.Config) { c.IntrospectionURL = "ftp://as.example" },
+		"RevocationURL: must be https":                       func(c *oauth.Config) { c.RevocationURL = "http://as.example" },
+		"ClientID: missing":                                  func(c *oauth.Config) { c.ClientID = "" },
+		"Grant: password is not to be used":                  func(c *oauth.Config) { c.Grant = "password" },
+		`AuthMethod: "client_secret_jwt" is none of`:         func(c *oauth.Config) { c.AuthMethod = "client_secret_jwt" },
+		"one of Secret, Key and AssertionFile is needed":     func(c *oauth.Config) { c.Secret = "" },
+		"only one of Secret and SecretFunc":                  func(c *oauth.Config) { c.SecretFunc = func(context.Context) (string, error) { return "", nil } },
+		"only one of Secret and Key":                         func(c *oauth.Config) { c.Key.Signer = ed },
+		"client_secret_post needs a Secret":                  func(c *oauth.Config) { c.AuthMethod, c.Secret, c.Key.Signer = "client_secret_post", "", ed },
+		"private_key_jwt needs a Key or":                     func(c *oauth.Config) { c.AuthMethod = "private_key_jwt" },
+		`"none" has no use for a Secret, Key or`:             func(c *oauth.Config) { c.AuthMethod = "none" },
+		"Key: jose: no private key":                          func(c *oauth.Config) { c.Secret, c.Key.Signer = "", typedNil },
+		"Key: jose: no PEM block":                            func(c *oauth.Config) { c.Secret, c.Key.PEM = "", []byte("canary") },
+		"Key: jose: the private key is given both":           func(c *oauth.Config) { c.Secret, c.Key = "", oauth.Key{PEM: []byte("canary"), Signer: ed} },
+		"Key: jose: algorithm RS256 does not fit":            func(c *oauth.Config) { c.Secret, c.Key = "", oauth.Key{Algorithm: "RS256", Signer: ed} },
+		`Scopes: "a b" is not a scope`:                       func(c *oauth.Config) { c.Scopes = []string{"ok", "a b"} },
+		`Params: "refresh_token" is set by the kit`:          func(c *oauth.Config) { c.Params = url.Values{"refresh_token": {"x"}} },
+		`AudienceParam: "scope" is set by the kit`:           func(c *oauth.Config) { c.AudienceParam = "scope" },
 	} {
 		t.Run(want, func(t *testing.T) {
 			c, _ := client(t)
@@ -59,9 +86,12 @@ func TestConfigFaults(t *testing.T) {
 
 func TestConfigAccepts(t *testing.T) {
 	for name, change := range map[string]func(*oauth.Config){
-		"query":    func(c *oauth.Config) { c.TokenURL = "https://as.example/token?p=b2c_1" },
-		"loopback": func(c *oauth.Config) { c.TokenURL = "http://127.0.0.1:9/token" },
-		"nil":      func(c *oauth.Config) { c.HTTPClient, c.Now = nil, nil },
+		"query":              func(c *oauth.Config) { c.TokenURL = "https://as.example/token?p=b2c_1" },
+		"loopback":           func(c *oauth.Config) { c.TokenURL = "http://127.0.0.1:9/token" },
+		"introspection only": func(c *oauth.Config) { c.TokenURL, c.RevocationURL = "", "" },
+		"a grant of its own": func(c *oauth.Config) { c.Grant = "account_credentials" },
+		"a grant by URI":     func(c *oauth.Config) { c.Grant = "urn:example:grant" },
+		"nil":                func(c *oauth.Config) { c.HTTPClient, c.Now = nil, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := client(t)

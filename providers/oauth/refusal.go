@@ -1,13 +1,17 @@
 package oauth
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"time"
 
-	"github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 // skewHint is the difference between clocks from which a refused assertion is
@@ -33,63 +37,186 @@ func (e *serverError) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, e.E
 // OAuthError returns the members error and error_description as they came.
 func (e *serverError) OAuthError() (code, description string) { return e.code, e.description }
 
-// known reports the codes of RFC 6749, 7009, 8628, 8707 and 9449.
+// known reports the codes of RFC 6749, 7009, 8628, 8707 and 9449 and of OpenID
+// Connect Core, and two of vendors.
 func known(code string) bool {
 	switch code {
 	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
 		"access_denied", "server_error", "temporarily_unavailable", "unsupported_token_type", "slow_down",
-		"invalid_target", "invalid_dpop_proof", "use_dpop_nonce":
+		"invalid_target", "invalid_dpop_proof", "use_dpop_nonce",
+		"login_required", "interaction_required", "consent_required", "bad_refresh_token", "BAD_REFRESH_TOKEN":
 		return true
 	}
 	return false
 }
 
+// saidBy finds the error code in an answer: in the member error, as a string
+// (RFC 6749 section 5.2), an object or a list; in a list errors or a list that
+// is the whole body; or HubSpot's code in the member status.
+func saidBy(res *upstream.Response, m members) *serverError {
+	said := &serverError{description: m.text("error_description")}
+	var all []string
+	all = append(all, codesIn(m["error"], 3)...)
+	all = append(all, codesIn(m["errors"], 3)...)
+	if status := m.text("status"); status == "BAD_REFRESH_TOKEN" {
+		all = append(all, status)
+	}
+	if body := bytes.TrimSpace(res.Body); !res.OK() && len(body) > 0 && body[0] == '[' {
+		all = codesIn(body, 3)
+	}
+	for _, code := range all {
+		if said.code == "" || endsGrant(code) && !endsGrant(said.code) {
+			said.code = code
+		}
+	}
+	return said
+}
+
+// codesIn lists the codes in a value: the string itself, the members of an
+// object that hold one, or those of the elements of a list.
+func codesIn(raw json.RawMessage, depth int) (codes []string) {
+	var text string
+	if json.Unmarshal(raw, &text) == nil && text != "" {
+		return []string{text}
+	}
+	if depth == 0 {
+		return nil
+	}
+	var object members
+	var list []json.RawMessage
+	switch {
+	case json.Unmarshal(raw, &object) == nil:
+		for _, name := range []string{"error", "code", "error_code", "errorCode", "status", "type"} {
+			if text := object.text(name); text != "" {
+				codes = append(codes, text)
+			}
+		}
+	case json.Unmarshal(raw, &list) == nil:
+		for _, e := range list {
+			codes = append(codes, codesIn(e, depth-1)...)
+		}
+	}
+	return codes
+}
+
+// endsGrant reports the codes that say that a refresh token is of no more use.
+func endsGrant(code string) bool {
+	switch code {
+	case "invalid_grant", "login_required", "bad_refresh_token", "BAD_REFRESH_TOKEN":
+		return true
+	}
+	return false
+}
+
+// dead reports whether said is the end of the refresh token that r presented.
+func (e *serverError) dead(r request) bool {
+	switch e.code {
+	case "interaction_required", "consent_required":
+		// The user may have to agree to what was asked for on top (OpenID
+		// Connect Core section 3.1.2.6); the grant as it was may live on.
+		return !r.further
+	case "invalid_request": // dex
+		return e.description == "Refresh token is invalid or has already been claimed by another client." ||
+			e.description == "Refresh token expired."
+	}
+	return endsGrant(e.code)
+}
+
 // refusal classifies an answer that is not a success. The status decides where
-// RFC 6749 gives the code no say; a 4xx without a code is a proxy's.
-func (p *Provider) refusal(res *upstream.Response, said *serverError, refresh bool) error {
-	e := res.Err()
+// RFC 6749 gives the code no say; a 4xx without a code may be a proxy's.
+func (p *Provider) refusal(res *upstream.Response, said *serverError, r request) error {
+	e := p.judge(res, said, r)
 	e.Err = said
-	switch s := res.Status; {
-	case s >= 500, s >= 300 && s <= 399, s == 408, s == 425, s == 429:
-		return e
-	case said.code == "":
-		e.Code, e.Class = providers.CodeUpstreamError, providers.Transient
-		return e
-	}
-	e.Class = providers.Permanent
-	switch said.code {
-	case "invalid_grant":
-		e.Code = providers.CodeCredentialsRejected
-		if refresh {
-			e.Code, e.Class = providers.CodeRefreshRejected, providers.GrantDead
-		}
-	case "invalid_client", "unauthorized_client":
-		e.Code = providers.CodeCredentialsRejected
-	case "temporarily_unavailable", "slow_down":
-		e.Code, e.Class = providers.CodeBusy, providers.Transient
-	case "server_error":
-		e.Code, e.Class = providers.CodeUpstreamError, providers.Transient
-		if refresh {
-			e.Class = providers.InDoubt
-		}
-	}
-	if known(said.code) {
+	if said.code != "" && known(said.code) && e.Description == "" && ownStatus(res.Status) {
 		e.Description = said.Error()
 	}
-	if p.signs && e.Class == providers.Permanent {
-		e.Description = strings.TrimPrefix(e.Description+clockHint(res.Skew()), "; ")
+	if p.signs && ownStatus(res.Status) && said.code != "" {
+		p.blameClock(e, said, res, r)
 	}
 	return e
 }
 
-// clockHint tells of a clock that is wrong by more than vendors allow.
-func clockHint(skew time.Duration) string {
-	way := "behind"
+// ownStatus reports that the code counts for more than the status.
+func ownStatus(status int) bool {
 	switch {
-	case skew.Abs() <= skewHint:
-		return ""
-	case skew < 0:
+	case status >= 500, status >= 300 && status <= 399, status == 408, status == 425, status == 429:
+		return false
+	}
+	return true
+}
+
+func (p *Provider) judge(res *upstream.Response, said *serverError, r request) *providers.Error {
+	switch {
+	case !ownStatus(res.Status):
+		return res.Err()
+	case said.code == "":
+		return res.Unexplained()
+	case r.presented != "" && said.dead(r):
+		return res.Fail(providers.CodeRefreshRejected, providers.GrantDead)
+	}
+	switch said.code {
+	case "invalid_grant":
+		return res.Fail(p.invalidGrant(r), providers.Permanent)
+	case "invalid_client", "unauthorized_client":
+		return res.Fail(providers.CodeCredentialsRejected, providers.Permanent)
+	case "temporarily_unavailable", "slow_down":
+		return res.Fail(providers.CodeBusy, providers.Transient)
+	case "server_error":
+		e := res.Fail(providers.CodeUpstreamError, providers.Transient)
+		if r.oneTime {
+			e.Class = providers.InDoubt
+		}
+		return e
+	}
+	if p.grant.exchanges() {
+		// What was asked for is ours: a caller who is sent to sign in comes
+		// back with the same request.
+		return res.Fail(providers.CodeUpstreamError, providers.Permanent)
+	}
+	if res.Status == 401 || res.Status == 403 {
+		return res.Fail(providers.CodeCredentialsRejected, providers.Permanent)
+	}
+	if res.Status == 400 || res.Status == 422 {
+		return res.Fail(providers.CodeRejectedInput, providers.Permanent)
+	}
+	return res.Fail(providers.CodeUpstreamError, providers.Permanent)
+}
+
+// invalidGrant is the code for invalid_grant where no refresh token was
+// presented.
+func (p *Provider) invalidGrant(r request) providers.Code {
+	switch {
+	case r.op == opExchange:
+		return providers.CodeGrantRequired
+	case p.grant.exchanges() && p.claims == nil:
+		return providers.CodeNotSignedIn // it is the caller's token that will not do
+	}
+	return providers.CodeCredentialsRejected
+}
+
+// blameClock adds to e that our clock and the server's differ by more than
+// vendors allow. An invalid_grant may then be about our assertion, and not the
+// end of a grant: it is tried once more.
+func (p *Provider) blameClock(e *providers.Error, said *serverError, res *upstream.Response, r request) {
+	skew := res.Skew()
+	if skew.Abs() <= skewHint {
+		return
+	}
+	way := "behind"
+	if skew < 0 {
 		way = "ahead of"
 	}
-	return fmt.Sprintf("; our clock is %s %s the server's", skew.Abs().Round(time.Second), way)
+	hint := fmt.Sprintf("our clock is %s %s the server's", skew.Abs().Round(time.Second), way)
+	if e.Class == providers.Permanent || e.Class == providers.GrantDead {
+		e.Description = strings.TrimPrefix(e.Description+"; "+hint, "; ")
+	}
+	if said.code != "invalid_grant" {
+		return
+	}
+	p.logger.LogAttrs(context.Background(), slog.LevelWarn, "oauth: the server refused an assertion; "+hint,
+		slog.Duration("skew", skew), slog.String("op", e.Op), slog.Int("status", e.Status))
+	e.Code, e.Class = providers.CodeCredentialsRejected, providers.Transient
+	if r.oneTime {
+		e.Class = providers.InDoubt
+	}
 }

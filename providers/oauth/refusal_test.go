@@ -3,6 +3,7 @@ package oauth_test
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ func TestRefusals(t *testing.T) {
 		credentials = verdict{providers.CodeCredentialsRejected, providers.Permanent}
 		input       = verdict{providers.CodeRejectedInput, providers.Permanent}
 		proxy       = verdict{providers.CodeUpstreamError, providers.Transient}
+		bare        = verdict{providers.CodeCredentialsRejected, providers.Transient}
 		busy        = verdict{providers.CodeBusy, providers.Transient}
 		dead        = verdict{providers.CodeRefreshRejected, providers.GrantDead}
 	)
@@ -48,7 +50,8 @@ func TestRefusals(t *testing.T) {
 		"temporarily_unavailable":  {400, said("temporarily_unavailable"), busy, busy, "the server answered temporarily_unavailable"},
 		"server_error":             {400, said("server_error"), proxy, doubt(proxy), "the server answered server_error"},
 		"empty 400":                {400, "", proxy, proxy, ""},
-		"empty 401":                {401, "", proxy, proxy, ""},
+		"empty 401":                {401, "", bare, bare, ""},
+		"text 403":                 {403, "canary", bare, bare, ""},
 		"HTML 403":                 {403, "<html>canary</html>", proxy, proxy, ""},
 		"JSON of something else":   {404, `{"message":"canary"}`, proxy, proxy, ""},
 		"an error that is no text": {400, `{"error":{"message":"canary"}}`, proxy, proxy, ""},
@@ -70,7 +73,11 @@ func TestRefusals(t *testing.T) {
 			require.Equal(t, tc.description, e.Description)
 			require.Equal(t, "oauth: generate", e.Op)
 			require.Equal(t, tc.status, e.Status)
-			require.Equal(t, 7*time.Second, e.RetryAfter)
+			wait := 7 * time.Second
+			if tc.description == "" && e.Class == providers.Transient && tc.status < 500 && !slices.Contains([]int{408, 425, 429}, tc.status) {
+				wait = 30 * time.Second // a refusal without a reason is repeated at most twice a minute
+			}
+			require.Equal(t, wait, e.RetryAfter)
 			require.Len(t, s.got, 1, "one attempt")
 
 			c, _ = user(t, a)

@@ -27,7 +27,7 @@ import (
 var ok = answer{body: `{"access_token":"a","token_type":"Bearer","expires_in":60}`}
 
 func TestSecretAuthentication(t *testing.T) {
-	const secret = "s3cr:t/+ %~é"
+	const secret = "s3cr:t/+ %~\"\\"
 	ask := func(c oauth.Config, s *server) received {
 		_, err := provider(t, c).Generate(t.Context(), providers.Request{})
 		require.NoError(t, err)

@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,17 +19,17 @@ func TestAnswersOfServers(t *testing.T) {
 	after := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	for file, want := range map[string]providers.Token{
 		"keycloak": {AccessToken: "kc-access", RefreshToken: "kc-refresh", Expiry: after(300), RefreshExpiry: after(1800), Scopes: []string{"profile", "email"},
-			Extra: map[string]any{"not-before-policy": 0.0, "session_state": "7f0e2d3c-5b0a-4d3e-9b57-2d8c3c2f6a11", "refresh_expires_in": 1800.0}},
+			Extra: map[string]any{"not-before-policy": json.Number("0"), "session_state": "7f0e2d3c-5b0a-4d3e-9b57-2d8c3c2f6a11", "refresh_expires_in": json.Number("1800")}},
 		"entra-v1": {AccessToken: "az-access", RefreshToken: "canary-old", Expiry: after(3599),
 			Extra: map[string]any{"ext_expires_in": "3599", "expires_on": "1767229199", "not_before": "1767225300", "resource": "https://graph.example"}},
 		"github": {AccessToken: "ghu_access", RefreshToken: "ghr_refresh", Expiry: after(28800), RefreshExpiry: after(15897600),
-			Extra: map[string]any{"refresh_token_expires_in": 15897600.0}},
+			Extra: map[string]any{"refresh_token_expires_in": json.Number("15897600")}},
 		"google-refresh": {AccessToken: "ya29.access", RefreshToken: "canary-old", Expiry: after(3599), Scopes: []string{"https://www.googleapis.com/auth/calendar"},
 			Extra: map[string]any{"id_token": "eyJhbGciOiJub25lIn0.e30."}},
 		"twitch":   {AccessToken: "tw-access", RefreshToken: "tw-refresh", Expiry: after(14124), Scopes: []string{"channel:read", "user:edit"}},
 		"minimal":  {AccessToken: "only", RefreshToken: "canary-old"},
 		"absolute": {AccessToken: "abs", RefreshToken: "canary-old", Expiry: after(600), Extra: map[string]any{"expires_at": "2026-01-01T00:10:00Z"}},
-		"offline":  {AccessToken: "off", RefreshToken: "offline", Expiry: after(60), Extra: map[string]any{"refresh_expires_in": 0.0}},
+		"offline":  {AccessToken: "off", RefreshToken: "offline", Expiry: after(60), Extra: map[string]any{"refresh_expires_in": json.Number("0")}},
 		// The new pair is kept, whatever else the answer says.
 		"odd-lifetime":    {AccessToken: "odd", RefreshToken: "next"},
 		"no-lifetime":     {AccessToken: "now", RefreshToken: "canary-old", Expiry: after(0)},

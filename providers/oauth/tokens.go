@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bearerkit/bearerkit/internal/upstream"
+	internal "github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -24,7 +24,7 @@ func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Ve
 		return providers.Verified{}, fault(op, providers.CodeInvalidToken, "")
 	}
 	form := url.Values{"token": {accessToken}, "token_type_hint": {"access_token"}}
-	res, m, err := p.post(ctx, op, p.introspectionURL, form, false)
+	res, m, err := p.post(ctx, request{op: op, url: p.introspectionURL, form: form})
 	if err != nil {
 		return providers.Verified{}, err
 	}
@@ -35,14 +35,14 @@ func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Ve
 	if !*active {
 		return providers.Verified{}, res.Fail(providers.CodeInvalidToken, providers.Permanent)
 	}
-	// A refresh token is active too, and the hint binds nobody: what oidc-provider
-	// says of one differs only in having no token_type.
-	if kind := m.text("token_type"); !strings.EqualFold(kind, "Bearer") && (kind != "" || !p.untyped) {
+	// A refresh token is active too, and servers may ignore the hint: what
+	// oidc-provider says of one differs only in having no token_type.
+	if kind := m.text("token_type"); !p.bearer(kind) && (kind != "" || !p.untyped) {
 		e := res.Fail(providers.CodeInvalidToken, providers.Permanent)
 		e.Description = "the server does not say that it is a Bearer token"
 		return providers.Verified{}, e
 	}
-	exp, err := upstream.ParseTime(m["exp"])
+	exp, err := internal.ParseTime(m["exp"])
 	if err != nil {
 		return providers.Verified{}, res.Bad(errors.New("exp is not a time"))
 	}
@@ -65,7 +65,7 @@ func (p *Provider) Revoke(ctx context.Context, t providers.Token) error {
 			continue
 		}
 		form := url.Values{"token": {v.token}, "token_type_hint": {v.hint}}
-		_, _, err := p.post(ctx, op, p.revocationURL, form, false)
+		_, _, err := p.post(ctx, request{op: op, url: p.revocationURL, form: form})
 		var said *serverError
 		if errors.As(err, &said) && said.code == "unsupported_token_type" && v.hint == "access_token" {
 			return nil

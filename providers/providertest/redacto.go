@@ -22,8 +22,9 @@ type RedactoConfig struct {
 	// Prefixes come before /organisations in the token paths; nil means both
 	// that the vendor documents, /consent/public and /consent.
 	Prefixes []string
-	// DeadStatus answers a refresh token that is not alive; 0 means 401. The
-	// vendor publishes none.
+	// DeadStatus answers a refresh token that is not alive; 0 means 400. The
+	// vendor publishes none. A 401 does not tell such a token from a wrong API
+	// key.
 	DeadStatus int
 }
 
@@ -65,7 +66,7 @@ func NewRedacto(cfg RedactoConfig) (*Fake, error) {
 		v.keys[strings.ToLower(tenant)] = key
 	}
 	if v.dead == 0 {
-		v.dead = http.StatusUnauthorized
+		v.dead = http.StatusBadRequest
 	}
 	prefixes := cfg.Prefixes
 	if prefixes == nil {

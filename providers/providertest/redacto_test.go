@@ -62,13 +62,13 @@ func TestRedactoKillsEarlierPairs(t *testing.T) {
 
 	second := generateRedacto(t, f, `{"email":"e1","mobile":null}`)
 	assert.Equal(t, 401, apiStatus(f, first.access), "an identifier in common ends the earlier pair")
-	assert.Equal(t, 401, refreshRedacto(f, wsA, "cms-a", first.refresh).status, "its refresh token too")
+	assert.Equal(t, 400, refreshRedacto(f, wsA, "cms-a", first.refresh).status, "its refresh token too")
 	assert.Equal(t, 200, apiStatus(f, second.access))
 	assert.Equal(t, 200, apiStatus(f, other.access), "another user's pair lives")
 
 	third := redactoPair(t, refreshRedacto(f, wsA, "cms-a", second.refresh))
 	assert.Equal(t, 401, apiStatus(f, second.access), "a refresh ends the old pair")
-	assert.Equal(t, 401, refreshRedacto(f, wsA, "cms-a", second.refresh).status, "a refresh token works once")
+	assert.Equal(t, 400, refreshRedacto(f, wsA, "cms-a", second.refresh).status, "a refresh token works once")
 	assert.Equal(t, 200, apiStatus(f, third.access))
 
 	fourth := generateRedacto(t, f, `{"email":"e1"}`)
@@ -92,7 +92,7 @@ func TestRedactoRefusals(t *testing.T) {
 	assert.Equal(t, 400, generate(wsA, "cms-a", `{"email":null}`).status)
 	assert.Equal(t, 422, generate(wsA, "cms-a", `{"email":"e","expires_in_days":0}`).status)
 	assert.Equal(t, 422, generate(wsA, "cms-a", `{"email":1}`).status)
-	assert.Equal(t, 401, refreshRedacto(f, wsB, "cms-b", p.refresh).status, "another workspace's refresh token")
+	assert.Equal(t, 400, refreshRedacto(f, wsB, "cms-b", p.refresh).status, "another workspace's refresh token")
 	assert.Equal(t, 200, refreshRedacto(f, wsA, "cms-a", p.refresh).status, "which that did not spend")
 	assert.Equal(t, 6, f.Stats().Refused)
 }
@@ -119,7 +119,7 @@ func TestRedactoLifetimes(t *testing.T) {
 		time.Sleep(46 * time.Hour)
 		p = redactoPair(t, refreshRedacto(f, wsA, "cms-a", p.refresh))
 		time.Sleep(25 * time.Hour)
-		assert.Equal(t, 401, refreshRedacto(f, wsA, "cms-a", p.refresh).status)
+		assert.Equal(t, 400, refreshRedacto(f, wsA, "cms-a", p.refresh).status)
 	})
 }
 

@@ -18,9 +18,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/providertest"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 const toyKey, toyToken = "toy-key-canary", "toy-token-canary"

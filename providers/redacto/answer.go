@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"time"
 
-	"github.com/bearerkit/bearerkit/internal/upstream"
+	internal "github.com/bearerkit/bearerkit/internal/upstream"
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 // pair is the vendor's answer. access_token is what its sibling endpoint for
@@ -45,32 +46,24 @@ func readPair(res *upstream.Response, spent string) (providers.Token, error) {
 		return providers.Token{}, err
 	}
 	access := cmp.Or(got.Token, got.AccessToken)
-	if access == "" {
-		return providers.Token{}, res.Bad(errors.New("no token in the answer"))
+	if access == "" || !wire.Visible(access) {
+		return providers.Token{}, res.Bad(errors.New("no token in the answer that can be sent"))
+	}
+	// An expires_at that cannot be read does not cost the pair: the earlier one
+	// is dead already.
+	end, err := res.Expiry(access, nil, got.ExpiresAt)
+	if err != nil {
+		return providers.Token{}, err
 	}
 	t := providers.Token{
 		AccessToken:  access,
 		TokenType:    "Bearer",
 		RefreshToken: cmp.Or(got.RefreshToken, spent),
+		Expiry:       end,
 		IssuedAt:     res.Sent,
 	}
-	// An expires_at that cannot be read must not cost the pair: the earlier
-	// one is dead already.
-	end, _ := upstream.ParseTime(got.ExpiresAt)
-	if exp, ok := upstream.JWTExpiry(access); ok && (end.IsZero() || exp.Before(end)) {
-		end = exp
-	}
-	t.Expiry = ours(end, res)
-	if exp, ok := upstream.JWTExpiry(t.RefreshToken); ok {
-		t.RefreshExpiry = ours(exp, res)
+	if exp, ok := internal.JWTExpiry(t.RefreshToken); ok {
+		t.RefreshExpiry = exp.Add(-res.Skew())
 	}
 	return t, nil
-}
-
-// ours moves an instant of the vendor's clock to ours.
-func ours(t time.Time, res *upstream.Response) time.Time {
-	if t.IsZero() {
-		return t
-	}
-	return t.Add(-res.Skew())
 }

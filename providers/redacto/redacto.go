@@ -12,9 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 // Config configures a [Provider]. Tenants and one of APIKey and APIKeyFunc are
@@ -176,14 +176,31 @@ func (p *Provider) Refresh(ctx context.Context, req providers.Request, refreshTo
 	if err != nil {
 		return providers.Token{}, err
 	}
-	switch res.Status {
-	case 400, 401, 403, 404, 410, 422:
-		return providers.Token{}, res.Fail(providers.CodeRefreshRejected, providers.GrantDead)
-	}
 	if !res.OK() {
-		return providers.Token{}, res.Err()
+		return providers.Token{}, refusedRefresh(res)
 	}
-	return readPair(res, refreshToken)
+	token, err := readPair(res, refreshToken)
+	if err != nil {
+		return res.Salvage(refreshToken, err)
+	}
+	return token, nil
+}
+
+// refusedRefresh tells what a refusal ends. 401 and 403 do not say whether the
+// refresh token or our key was refused, so the refresh token stays.
+func refusedRefresh(res *upstream.Response) *providers.Error {
+	e := res.Err()
+	switch res.Status {
+	case 401, 403:
+		if e.Code == providers.CodeCredentialsRejected {
+			e.Code, e.Class = providers.CodeRefreshRejected, providers.Permanent
+		}
+	case 400, 404, 410, 422:
+		if res.Structured() {
+			e.Code, e.Class = providers.CodeRefreshRejected, providers.GrantDead
+		}
+	}
+	return e
 }
 
 func (p *Provider) path(prefix *url.URL, t tenant, rest ...string) string {
@@ -193,11 +210,11 @@ func (p *Provider) path(prefix *url.URL, t tenant, rest ...string) string {
 // call posts to one of the vendor's endpoints with the tenant's key.
 func (p *Provider) call(ctx context.Context, t tenant, c upstream.Call) (*upstream.Response, error) {
 	key, err := p.apiKey(ctx, t.String())
-	if err == nil && key == "" {
-		err = errors.New("the API key is empty")
+	if err == nil {
+		err = wire.CheckKey("APIKeyFunc", key)
 	}
 	if err != nil {
-		return nil, &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: "redacto: " + c.Op, Err: err}
+		return nil, wire.KeyError("redacto: "+c.Op, err)
 	}
 	c.Method = http.MethodPost
 	c.Header = http.Header{"X-Cms-Api-Key": {key}}

@@ -81,7 +81,9 @@ func TestAnswers(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			// No Date: the expiries are wanted as they were sent.
 			u := recorder.Serve(t, c.Status, http.Header{"Date": nil}, string(c.Body)+c.Raw)
-			token, err := call(t.Context(), build(t, u.URL, one()), c.Op)
+			cfg := one()
+			cfg.Now = func() time.Time { return at("2024-01-15T09:00:00Z") }
+			token, err := call(t.Context(), build(t, u.URL, cfg), c.Op)
 			if c.Want.Code != "" {
 				var e *providers.Error
 				require.ErrorAs(t, err, &e)
@@ -89,6 +91,8 @@ func TestAnswers(t *testing.T) {
 				assert.Equal(t, c.Want.Class, e.Class.String())
 				assert.Equal(t, c.Status, e.Status)
 				assert.Equal(t, "redacto: "+c.Op, e.Op)
+				assert.Equal(t, c.Want.Refresh, token.RefreshToken)
+				assert.Empty(t, token.AccessToken)
 				return
 			}
 			require.NoError(t, err)
@@ -200,11 +204,17 @@ func TestAPIKeyFunc(t *testing.T) {
 		assert.Equal(t, want, got.Header.Get("X-CMS-API-KEY"))
 		keys[org+":"+ws2] = "rotated"
 	}
-	keys[org+":"+ws2] = ""
-	_, err := p.Generate(t.Context(), req)
-	assert.Equal(t, providers.CodeInternal, providers.AsError(err).Code)
+	for _, bad := range []string{"", "key\n", "a key"} {
+		keys[org+":"+ws2] = bad
+		_, err := p.Generate(t.Context(), req)
+		e := providers.AsError(err)
+		assert.Equal(t, providers.CodeInternal, e.Code)
+		assert.Equal(t, providers.Permanent, e.Class, "the same key will never do")
+		assert.Contains(t, e.Description, "APIKeyFunc returned")
+		assert.NotContains(t, e.Description, "key\n")
+	}
 	fail = errors.New("vault is down")
-	_, err = p.Refresh(t.Context(), req, "r")
+	_, err := p.Refresh(t.Context(), req, "r")
 	require.ErrorIs(t, err, fail)
 	assert.NotContains(t, err.Error(), "vault")
 	_, hits := u.Seen()

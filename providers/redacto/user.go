@@ -6,8 +6,8 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 // User is a consent user of the vendor's User Management API

@@ -2,7 +2,6 @@ package redox
 
 import (
 	"errors"
-	"net/http"
 	"strings"
 
 	"github.com/bearerkit/bearerkit/providers"
@@ -15,19 +14,14 @@ func explain(err error, op string) error {
 		return err
 	}
 	e.Op = op
-	switch s := e.Status; {
-	case s < 400, s > 499, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
-		return err
-	}
-	var code, text string
 	var said interface {
 		OAuthError() (code, description string)
 	}
-	if errors.As(e.Err, &said) {
-		code, text = said.OAuthError()
+	if !errors.As(e.Err, &said) || e.Class != providers.Permanent {
+		return err
 	}
-	e.Class = providers.Permanent
-	if code == "invalid_scope" {
+	code, text := said.OAuthError()
+	if code == "" || code == "invalid_scope" || e.Status < 400 {
 		return err
 	}
 	e.Code = providers.CodeCredentialsRejected
@@ -47,8 +41,9 @@ func reason(code, text string) string {
 	case code != "" && text == "":
 		return "Redox gave no reason, which stands for aud, alg, jti or iat: check the base URL and the clock"
 	}
-	for _, claim := range []string{"iss", "sub", "aud", "jti", "iat", "exp"} {
-		if strings.HasPrefix(text, "Unexpected ") && strings.Contains(text, claim) {
+	if words := strings.Fields(text); len(words) > 1 && words[0] == "Unexpected" {
+		switch claim := strings.Trim(words[1], `"'`); claim {
+		case "iss", "sub", "aud", "jti", "iat", "exp":
 			return "Redox did not expect the assertion's " + claim
 		}
 	}

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/jose"
-	"github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/oauth"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 const defaultBase = "https://api.redoxengine.com"

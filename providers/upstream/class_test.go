@@ -9,11 +9,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Every row of tokencache.md's "Error classes" that a status alone settles.
+// Every row of the table of classes that a status alone decides, for an answer
+// of the vendor's own.
 func TestStatusesHaveTheirClass(t *testing.T) {
 	const (
 		busy, failed, bad = providers.CodeBusy, providers.CodeUpstreamError, providers.CodeBadResponse
@@ -33,25 +33,55 @@ func TestStatusesHaveTheirClass(t *testing.T) {
 		503: {busy, again, doubt},
 	} {
 		for _, oneTime := range []bool{false, true} {
-			res, err := call(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Retry-After", "3")
-				w.WriteHeader(status)
-				if status != http.StatusNotModified {
-					_, _ = io.WriteString(w, "<html>planted")
-				}
-			}), oneTime)
-			require.NoError(t, err, status)
-			assert.False(t, res.OK(), status)
-			e := res.Err()
-			failure(t, e)
+			e := refused(t, status, `{"message":"planted"}`, "application/json", oneTime)
 			class := want.class
 			if oneTime {
 				class = want.onOnce
 			}
 			assert.Equal(t, want.code, e.Code, status)
 			assert.Equal(t, class, e.Class, "%d, one-time %v", status, oneTime)
-			assert.Equal(t, status, e.Status)
 			assert.Equal(t, 3*time.Second, e.RetryAfter)
+		}
+	}
+}
+
+func refused(t *testing.T, status int, body, contentType string, oneTime bool) *providers.Error {
+	t.Helper()
+	res, err := call(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "3")
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(status)
+		if status != http.StatusNotModified {
+			_, _ = io.WriteString(w, body)
+		}
+	}), oneTime)
+	require.NoError(t, err, status)
+	assert.False(t, res.OK(), status)
+	e := res.Err()
+	failure(t, e)
+	assert.Equal(t, status, e.Status)
+	return e
+}
+
+// A proxy or a firewall may have answered: that is not a verdict, and is tried
+// again at most twice a minute.
+func TestA4xxWithoutAReasonIsTransient(t *testing.T) {
+	for _, body := range []struct {
+		text, kind string
+		page       bool
+	}{
+		{"", "", false}, {"planted", "text/plain", false}, {`"planted"`, "application/json", false}, {`{"planted`, "application/json", false},
+		{"<html>planted", "application/json", true}, {"planted", "text/html; charset=utf-8", true}, {" \n<!doctype html>", "", true},
+	} {
+		for _, status := range []int{400, 401, 402, 403, 404, 409, 410, 418, 422, 499} {
+			e := refused(t, status, body.text, body.kind, true)
+			want := providers.CodeUpstreamError
+			if (status == 401 || status == 403) && !body.page {
+				want = providers.CodeCredentialsRejected
+			}
+			assert.Equal(t, want, e.Code, "%d %q", status, body.text)
+			assert.Equal(t, providers.Transient, e.Class, "%d %q", status, body.text)
+			assert.Equal(t, 30*time.Second, e.RetryAfter)
 		}
 	}
 }
@@ -110,43 +140,5 @@ func TestSkew(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, c.now.Equal(res.Now()), c.date)
 		assert.Equal(t, c.skew, res.Skew(), c.date)
-	}
-}
-
-func TestCheckURL(t *testing.T) {
-	for _, good := range []string{
-		"https://api.example.com", "HTTPS://api.example.com:8443/base/", "https://[2001:db8::1]/",
-		"http://localhost", "http://127.0.0.1:8080", "http://127.9.9.9/x", "http://[::1]:1", "http://[::ffff:127.0.0.1]",
-	} {
-		u, err := upstream.CheckURL("F", good)
-		if assert.NoError(t, err, good) {
-			assert.NotEmpty(t, u.Hostname(), good)
-		}
-	}
-	for bad, want := range map[string]string{
-		"": "not an absolute URL", "/path": "not an absolute URL", "api.example.com": "not an absolute URL",
-		"https:api.example.com": "not an absolute URL", "https://": "not an absolute URL", "https:///x": "not an absolute URL", "https://:443": "not an absolute URL",
-		"https://u:planted@api.example.com": "not allowed", "https://@api.example.com": "not allowed",
-		"https://api.example.com?planted": "not allowed", "https://api.example.com?": "not allowed",
-		"https://api.example.com#planted": "not allowed", "https://api.example.com#": "not allowed",
-		"http://api.example.com": "must be https", "ftp://127.0.0.1": "must be https", "ws://localhost": "must be https",
-		"http://127.0.0.1.example.com": "must be https", "http://localhost.example.com": "must be https", "http://127.1": "must be https",
-		"http://0.0.0.0": "must be https", "http://10.0.0.1": "must be https", "http://[::]": "must be https", "http://2130706433": "must be https",
-		"https://planted\x7f": "not a URL", "https://[planted": "not a URL", "https://api.example.com/%zz": "not a URL", "https://api.example.com:x": "not a URL",
-	} {
-		_, err := upstream.CheckURL("F", bad)
-		if assert.ErrorContains(t, err, want, bad) {
-			assert.ErrorContains(t, err, "F: ", bad)
-			assert.NotContains(t, err.Error(), "planted")
-		}
-	}
-}
-
-func TestLoopback(t *testing.T) {
-	for host, want := range map[string]bool{
-		"localhost": true, "127.0.0.1": true, "127.255.0.1": true, "::1": true, "::ffff:127.0.0.1": true,
-		"": false, "Localhost.": false, "localhost.": false, "localhost6": false, "128.0.0.1": false, "::2": false, "::1%lo": false, "[::1]": false, "0x7f.1": false,
-	} {
-		assert.Equal(t, want, upstream.Loopback(host), host)
 	}
 }

@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 // clock is our time in all tests that compare times.

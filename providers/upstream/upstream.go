@@ -1,0 +1,215 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	internal "github.com/bearerkit/bearerkit/internal/upstream"
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+const (
+	// maxBody is how much of an answer is read.
+	maxBody = 1 << 20
+	// timeout bounds one attempt.
+	timeout = 10 * time.Second
+)
+
+// Client calls one vendor. [New] makes it.
+type Client struct {
+	vendor string
+	http   *http.Client
+	own    *http.Transport // nil for the caller's
+	now    func() time.Time
+}
+
+// New returns a Client whose errors name vendor.
+//
+// It copies hc; the copy follows no redirects and keeps no cookies. With nil
+// for hc the Client has a transport of its own like http.DefaultTransport,
+// which notices a dead HTTP/2 connection by pings and closes its idle
+// connections after a timeout. A caller's client is left as it is: for HTTP/2
+// set http.Transport.HTTP2 there, or a connection that a firewall dropped
+// silently fails every call until the kernel gives it up, after about 15
+// minutes. now is the wall clock; nil means time.Now.
+func New(vendor string, hc *http.Client, now func() time.Time) *Client {
+	c := &Client{vendor: vendor, http: &http.Client{}, now: now}
+	if hc != nil {
+		*c.http = *hc
+	}
+	switch shared, ok := http.DefaultTransport.(*http.Transport); {
+	case c.http.Transport != nil:
+	case ok && hc == nil:
+		c.own = shared.Clone()
+		if c.own.HTTP2 == nil {
+			c.own.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}
+		}
+		c.http.Transport = c.own
+	default:
+		c.http.Transport = http.DefaultTransport
+	}
+	c.http.Transport = unlocated{c.http.Transport}
+	c.http.Jar = nil
+	if c.now == nil {
+		c.now = time.Now
+	}
+	return c
+}
+
+// CheckURL parses a base URL from a configuration. It must be absolute and
+// https, or http to a loopback host, without userinfo, query and fragment. The
+// error names field and does not repeat raw.
+func CheckURL(field, raw string) (*url.URL, error) { return internal.CheckURL(field, raw) }
+
+// Call is one round trip.
+type Call struct {
+	// Op is what the call does, like "generate"; it joins the vendor's name in
+	// errors.
+	Op string
+	// Method and URL are those of the request.
+	Method, URL string
+	// Header is added to the request. Content-Type and Accept are set from
+	// Body.
+	Header http.Header
+	// Body is a url.Values, sent as a form, nil for none, or anything else,
+	// sent as JSON.
+	Body any
+	// OneTime says that the call spends something that works once, such as a
+	// refresh token that rotates. Then a lost answer leaves it in doubt, and
+	// net/http sends the request at most once.
+	OneTime bool
+}
+
+// Do makes the call. The error, always an [*providers.Error], covers what
+// kept an answer from coming whole; answers of any status are returned.
+func (c *Client) Do(ctx context.Context, call Call) (*Response, error) {
+	op := c.vendor + ": " + call.Op
+	req, err := newRequest(ctx, call)
+	if err != nil {
+		return nil, &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: op, Err: err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	sending := &sending{}
+	ctx = httptrace.WithClientTrace(ctx, sending.trace())
+	fail := func(err error) error {
+		e := lost(ctx, op, err)
+		if call.OneTime && !sending.wroteNothing(err) {
+			e.Class = providers.InDoubt
+		}
+		if c.own != nil && e.Code == providers.CodeTimeout {
+			// The connection may be dead without a word of it.
+			c.own.CloseIdleConnections()
+		}
+		return e
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, lost(ctx, op, err) // nothing is sent
+	}
+	sent := c.now()
+	res, err := c.http.Do(req.WithContext(ctx))
+	if err != nil {
+		return nil, fail(err)
+	}
+	arrived := c.now() // before the body, which may be slow
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	if err != nil {
+		return nil, fail(err)
+	}
+	r := &Response{Status: res.StatusCode, Header: res.Header, Body: body, Sent: sent, op: op, oneTime: call.OneTime, arrived: arrived}
+	if len(body) > maxBody {
+		return nil, r.Bad(fmt.Errorf("answer over %d bytes", maxBody))
+	}
+	return r, nil
+}
+
+// lost is the error of a call without an answer. What ended ctx is found in
+// it, whatever cause the caller gave ctx.
+func lost(ctx context.Context, op string, err error) *providers.Error {
+	e := &providers.Error{Code: providers.CodeUnreachable, Class: providers.Transient, Op: op, Err: internal.Cause(err)}
+	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
+		e.Err = fmt.Errorf("%w: %w", ended, e.Err)
+	}
+	var ne net.Error
+	if errors.Is(e.Err, context.DeadlineExceeded) || errors.As(err, &ne) && ne.Timeout() {
+		e.Code = providers.CodeTimeout
+	}
+	return e
+}
+
+// sending is what a request's trace told of its way out.
+type sending struct{ began, wrote atomic.Bool }
+
+func (s *sending) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GetConn:      func(string) { s.began.Store(true) },
+		WroteHeaders: func() { s.wrote.Store(true) },
+	}
+}
+
+// wroteNothing reports that the request surely did not leave. A transport that
+// drops the trace proves nothing by its silence.
+func (s *sending) wroteNothing(err error) bool {
+	if s.wrote.Load() {
+		return false
+	}
+	var dns *net.DNSError
+	var oe *net.OpError
+	return s.began.Load() || errors.As(err, &dns) || errors.As(err, &oe) && oe.Op == "dial"
+}
+
+func newRequest(ctx context.Context, call Call) (*http.Request, error) {
+	var body io.Reader
+	var contentType string
+	switch b := call.Body.(type) {
+	case nil:
+	case url.Values:
+		body, contentType = strings.NewReader(b.Encode()), "application/x-www-form-urlencoded"
+	default:
+		j, err := json.Marshal(b)
+		if err != nil {
+			return nil, err
+		}
+		body, contentType = bytes.NewReader(j), "application/json"
+	}
+	req, err := http.NewRequestWithContext(ctx, call.Method, call.URL, body)
+	if err != nil {
+		return nil, internal.Cause(err)
+	}
+	if call.OneTime {
+		// Without GetBody net/http cannot send a one-time grant twice by itself.
+		req.GetBody = nil
+	}
+	for k, v := range call.Header {
+		req.Header[k] = v
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	req.Header.Set("Accept", "application/json")
+	return req, nil
+}
+
+// unlocated takes Location out of answers. http.Client parses it, and quotes it
+// in an error, even if no redirect is followed; without it none can be.
+type unlocated struct{ http.RoundTripper }
+
+func (u unlocated) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := u.RoundTripper.RoundTrip(r)
+	if res != nil {
+		res.Header.Del("Location")
+	}
+	return res, err
+}
