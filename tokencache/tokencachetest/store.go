@@ -147,28 +147,33 @@ func counter(p *probe) error {
 	return err
 }
 
-// lostReplies cuts calls short at every point, and reads back what they did.
+// lostReplies cuts calls short at every point, and reads back what they did. A
+// call that failed may still be on its way, and be done after the reading.
 func lostReplies(p *probe) error {
 	last, rev := "", uint64(0)
+	late := map[string]bool{} // values of calls that failed at rev
 	for i := range 60 {
 		next := fmt.Sprint("value ", i)
 		ctx, cancel := context.WithTimeout(p.ctx, time.Duration(i)*25*time.Microsecond)
 		got, err := p.s.CAS(ctx, p.key, rev, []byte(next), minute)
 		cancel()
-		if err == nil && got == 0 {
+		if err == nil && got == 0 && len(late) == 0 {
 			return fmt.Errorf("store: CAS at revision %d: refused, although nobody else writes", rev)
 		}
-		// One that failed may still be on its way: the next CAS cannot tell, so
-		// neither outcome may be lost to it.
+		late[next] = err != nil
 		val, at, loadErr := p.s.Load(p.ctx, p.key)
 		switch {
 		case loadErr != nil:
 			return fmt.Errorf("store: Load after a CAS that was cut short: %w", loadErr)
-		case at != rev && at != 0 && string(val) == next && (err != nil || at == got):
-			last, rev = next, at
+		case err == nil && got != 0 && at == got && string(val) == next:
+		case at != 0 && at != rev && late[string(val)]:
 		case at == rev && string(val) == last && err != nil:
 		default:
 			return fmt.Errorf("a CAS at revision %d that returned %d, %v left %s at revision %d", rev, got, err, brief(val), at)
+		}
+		if at != rev {
+			last, rev = string(val), at
+			clear(late)
 		}
 		if i%2 == 0 {
 			continue
@@ -184,6 +189,7 @@ func lostReplies(p *probe) error {
 		} else {
 			last = string(val)
 		}
+		clear(late)
 	}
 	return p.holds(rev, last)
 }

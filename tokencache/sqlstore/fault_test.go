@@ -1,0 +1,302 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokencache/sqlstore"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestServerKilledAndRestarted: the Store comes back with what it had.
+func TestServerKilledAndRestarted(t *testing.T) {
+	for _, d := range []sqlstore.Dialect{sqlstore.Postgres, sqlstore.MySQL} {
+		t.Run(d.String(), func(t *testing.T) {
+			t.Parallel()
+			server := serve(t, d)
+			p := place{d, server.driver(), server.database(t)}
+			s := p.store(t, sqlstore.Options{})
+			rev, err := s.CAS(t.Context(), "k", 0, []byte("v"), time.Minute)
+			require.NoError(t, err)
+			fence, err := s.Lock(t.Context(), "k", "a", time.Minute)
+			require.NoError(t, err)
+			server.kill()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, _, err = s.Load(ctx, "k")
+			cancel()
+			require.Error(t, err)
+			require.NoError(t, server.start())
+			var at uint64
+			eventually(t, "the Store to come back", func() bool {
+				_, at, err = s.Load(t.Context(), "k")
+				return err == nil
+			})
+			assert.Equal(t, rev, at)
+			other, err := s.Lock(t.Context(), "k", "b", time.Minute)
+			require.NoError(t, err)
+			assert.Zero(t, other, "a lease outlives its server")
+			next, err := s.Lock(t.Context(), "k", "a", time.Minute)
+			require.NoError(t, err)
+			assert.Greater(t, next, fence)
+		})
+	}
+}
+
+// TestConnectionsKilled: a call that meets a dead connection is an error at
+// most, and the next one works.
+func TestConnectionsKilled(t *testing.T) {
+	for d, kill := range map[sqlstore.Dialect]string{
+		sqlstore.Postgres: "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+		sqlstore.MySQL:    "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+	} {
+		t.Run(d.String(), func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t, d)
+			s, admin := p.store(t, sqlstore.Options{}), p.db(t)
+			rev := uint64(0)
+			for i := range 5 {
+				rows, err := admin.Query(kill)
+				require.NoError(t, err)
+				var ids []string
+				for rows.Next() {
+					var id string
+					require.NoError(t, rows.Scan(&id))
+					ids = append(ids, id)
+				}
+				require.NoError(t, rows.Close())
+				for _, id := range ids {
+					if d == sqlstore.MySQL {
+						_, _ = admin.Exec("KILL " + id)
+					}
+				}
+				next, err := s.CAS(t.Context(), "k", rev, []byte("v"), time.Minute)
+				if err != nil { // unknown: read back, as a cache does
+					_, next, err = s.Load(t.Context(), "k")
+				}
+				require.NoError(t, err, "round %d", i)
+				if next != 0 {
+					rev = next
+				}
+			}
+		})
+	}
+}
+
+// A server that accepts and says nothing holds nobody beyond their context.
+func TestFrozenServer(t *testing.T) {
+	for _, d := range []sqlstore.Dialect{sqlstore.Postgres, sqlstore.MySQL} {
+		t.Run(d.String(), func(t *testing.T) {
+			t.Parallel()
+			server := serve(t, d)
+			p := place{d, server.driver(), server.database(t)}
+			db := p.db(t)
+			db.SetMaxOpenConns(1) // Postgres has a process for each connection: this one freezes
+			s, err := sqlstore.New(db, d, sqlstore.Options{})
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = s.Close() })
+			require.NoError(t, s.Migrate(t.Context()))
+			pid := server.cmd.Process.Pid
+			if d == sqlstore.Postgres {
+				require.NoError(t, db.QueryRow("SELECT pg_backend_pid()").Scan(&pid))
+			}
+			require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+			if pid != server.cmd.Process.Pid {
+				require.NoError(t, syscall.Kill(server.cmd.Process.Pid, syscall.SIGSTOP))
+			}
+			thaw := func() {
+				_ = syscall.Kill(pid, syscall.SIGCONT)
+				_ = syscall.Kill(server.cmd.Process.Pid, syscall.SIGCONT)
+			}
+			defer thaw()
+			for range 3 {
+				ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
+				begun := time.Now()
+				_, err := s.CAS(ctx, "k", 0, nil, time.Minute)
+				cancel()
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+				assert.Less(t, time.Since(begun), 3*time.Second)
+			}
+			thaw()
+			eventually(t, "the Store to come back", func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				_, _, err := s.Load(ctx, "k")
+				return err == nil
+			})
+		})
+	}
+}
+
+// TestReadOnlyServer: connections to a server that takes no writes any more
+// are given up, so that the next ones lead to its successor.
+func TestReadOnlyServer(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, sqlstore.Postgres)
+	s, admin := p.store(t, sqlstore.Options{}), p.db(t)
+	database := strings.Split(p.url[strings.LastIndex(p.url, "/")+1:], "?")[0]
+	conn, err := admin.Conn(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	_, err = conn.ExecContext(t.Context(), "ALTER DATABASE "+database+" SET default_transaction_read_only = on")
+	require.NoError(t, err)
+	reader := p.store2(t)
+	_, err = reader.CAS(t.Context(), "k", 0, nil, time.Minute)
+	require.ErrorContains(t, err, "takes no writes")
+	_, err = conn.ExecContext(t.Context(), "ALTER DATABASE "+database+" RESET default_transaction_read_only")
+	require.NoError(t, err)
+	rev, err := reader.CAS(t.Context(), "k", 0, nil, time.Minute)
+	require.NoError(t, err, "the old connection is still in use")
+	require.NotZero(t, rev)
+	_, at, err := s.Load(t.Context(), "k")
+	require.NoError(t, err)
+	require.Equal(t, rev, at)
+}
+
+// store2 is another Store over a table that is there.
+func (p place) store2(t testing.TB) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.New(p.db(t), p.dialect, sqlstore.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// answering is a driver whose every statement is answered by an error, until
+// it has none left.
+type answering struct{ errs []error }
+
+func (a *answering) Connect(context.Context) (driver.Conn, error) { return a, nil }
+func (a *answering) Driver() driver.Driver                        { return nil }
+func (a *answering) Prepare(string) (driver.Stmt, error)          { return nil, errors.New("not prepared") }
+func (a *answering) Close() error                                 { return nil }
+func (a *answering) Begin() (driver.Tx, error)                    { return nil, errors.New("no transactions") }
+func (a *answering) ExecContext(context.Context, string, []driver.NamedValue) (driver.Result, error) {
+	if len(a.errs) == 0 {
+		return driver.RowsAffected(1), nil
+	}
+	err := a.errs[0]
+	a.errs = a.errs[1:]
+	return nil, err
+}
+
+type state string
+
+func (s state) Error() string    { return "canary of the driver" }
+func (s state) SQLState() string { return string(s) }
+
+type text string
+
+func (s text) Error() string { return string(s) }
+
+type number int
+
+func (number) Error() string { return "canary of the driver" }
+func (n number) Code() int   { return int(n) }
+
+func TestWhatADatabaseAnswers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		dialect sqlstore.Dialect
+		errs    []error
+		want    string // "": none
+	}{
+		"Postgres: serialization, then done":   {sqlstore.Postgres, []error{state("40001"), state("40001")}, ""},
+		"Postgres: deadlock, then done":        {sqlstore.Postgres, []error{state("40P01")}, ""},
+		"Postgres: disk full":                  {sqlstore.Postgres, []error{state("53100")}, "the database answered 53100: its disk is full"},
+		"Postgres: a right":                    {sqlstore.Postgres, []error{state("42501")}, "has no right"},
+		"Postgres: something else":             {sqlstore.Postgres, []error{state("22003")}, "the database answered 22003"},
+		"MySQL: deadlock, then done":           {sqlstore.MySQL, []error{text("Error 1213 (40001): Deadlock found canary")}, ""},
+		"MySQL: lock wait, then done":          {sqlstore.MySQL, []error{text("Error 1205 (HY000): canary")}, ""},
+		"MySQL: changed since read, then done": {sqlstore.MySQL, []error{text("Error 1020 (HY000): canary")}, ""},
+		"MySQL: table full":                    {sqlstore.MySQL, []error{text("Error 1114 (HY000): The table 'canary' is full")}, "its disk is full"},
+		"MySQL: disk full":                     {sqlstore.MySQL, []error{text("Error 1030 (HY000): Got error 28 \"No space left on device\" canary")}, "its disk is full"},
+		"MySQL: read only":                     {sqlstore.MySQL, []error{text("Error 1290 (HY000): canary --read-only")}, "takes no writes"},
+		"SQLite: busy, locked, then done":      {sqlstore.SQLite, []error{number(5), number(517), number(6)}, ""},
+		"SQLite: disk full":                    {sqlstore.SQLite, []error{number(13)}, "its disk is full"},
+		"an unknown error":                     {sqlstore.Postgres, []error{errors.New("canary")}, "the driver failed with an error of type *errors.errorString"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := sql.OpenDB(&answering{errs: tt.errs})
+			defer func() { _ = db.Close() }()
+			s, err := sqlstore.New(db, tt.dialect, sqlstore.Options{})
+			require.NoError(t, err)
+			defer func() { _ = s.Close() }()
+			rev, err := s.CAS(t.Context(), "k", 1, []byte("canary"), time.Minute)
+			if tt.want == "" {
+				require.NoError(t, err)
+				assert.NotZero(t, rev)
+				return
+			}
+			require.ErrorContains(t, err, tt.want)
+			assert.NotContains(t, err.Error(), "canary")
+			assert.Zero(t, rev)
+		})
+	}
+}
+
+// A hook that fails or panics is called again, and polling goes on meanwhile.
+func TestListenThatFails(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, sqlstore.Postgres)
+	var calls atomic.Int64
+	good := listen(p.url)
+	a := p.store(t, sqlstore.Options{Listen: func(ctx context.Context, channel string, woken func(string)) error {
+		switch calls.Add(1) {
+		case 1:
+			return errors.New("no connection")
+		case 2:
+			panic("in the hook")
+		}
+		return good(ctx, channel, woken)
+	}})
+	b := p.store(t, sqlstore.Options{Listen: good})
+	ch, err := a.Watch(t.Context(), "k")
+	require.NoError(t, err)
+	rev := uint64(0)
+	for range 30 { // over the failures and beyond
+		rev, err = b.CAS(t.Context(), "k", rev, nil, time.Minute)
+		require.NoError(t, err)
+		select {
+		case <-ch:
+		case <-time.After(20 * time.Second):
+			t.Fatal("no signal")
+		}
+	}
+	eventually(t, "the hook to be called again", func() bool { return calls.Load() >= 3 })
+}
+
+// Signals of one process reach another, by polling and by listening.
+func TestWatchAcrossProcesses(t *testing.T) {
+	onAll(t, func(t *testing.T, p place) {
+		a, b := p.store(t, sqlstore.Options{}), p.store2(t)
+		ch, err := a.Watch(t.Context(), "k")
+		require.NoError(t, err)
+		await := func(what string) {
+			select {
+			case <-ch:
+			case <-time.After(20 * time.Second):
+				t.Fatal("no signal of", what)
+			}
+		}
+		await("the first look")
+		rev, err := b.CAS(t.Context(), "k", 0, nil, time.Minute)
+		require.NoError(t, err)
+		await("a CAS")
+		_, err = b.CAS(t.Context(), "k", rev, nil, time.Minute)
+		require.NoError(t, err)
+		await("another CAS")
+		_, err = b.Lock(t.Context(), "k", "b", time.Minute)
+		require.NoError(t, err)
+		ok, err := b.Unlock(t.Context(), "k", "b")
+		require.NoError(t, err)
+		require.True(t, ok)
+		await("an Unlock")
+	})
+}

@@ -1,0 +1,315 @@
+package sqlstore_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokencache/sqlstore"
+	_ "github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite"
+)
+
+// server is a database server that the tests started, from Debian's packages.
+type server struct {
+	dialect sqlstore.Dialect
+	dir     string
+	port    string
+	args    []string
+	cmd     *exec.Cmd
+	out     *output
+	made    atomic.Int64 // databases
+}
+
+// output is what a process wrote.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = l.Close() }()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+}
+
+// program is the path of a server's program.
+func program(name string) (string, error) {
+	all, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+	for _, dir := range []string{"/usr/sbin/", "/usr/bin/"} {
+		if _, err := os.Stat(dir + name); err == nil {
+			all = append(all, dir+name)
+		}
+	}
+	if len(all) == 0 {
+		return "", fmt.Errorf("these tests need %s: apt-get install postgresql mariadb-server", name)
+	}
+	return all[len(all)-1], nil
+}
+
+// command is a program of a server, run as a user who is not root: both
+// servers refuse that.
+func (s *server) command(name string, args ...string) (*exec.Cmd, error) {
+	path, err := program(name)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if os.Getuid() != 0 {
+		return cmd, nil
+	}
+	u, err := user.Lookup(map[sqlstore.Dialect]string{sqlstore.Postgres: "postgres", sqlstore.MySQL: "mysql"}[s.dialect])
+	if err != nil {
+		return nil, err
+	}
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return cmd, os.Chown(s.dir, uid, gid)
+}
+
+// install makes the files of a server with no databases in it.
+func install(d sqlstore.Dialect, args ...string) (*server, error) {
+	s := &server{dialect: d, args: args}
+	var err error
+	if s.dir, err = os.MkdirTemp("", "sqlstore"); err != nil {
+		return nil, err
+	}
+	if s.port, err = freePort(); err != nil {
+		return nil, err
+	}
+	var cmd *exec.Cmd
+	data := filepath.Join(s.dir, "data")
+	if d == sqlstore.Postgres {
+		cmd, err = s.command("initdb", "-D", data, "-A", "trust", "-U", "kit", "--no-sync", "--locale=C", "-E", "UTF8")
+	} else {
+		cmd, err = s.command("mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--datadir="+data)
+	}
+	if err != nil {
+		return s, err
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return s, fmt.Errorf("%w: %s", err, out)
+	}
+	return s, nil
+}
+
+// start runs the server and waits until it answers.
+func (s *server) start() error {
+	s.out = &output{}
+	data := filepath.Join(s.dir, "data")
+	var err error
+	if s.dialect == sqlstore.Postgres {
+		s.cmd, err = s.command("postgres", append([]string{"-D", data, "-p", s.port, "-c", "listen_addresses=127.0.0.1",
+			"-c", "unix_socket_directories=" + s.dir, "-c", "fsync=off", "-c", "max_connections=200"}, s.args...)...)
+	} else {
+		s.cmd, err = s.command("mariadbd", append([]string{"--no-defaults", "--datadir=" + data, "--port=" + s.port, "--bind-address=127.0.0.1",
+			"--socket=" + filepath.Join(s.dir, "socket"), "--pid-file=" + filepath.Join(s.dir, "pid"), "--innodb-flush-log-at-trx-commit=2",
+			"--innodb-buffer-pool-size=64M", "--max-connections=300"}, s.args...)...)
+	}
+	if err != nil {
+		return err
+	}
+	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	db, err := sql.Open(s.driver(), s.url(""))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	for end := time.Now().Add(40 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		err := db.PingContext(ctx)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%v does not start: %w\n%s", s.dialect, err, s.out)
+		}
+	}
+}
+
+// kill ends the server as kill -9 does, with all its processes.
+func (s *server) kill() {
+	if s.cmd == nil || s.cmd.Process == nil {
+		return
+	}
+	if s.dialect == sqlstore.Postgres { // children of a killed postmaster go by themselves, a little later
+		pids, _ := exec.Command("pgrep", "-P", strconv.Itoa(s.cmd.Process.Pid)).Output()
+		for _, p := range strings.Fields(string(pids)) {
+			if pid, err := strconv.Atoi(p); err == nil {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	s.cmd = nil
+}
+
+func (s *server) remove() {
+	s.kill()
+	_ = os.RemoveAll(s.dir)
+}
+
+func (s *server) driver() string {
+	if s.dialect == sqlstore.Postgres {
+		return "pgx"
+	}
+	return "mysql"
+}
+
+// url leads to a database, with "" to the one that is always there.
+func (s *server) url(database string) string {
+	if s.dialect == sqlstore.Postgres {
+		if database == "" {
+			database = "postgres"
+		}
+		return "postgres://kit@127.0.0.1:" + s.port + "/" + database + "?sslmode=disable"
+	}
+	return "root@tcp(127.0.0.1:" + s.port + ")/" + database + "?interpolateParams=true"
+}
+
+// database makes a database and returns its URL.
+func (s *server) database(t testing.TB) string {
+	t.Helper()
+	db, err := sql.Open(s.driver(), s.url(""))
+	require.NoError(t, err)
+	defer func() { _ = db.Close() }()
+	name := fmt.Sprint("d", s.made.Add(1))
+	_, err = db.Exec("CREATE DATABASE " + name)
+	require.NoError(t, err)
+	return s.url(name)
+}
+
+// shared are the servers of the tests that do a server no harm.
+type shared struct {
+	once sync.Once
+	s    *server
+	err  error
+}
+
+var servers = map[sqlstore.Dialect]*shared{sqlstore.Postgres: {}, sqlstore.MySQL: {}}
+
+func (h *shared) get(t testing.TB, d sqlstore.Dialect) *server {
+	t.Helper()
+	h.once.Do(func() {
+		if h.s, h.err = install(d); h.err == nil {
+			h.err = h.s.start()
+		}
+	})
+	require.NoError(t, h.err)
+	return h.s
+}
+
+func removeServers() {
+	for _, h := range servers {
+		if h.s != nil {
+			h.s.remove()
+		}
+	}
+}
+
+// serve is a server of the test's own.
+func serve(t testing.TB, d sqlstore.Dialect, args ...string) *server {
+	t.Helper()
+	s, err := install(d, args...)
+	if s != nil {
+		t.Cleanup(s.remove)
+	}
+	require.NoError(t, err)
+	require.NoError(t, s.start())
+	return s
+}
+
+// place is a database: a driver and its URL.
+type place struct {
+	dialect     sqlstore.Dialect
+	driver, url string
+}
+
+// newPlace is a new database on a shared server, or in a file.
+func newPlace(t testing.TB, d sqlstore.Dialect) place {
+	t.Helper()
+	if d == sqlstore.SQLite {
+		return place{d, "sqlite", "file:" + filepath.Join(t.TempDir(), "kit.db")}
+	}
+	s := servers[d].get(t, d)
+	return place{d, s.driver(), s.database(t)}
+}
+
+func (p place) db(t testing.TB) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(p.driver, p.url)
+	require.NoError(t, err)
+	db.SetMaxIdleConns(16)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// store is a Store with its table.
+func (p place) store(t testing.TB, o sqlstore.Options) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.New(p.db(t), p.dialect, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	require.NoError(t, s.Migrate(t.Context()))
+	return s
+}
+
+var dialects = []sqlstore.Dialect{sqlstore.Postgres, sqlstore.MySQL, sqlstore.SQLite}
+
+// onAll runs a test with a new database of every dialect.
+func onAll(t *testing.T, run func(t *testing.T, p place)) {
+	for _, d := range dialects {
+		t.Run(d.String(), func(t *testing.T) {
+			t.Parallel()
+			run(t, newPlace(t, d))
+		})
+	}
+}
+
+// eventually waits until ok, or fails the test.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("waited too long for", what)
+		}
+	}
+}
