@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/jws"
+	"github.com/bearerkit/bearerkit/internal/warnlog"
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
@@ -20,6 +21,7 @@ type Authenticator struct {
 	*core
 	rules  []Rule
 	errors *errorTable
+	quiet  bool // checks for another check, which is the one to count
 }
 
 // core is what an Authenticator shares with those that [Authenticator.Require]
@@ -36,6 +38,7 @@ type core struct {
 	cache    *cache
 	renewals *renewals
 	metadata string
+	counters counters
 }
 
 // New returns an Authenticator, or every fault of c at once. It reaches for no
@@ -45,7 +48,7 @@ func New(c Config) (*Authenticator, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	s := &core{cfg: c, leeway: c.Leeway, now: c.Now, logger: c.Logger, byIss: map[string]*issuer{}}
+	s := &core{cfg: c, leeway: c.Leeway, now: c.Now, logger: warnlog.OrDefault(c.Logger), byIss: map[string]*issuer{}}
 	switch {
 	case c.Leeway == 0:
 		s.leeway = defaultLeeway
@@ -55,9 +58,6 @@ func New(c Config) (*Authenticator, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if s.logger == nil {
-		s.logger = slog.New(slog.DiscardHandler)
-	}
 	if c.CacheSize == 0 {
 		c.CacheSize = defaultCacheSize
 	}
@@ -66,7 +66,7 @@ func New(c Config) (*Authenticator, error) {
 		s.add(c.Issuers[i])
 	}
 	for _, o := range c.Opaque {
-		s.opaque = append(s.opaque, newOpaque(o, s.now))
+		s.opaque = append(s.opaque, newOpaque(o, s.now, s.verdict))
 	}
 	if c.Renew != nil {
 		s.renewals = newRenewals(*c.Renew, s.now)
@@ -108,7 +108,7 @@ func (c *core) add(cfg Issuer) {
 		if cfg.Discover {
 			r.issuer = cfg.Issuer
 		}
-		i.keys = &keySet{fetch: r.fetch, every: cfg.RefreshEvery, now: c.now, logger: logger}
+		i.keys = &keySet{fetch: r.fetch, every: cfg.RefreshEvery, now: c.now, logger: logger, observe: c.keysFetched}
 		c.sets = append(c.sets, i.keys)
 	}
 	if i.issuerClaim() == "iss" {
@@ -139,6 +139,7 @@ func (a *Authenticator) Require(rules ...Rule) (*Authenticator, error) {
 func (a *Authenticator) Verify(ctx context.Context, token string) (*Verified, error) {
 	v, err := a.verify(ctx, token)
 	if err != nil {
+		a.refused(ctx, err)
 		return nil, err
 	}
 	return v, nil
@@ -149,6 +150,7 @@ func (a *Authenticator) Verify(ctx context.Context, token string) (*Verified, er
 func (a *Authenticator) Check(r *http.Request) (*Verified, error) {
 	_, v, err := a.check(r)
 	if err != nil {
+		a.refused(r.Context(), err)
 		return nil, err
 	}
 	return v, nil
@@ -182,9 +184,11 @@ func (a *Authenticator) Handler(next http.Handler) http.Handler {
 		if err != nil && v != nil && a.renewals != nil {
 			if renewed := a.renew(w, r, token, v); renewed != nil {
 				v, err = renewed, nil
+				a.accepted(r.Context(), acceptedRenewed)
 			}
 		}
 		if err != nil {
+			a.refused(r.Context(), err)
 			a.Deny(w, r, err)
 			return
 		}

@@ -61,8 +61,13 @@ type Config struct {
 	// no second signature check: 0 means 10 000, negative none. A token and
 	// its claims take 2 KiB on average at most.
 	CacheSize int
-	// Logger hears of key sets that cannot be fetched, and at Debug of every
-	// refusal; never of a token. Nil discards.
+	// Observer, if set, gets events: the package comment lists them. Its
+	// context has the values of the request that caused the event. It must be
+	// fast and safe for concurrent use.
+	Observer func(context.Context, providers.Event)
+	// Logger gets key sets that cannot be fetched, and at Debug every refusal;
+	// never a token. Nil means slog.Default at Warn and above;
+	// slog.DiscardHandler is silence.
 	Logger *slog.Logger
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time

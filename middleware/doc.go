@@ -38,6 +38,23 @@
 // A [Transport] is an http.RoundTripper that attaches the token of a
 // [TokenSource], and on a 401 renews it once and sends the request again.
 //
+// # Events of the Authenticator
+//
+// [Config.Observer] gets events of these kinds, all with the Source
+// "authenticator". [Authenticator.Stats] counts the same without an Observer.
+//
+//	accepted        a token passes: Op "remembered", "verified" or "renewed"
+//	refused         it does not: Outcome is the Reason of the Error, or "rule" for
+//	                one that a Rule made up; N is the status
+//	renewed         Renew.Token brought a token that passes; Duration
+//	renewal_failed  it did not; Outcome as for the Transport
+//	keys_fetched    a key set was fetched; Duration
+//	keys_failed     it could not be; N fetches in a row failed
+//	keys_stale      the first refresh failed, and the set in hand stays in use
+//	keys_back       the first fetch after N failed ones succeeded
+//	verdict         an Opaque's Verifier was asked: Outcome "ok", "not_valid", or
+//	                what failed; Duration
+//
 // # Events of the Transport
 //
 // [Transport.Observer] gets events of these kinds, all with the Source

@@ -20,7 +20,7 @@ type flight struct {
 // start joins the flight under way or begins one. healthy tells that the last
 // fetch succeeded. limited marks a fetch for an unknown kid: when those are
 // used up, the set in hand is younger than limitEvery, and the kid is unknown.
-func (s *keySet) start(now time.Time, limited bool) (f *flight, healthy bool, err error) {
+func (s *keySet) start(ctx context.Context, now time.Time, limited bool) (f *flight, healthy bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	healthy = s.failures == 0
@@ -35,7 +35,7 @@ func (s *keySet) start(now time.Time, limited bool) (f *flight, healthy bool, er
 	}
 	f = &flight{number: s.flights.Add(1), began: now, done: make(chan struct{}), err: errUnavailable}
 	s.flight = f
-	go s.run(f, limited)
+	go s.run(context.WithoutCancel(ctx), f, limited)
 	return f, healthy, nil
 }
 
@@ -52,25 +52,30 @@ func (f *flight) wait(ctx context.Context, limit time.Duration) error {
 	}
 }
 
-func (s *keySet) run(f *flight, limited bool) {
+func (s *keySet) run(cause context.Context, f *flight, limited bool) {
 	defer close(f.done) // also if the fetch panics or calls runtime.Goexit
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 	defer cancel()
+	began := time.Now()
 	err := errUnavailable
 	var got fetched
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: fetching it panicked with a %T", errUnavailable, p)
 		}
-		s.land(f, limited, got, err)
+		inHand, n := s.current.Load() != nil, s.land(f, limited, got, err)
+		if s.observe != nil {
+			s.observe(cause, began, err, inHand, n)
+		}
 	}()
 	if got, err = s.fetch(ctx); err != nil {
 		err = fmt.Errorf("%w: %w", errUnavailable, err)
 	}
 }
 
-// land puts a fetch's outcome in place.
-func (s *keySet) land(f *flight, limited bool, got fetched, err error) {
+// land puts a fetch's outcome in place. It returns how many fetches in a row
+// failed, up to this one or before it.
+func (s *keySet) land(f *flight, limited bool, got fetched, err error) int {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,13 +93,14 @@ func (s *keySet) land(f *flight, limited bool, got fetched, err error) {
 		if s.current.Load() != nil {
 			s.due.Store(s.retry.UnixNano())
 		}
-		s.logger.Warn("key set could not be fetched", "failures", s.failures, "retry_in", s.retry.Sub(now), "error", err)
-		return
+		s.logFailure(now, err)
+		return s.failures
 	}
 	if s.failures > 0 {
 		s.logger.Info("key set is back", "after", now.Sub(s.failed))
 	}
-	s.failures = 0
+	failed := s.failures
+	s.failures, s.unusable = 0, false
 	next := &snapshot{keys: got.keys, flight: f.number, fetched: now, due: now.Add(s.interval(got.maxAge))}
 	if old := s.current.Load(); old != nil {
 		next.generation = old.generation
@@ -104,6 +110,23 @@ func (s *keySet) land(f *flight, limited bool, got fetched, err error) {
 	}
 	s.current.Store(next)
 	s.due.Store(next.due.UnixNano())
+	return failed
+}
+
+// logFailure tells once that the set is not refreshed, and once that there is
+// none to be used; more of the same is for Debug.
+func (s *keySet) logFailure(now time.Time, err error) {
+	snap := s.current.Load()
+	switch {
+	case (snap == nil || now.Sub(snap.fetched) > maxStale) && !s.unusable:
+		s.unusable = true
+		s.logger.Error("no key set can be fetched; tokens of this issuer are answered 503 until one is: check its address, the network and the issuer", "error", err)
+	case s.failures == 1:
+		s.logger.Warn("the key set cannot be refreshed; the last one stays in use and new keys are not known: check the network and the issuer",
+			"until", snap.fetched.Add(maxStale), "error", err)
+	default:
+		s.logger.Debug("key set could not be fetched", "failures", s.failures, "retry_in", s.retry.Sub(now), "error", err)
+	}
 }
 
 // interval is the time to the next refresh, ± 10 % so that replicas spread.

@@ -49,6 +49,8 @@ type keySet struct {
 	every  time.Duration // 0: as the answers say
 	now    func() time.Time
 	logger *slog.Logger
+	// observe is told of each fetch, see core.keysFetched.
+	observe func(ctx context.Context, began time.Time, err error, inHand bool, n int)
 
 	current atomic.Pointer[snapshot]
 	due     atomic.Int64 // Unix ns at which a request has to look closer
@@ -58,6 +60,7 @@ type keySet struct {
 	mu       sync.Mutex
 	flight   *flight
 	failures int
+	unusable bool      // was logged
 	failed   time.Time // first of the failures in a row
 	retry    time.Time // no fetch before
 	limiter  bucket
@@ -153,7 +156,7 @@ func (s *keySet) ready() bool {
 	if snap := s.current.Load(); snap != nil && now.Sub(snap.fetched) <= maxStale {
 		return true
 	}
-	_, _, _ = s.start(now, false)
+	_, _, _ = s.start(context.Background(), now, false)
 	return false
 }
 
@@ -170,7 +173,7 @@ func (s *keySet) usable(ctx context.Context) (*snapshot, error) {
 		return snap, nil
 	}
 	gone := snap == nil || now.Sub(snap.fetched) > maxStale
-	f, healthy, err := s.start(now, false)
+	f, healthy, err := s.start(ctx, now, false)
 	switch {
 	case err != nil && gone:
 		return nil, err
@@ -198,7 +201,7 @@ func (s *keySet) refetch(ctx context.Context, t *jws.Token, asked uint64) ([]jws
 		return nil, 0, errUnknownKey
 	}
 	for {
-		f, _, err := s.start(s.now(), true)
+		f, _, err := s.start(ctx, s.now(), true)
 		if err != nil {
 			return nil, 0, err
 		}

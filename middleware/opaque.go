@@ -19,9 +19,10 @@ const (
 type opaque struct {
 	cfg      Opaque
 	verdicts *verdict.Cache
+	observe  func(ctx context.Context, began time.Time, err error)
 }
 
-func newOpaque(cfg Opaque, now func() time.Time) *opaque {
+func newOpaque(cfg Opaque, now func() time.Time, observe func(context.Context, time.Time, error)) *opaque {
 	switch {
 	case cfg.CacheFor == 0:
 		cfg.CacheFor = defaultCacheFor
@@ -31,13 +32,17 @@ func newOpaque(cfg Opaque, now func() time.Time) *opaque {
 	return &opaque{cfg, verdict.New(verdict.Config{
 		Positive: cfg.CacheFor, Negative: cfg.CacheFor / 6,
 		Max: opaqueVerdicts, Timeout: opaqueTimeout, Now: now,
-	})}
+	}), observe}
 }
 
 // verify asks the token's owner. reason 0 is none.
 func (o *opaque) verify(ctx context.Context, token string) (*Verified, reason, error) {
+	caller := ctx
 	got, err := o.verdicts.Verify(ctx, token, func(ctx context.Context) (providers.Verified, error) {
-		return o.cfg.Verifier.Verify(ctx, token)
+		began := time.Now()
+		v, err := o.cfg.Verifier.Verify(ctx, token)
+		o.observe(context.WithoutCancel(caller), began, err)
+		return v, err
 	})
 	var e *providers.Error
 	switch {

@@ -129,13 +129,15 @@ func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token stri
 			return nil
 		}
 	}
-	bare := &Authenticator{core: a.core, errors: a.errors} // the rules are each request's own
+	bare := &Authenticator{core: a.core, errors: a.errors, quiet: true} // the rules are each request's own
 	n := s.join(token, credential, func(ctx context.Context) (providers.Token, *Verified, error) {
+		began := time.Now()
 		t, err := s.cfg.Token(ctx, v, credential)
-		if err != nil {
-			return t, nil, err
+		var next *Verified
+		if err == nil {
+			next, err = bare.Verify(ctx, t.AccessToken)
 		}
-		next, err := bare.Verify(ctx, t.AccessToken)
+		defer func() { a.renewal(context.WithoutCancel(r.Context()), began, err) }()
 		if err == nil && (next.Issuer != v.Issuer || next.Subject != v.Subject) {
 			err = errNotRenewed
 		}
@@ -150,7 +152,6 @@ func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token stri
 		return nil
 	}
 	if n.err != nil {
-		a.logger.WarnContext(r.Context(), "expired token could not be renewed", "error", n.err)
 		return nil
 	}
 	if err := a.permit(r.Context(), n.verified, s.now()); err != nil {

@@ -32,8 +32,10 @@ func (a *Authenticator) verify(ctx context.Context, token string) (*Verified, *E
 		return nil, a.errors.plain[tooLong]
 	}
 	now := a.now()
+	how := acceptedRemembered
 	v, err := a.remembered(ctx, token, now)
 	if err == nil && v == nil {
+		how = acceptedVerified
 		v, err = a.authenticate(ctx, token, now)
 	}
 	if err != nil {
@@ -48,6 +50,7 @@ func (a *Authenticator) verify(ctx context.Context, token string) (*Verified, *E
 	if err := a.permit(ctx, v, now); err != nil {
 		return nil, err
 	}
+	a.accepted(ctx, how)
 	return v, nil
 }
 

@@ -1,0 +1,161 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	calls "github.com/bearerkit/bearerkit/internal/flight"
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// Kinds and Ops of the Authenticator's events. The package comment lists them.
+const (
+	kindAccepted    = "accepted"
+	kindKeysFetched = "keys_fetched"
+	kindKeysFailed  = "keys_failed"
+	kindKeysStale   = "keys_stale"
+	kindKeysBack    = "keys_back"
+	kindVerdict     = "verdict"
+
+	acceptedRemembered = "remembered"
+	acceptedVerified   = "verified"
+	acceptedRenewed    = "renewed"
+)
+
+// counters are what [Authenticator.Stats] reads. The one that every good
+// request moves is spread over several cache lines, so that it counts exactly
+// and parallel requests do not wait for each other.
+type counters struct {
+	remembered                     [16]paddedCounter
+	verified, refused, unavailable atomic.Uint64
+	renewed, renewalsFailed        atomic.Uint64
+	keyFetches, keyFetchesFailed   atomic.Uint64
+	renewalsFail                   atomic.Bool // the last one did
+	verdicts, verdictsFailed       atomic.Uint64
+}
+
+type paddedCounter struct {
+	n atomic.Uint64
+	_ [56]byte // the rest of a cache line
+}
+
+func (c *core) observe(ctx context.Context, e providers.Event) {
+	if c.cfg.Observer == nil {
+		return
+	}
+	e.Source = "authenticator"
+	c.cfg.Observer(ctx, e)
+}
+
+// accepted counts a token that passes. op says how it was known.
+func (a *Authenticator) accepted(ctx context.Context, op string) {
+	if a.quiet {
+		return
+	}
+	if op == acceptedRemembered {
+		a.counters.remembered[rand.Uint32()%uint32(len(a.counters.remembered))].n.Add(1)
+	} else {
+		a.counters.verified.Add(1)
+	}
+	if a.cfg.Observer != nil {
+		a.observe(ctx, providers.Event{Kind: kindAccepted, Op: op, Outcome: "ok"})
+	}
+}
+
+// refused counts a request or a token that does not pass.
+func (a *Authenticator) refused(ctx context.Context, e *Error) {
+	if a.quiet {
+		return
+	}
+	if e.Status == http.StatusServiceUnavailable {
+		a.counters.unavailable.Add(1)
+	} else {
+		a.counters.refused.Add(1)
+	}
+	if a.cfg.Observer != nil {
+		a.observe(ctx, providers.Event{Kind: kindRefused, Outcome: reasonLabel(e.Reason), N: e.Status})
+	}
+}
+
+// reasonLabel is a Reason of the kit. Those that a Rule made up are one label,
+// for nobody knows how many there are.
+func reasonLabel(s string) string {
+	switch s {
+	case "scope", "step_up":
+		return s
+	}
+	for i := range refusals {
+		if refusals[i].Reason == s {
+			return s
+		}
+	}
+	return "rule"
+}
+
+// renewal counts the call of Renew.Token that began at began.
+func (a *Authenticator) renewal(ctx context.Context, began time.Time, err error) {
+	e := providers.Event{Kind: kindRenewed, Outcome: outcome(err), Duration: time.Since(began)}
+	if err != nil {
+		a.counters.renewalsFailed.Add(1)
+		e.Kind = kindRenewalFailed
+		if a.counters.renewalsFail.CompareAndSwap(false, true) {
+			a.logger.WarnContext(ctx, "an expired token could not be renewed, and its request is answered 401; more failures are for Debug until a renewal succeeds: check Renew.Token's provider",
+				"error", err)
+		} else {
+			a.logger.DebugContext(ctx, "an expired token could not be renewed", "error", err)
+		}
+	} else {
+		a.counters.renewed.Add(1)
+		if a.counters.renewalsFail.CompareAndSwap(true, false) {
+			a.logger.InfoContext(ctx, "expired tokens are renewed again")
+		}
+	}
+	a.observeFlight(ctx, e)
+}
+
+// observeFlight is observe for work that others wait for: whatever the
+// Observer does, it does not end the work.
+func (c *core) observeFlight(ctx context.Context, e providers.Event) {
+	if c.cfg.Observer != nil {
+		_ = calls.Guard(func() { c.observe(ctx, e) })
+	}
+}
+
+// keysFetched tells of the fetch of a key set that began at began. A set is
+// stale from its first failed refresh on, and back with the next success;
+// n is how many fetches in a row failed.
+func (c *core) keysFetched(ctx context.Context, began time.Time, err error, inHand bool, n int) {
+	took := time.Since(began)
+	c.counters.keyFetches.Add(1)
+	if err != nil {
+		c.counters.keyFetchesFailed.Add(1)
+		c.observeFlight(ctx, providers.Event{Kind: kindKeysFailed, Outcome: outcome(err), Duration: took, N: n})
+		if n == 1 && inHand {
+			c.observeFlight(ctx, providers.Event{Kind: kindKeysStale})
+		}
+		return
+	}
+	c.observeFlight(ctx, providers.Event{Kind: kindKeysFetched, Outcome: "ok", Duration: took})
+	if n > 0 {
+		c.observeFlight(ctx, providers.Event{Kind: kindKeysBack, N: n})
+	}
+}
+
+// verdict counts the call of a Verifier that began at began. A token that is
+// not valid is an answer, and not a failure.
+func (c *core) verdict(ctx context.Context, began time.Time, err error) {
+	e := providers.Event{Kind: kindVerdict, Outcome: outcome(err), Duration: time.Since(began)}
+	c.counters.verdicts.Add(1)
+	var pe *providers.Error
+	switch {
+	case errors.As(err, &pe) && pe.Code == providers.CodeInvalidToken:
+		e.Outcome = "not_valid"
+	case err != nil:
+		c.counters.verdictsFailed.Add(1)
+	}
+	c.observeFlight(ctx, e)
+}

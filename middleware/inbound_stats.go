@@ -1,0 +1,85 @@
+package middleware
+
+import "time"
+
+// Stats are counters of an Authenticator since it was made, and gauges of now.
+// Authenticators that [Authenticator.Require] derives share them.
+type Stats struct {
+	// Remembered counts accepted tokens that were known already, Verified
+	// those that were checked anew or by a Verifier, or renewed. Both are exact.
+	Remembered, Verified uint64
+	// Refused counts answers with 400, 401 or 403, Unavailable those with 503.
+	Refused, Unavailable uint64
+	// Renewed and RenewalsFailed count calls of Renew.Token.
+	Renewed, RenewalsFailed uint64
+	// KeyFetches counts fetches of key sets, KeyFetchesFailed those that failed.
+	KeyFetches, KeyFetchesFailed uint64
+	// Verdicts counts calls of Verifiers, VerdictsFailed those without an answer.
+	Verdicts, VerdictsFailed uint64
+
+	// Entries is how many verified tokens are remembered now.
+	Entries int
+	// KeySetsMissing is how many issuers have no key set that may be used.
+	KeySetsMissing int
+	// KeySetsStale is how many key sets are in use whose last refresh failed.
+	KeySetsStale int
+	// OldestKeySet is the age of the oldest key set that was fetched; 0
+	// without one.
+	OldestKeySet time.Duration
+}
+
+// Stats returns the counters and gauges. It takes a few locks for a moment, and
+// calls nobody.
+func (a *Authenticator) Stats() Stats {
+	c := &a.counters
+	s := Stats{
+		Verified: c.verified.Load(), Refused: c.refused.Load(), Unavailable: c.unavailable.Load(),
+		Renewed: c.renewed.Load(), RenewalsFailed: c.renewalsFailed.Load(),
+		KeyFetches: c.keyFetches.Load(), KeyFetchesFailed: c.keyFetchesFailed.Load(),
+		Verdicts: c.verdicts.Load(), VerdictsFailed: c.verdictsFailed.Load(),
+		Entries: a.cache.size(),
+	}
+	for i := range c.remembered {
+		s.Remembered += c.remembered[i].n.Load()
+	}
+	for _, set := range a.sets {
+		age, missing, stale := set.health()
+		s.OldestKeySet = max(s.OldestKeySet, age)
+		if missing {
+			s.KeySetsMissing++
+		}
+		if stale {
+			s.KeySetsStale++
+		}
+	}
+	return s
+}
+
+// health is the age of the set, whether there is none that may be used, and
+// whether its last refresh failed.
+func (s *keySet) health() (age time.Duration, missing, stale bool) {
+	snap := s.current.Load()
+	if snap == nil {
+		return 0, true, false
+	}
+	age = max(s.now().Sub(snap.fetched), 0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return age, age > maxStale, s.failures > 0
+}
+
+// size is how many tokens are remembered, each counted once.
+func (c *cache) size() (n int) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.RLock()
+		n += len(s.young)
+		for token := range s.old {
+			if _, twice := s.young[token]; !twice {
+				n++
+			}
+		}
+		s.mu.RUnlock()
+	}
+	return n
+}
