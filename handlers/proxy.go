@@ -38,6 +38,13 @@ type ProxyConfig struct {
 	Header http.Header
 	// SetCookies names the upstream's cookies that reach the caller.
 	SetCookies []string
+	// Observer, if set, gets an event for each call, with the Source "proxy"
+	// and the caller's context: "forwarded" (N is the upstream's status,
+	// Duration until its headers), "refused" (Outcome is the code of the answer,
+	// N its status), "failed" (likewise, or Outcome "canceled") and
+	// "token_rejected", an upstream's 401. It must be fast and safe for
+	// concurrent use.
+	Observer func(context.Context, providers.Event)
 	// Logger gets the private half of every failure; nil discards it.
 	Logger *slog.Logger
 }
@@ -92,6 +99,7 @@ type proxy struct {
 }
 
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = p.timed(r)
 	if unsafePath(r.URL) {
 		p.fail(w, r, refuse(codeNotFound, ""))
 		return
@@ -128,6 +136,7 @@ func (p *proxy) modify(res *http.Response) error {
 	if res.StatusCode == http.StatusUnauthorized {
 		return errRejected
 	}
+	p.forwarded(res)
 	clean(res, p.SetCookies)
 	return nil
 }
