@@ -1,9 +1,15 @@
 package tokencache_test
 
 import (
+	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
@@ -91,21 +97,58 @@ func TestAdoptOfAnOlderPair(t *testing.T) {
 	})
 }
 
-// What fell out of a full cache may be adopted again.
-func TestAdoptOfAForgottenPair(t *testing.T) {
+// Grants that came by Adopt stay in a full cache without a Store: nothing else
+// has their refresh tokens. Invented users lock nobody out.
+func TestAdoptedGrantsStayInAFullCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVendor()
-		c := open(t, v, tokencache.Options{MaxEntries: 1})
+		var evicted atomic.Int64
+		c := open(t, v, tokencache.Options{MaxEntries: 100, Observer: func(_ context.Context, e providers.Event) {
+			if e.Kind == "evicted" {
+				evicted.Add(1)
+			}
+		}})
+		user := func(i int) providers.Request { return providers.Request{Tenant: "t1", Subject: fmt.Sprint("user ", i)} }
+		for i := range 75 {
+			require.NoError(t, c.Adopt(t.Context(), user(i), v.issue("t1/"+user(i).Subject)))
+		}
+		err := c.Adopt(t.Context(), user(75), v.issue("t1/one too many"))
+		assert.Equal(t, providers.CodeBusy, code(err), "%v", err)
+		require.NoError(t, c.Adopt(t.Context(), user(0), v.issue("t1/user 0")), "who is in may adopt again")
+		for i := range 1000 {
+			must(t)(c.Generate(t.Context(), providers.Request{Tenant: "t1", Subject: fmt.Sprint("invented ", i)}))
+		}
+		synctest.Wait()
+		assert.Equal(t, 100, c.Stats().Entries)
+		assert.EqualValues(t, 1000-25, c.Stats().Evicted)
+		assert.EqualValues(t, 1000-25, evicted.Load())
+		for i := range 75 {
+			tok := must(t)(c.Generate(t.Context(), user(i)))
+			assert.Contains(t, tok.AccessToken, "of t1/"+user(i).Subject)
+		}
+		assert.Empty(t, v.seen, "no refresh token was spent")
+
+		require.NoError(t, c.Purge(t.Context(), user(1)))
+		require.NoError(t, c.Adopt(t.Context(), user(75), v.issue("t1/user 75")), "a sign-out makes room")
+	})
+}
+
+// A sign-out outlives the eviction of its entry.
+func TestASignOutOutlivesEviction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		c := open(t, v, tokencache.Options{MaxEntries: 4})
 		kept := v.issue("t1/alice")
-		if err := c.Adopt(t.Context(), alice, kept); err != nil {
-			t.Fatal(err)
+		require.NoError(t, c.Adopt(t.Context(), alice, kept))
+		require.NoError(t, c.Purge(t.Context(), alice))
+		for i := range 8 {
+			must(t)(c.Generate(t.Context(), providers.Request{Tenant: "t1", Subject: fmt.Sprint(i)}))
 		}
-		must(t)(c.Generate(t.Context(), bob))
-		if err := c.Adopt(t.Context(), alice, kept); err != nil {
-			t.Fatal(err)
-		}
-		if tok := must(t)(c.Generate(t.Context(), alice)); tok.AccessToken != kept.AccessToken {
-			t.Error(tok.AccessToken)
-		}
+		_, err := c.Refresh(t.Context(), alice, kept.RefreshToken)
+		assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)
+		_, err = c.Refresh(t.Context(), nobody, kept.RefreshToken)
+		assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)
+		assert.Equal(t, providers.CodeRefreshRejected, code(c.Adopt(t.Context(), alice, kept)))
+		assert.Empty(t, v.seen)
 	})
 }

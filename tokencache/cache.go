@@ -3,14 +3,19 @@ package tokencache
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/flight"
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
 // Options have defaults in all fields: the zero value caches in this process.
@@ -32,7 +37,8 @@ type Options struct {
 	NameKey []byte
 	// StoreTimeout bounds a call of the Store, 250 ms.
 	StoreTimeout time.Duration
-	// FetchTimeout bounds a flight, 30 s; one upstream call gets a third.
+	// FetchTimeout is how long callers wait for a token at most, 30 s. One
+	// upstream call gets a third of it, and is not begun when less is left.
 	FetchTimeout time.Duration
 	// ForcedFloor is the least time between two forced renewals of a grant,
 	// 5 s: a server that refuses every token cannot make us ask without end.
@@ -40,16 +46,26 @@ type Options struct {
 	// Grace is how long a replaced refresh token still gets its successor,
 	// 60 s.
 	Grace time.Duration
-	// DefaultLifetime is the lifetime of a token without an expiry, 5 min.
+	// DefaultLifetime is the lifetime of a token that has no expiry. 0 means
+	// 5 minutes for a token that can be refreshed, and that a token without a
+	// refresh token is served until it is refused.
 	DefaultLifetime time.Duration
-	// MaxEntries bounds the records in memory, 10,000.
+	// RefreshLifetime is how long a refresh token without an expiry is
+	// remembered after its last use, and how long a sign-out of it is, a year.
+	RefreshLifetime time.Duration
+	// MaxEntries bounds the records in memory, 10,000. Without a Store, grants
+	// that came by Adopt or Refresh stay and may be three quarters of them;
+	// Adopt of one more is [providers.CodeBusy].
 	MaxEntries int
 	// MaxFlights bounds the upstream calls under way over all grants, 64.
 	MaxFlights int
-	// Observer is told of events. It must be fast and safe for concurrent
-	// use. Nil: nobody is told.
-	Observer func(Event)
-	// Logger gets failures at Warn. Nil: nothing is logged.
+	// Observer is told of events, see [Cache.Stats] for their kinds. The
+	// context carries the values of the caller that caused the event. It must
+	// be fast and safe for concurrent use; a panic in it harms nobody. Nil:
+	// nobody is told.
+	Observer func(context.Context, providers.Event)
+	// Logger gets failures at Warn. Nil: slog.Default. slog.DiscardHandler is
+	// for silence.
 	Logger *slog.Logger
 	// Now is the wall clock. Nil: time.Now.
 	Now func() time.Time
@@ -63,32 +79,38 @@ type Cache struct {
 	clocks
 	p         providers.Provider
 	refresher providers.Refresher // nil if p is none
-	mode      providers.Mode
+	rules     record.Rules
 	o         Options
-	attempt   time.Duration
-	table     *table
-	index     localIndex
-	slots     chan struct{} // one token per upstream call
-	sealer    *sealer
-	locker    Locker  // nil if the Store is none
-	watcher   Watcher // nil if the Store is none
-	// storeFailed is when a call of the Store failed last, since base.
-	storeFailed atomic.Int64
-	ablate      struct{ noLease, noIntent bool } // for the simulation alone
-	stats       counters
+	prefix    []byte        // of all digests: the namespace
+	callLimit time.Duration // of one upstream call
+	flights   flight.Group[providers.Token]
+	slots     chan struct{} // one for each upstream call under way
+	shared    *shared       // nil without a Store
+
+	entries    *bounded[*entry]
+	index      *bounded[owner] // of refresh tokens, without a Store
+	tombstones *bounded[tombstone]
+	brought    atomic.Int64 // entries of grants that were brought
+	// unsavedPurges tells that a sign-out is to be carried on.
+	unsavedPurges atomic.Bool
+
+	stats  counters
+	deaths deathRate
+	jitter func() float64 // in [0, 1)
 
 	ctx     context.Context // the cache's life
 	cancel  context.CancelFunc
 	life    sync.Mutex
 	closed  bool
-	running int
-	deaf    chan struct{} // closed when nobody listens for notices any more
+	running int           // attempts under way
 	idle    chan struct{} // made by Close; closed when running is 0
 }
 
 var (
-	_ providers.Provider  = (*Cache)(nil)
-	_ providers.Refresher = (*Cache)(nil)
+	_ providers.Provider          = (*Cache)(nil)
+	_ providers.OptionalRefresher = (*Cache)(nil)
+	_ providers.Renewer           = (*Cache)(nil)
+	_ providers.Purger            = (*Cache)(nil)
 )
 
 // withDefaults returns o with its defaults, and its faults.
@@ -110,20 +132,33 @@ func (o Options) withDefaults() (_ Options, faults []error) {
 	duration("FetchTimeout", &o.FetchTimeout, 30*time.Second)
 	duration("ForcedFloor", &o.ForcedFloor, 5*time.Second)
 	duration("Grace", &o.Grace, time.Minute)
-	duration("DefaultLifetime", &o.DefaultLifetime, 5*time.Minute)
+	duration("DefaultLifetime", &o.DefaultLifetime, 0)
+	duration("RefreshLifetime", &o.RefreshLifetime, 365*24*time.Hour)
 	count("MaxEntries", &o.MaxEntries, 10_000)
 	count("MaxFlights", &o.MaxFlights, 64)
 	if o.Store != nil && o.Namespace == "" {
 		faults = append(faults, errors.New("tokencache: Namespace: required with a Store"))
 	}
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+		o.Logger = slog.Default()
 	}
 	return o, faults
 }
 
 // New returns a Cache in front of p. The error joins every fault of p and o.
 func New(p providers.Provider, o Options) (*Cache, error) {
+	c, err := prepare(p, o)
+	if err != nil {
+		return nil, err
+	}
+	if c.shared != nil {
+		go c.shared.listen()
+	}
+	return c, nil
+}
+
+// prepare makes a Cache that does not listen to other replicas yet.
+func prepare(p providers.Provider, o Options) (*Cache, error) {
 	o, faults := o.withDefaults()
 	if p == nil {
 		faults = append(faults, errors.New("tokencache: provider: nil"))
@@ -133,24 +168,28 @@ func New(p providers.Provider, o Options) (*Cache, error) {
 		return nil, err
 	}
 	c := &Cache{
-		p: p, o: o, sealer: sealer, attempt: o.FetchTimeout / 3, clocks: clocks{now: o.Now, base: time.Now()},
-		table: newTable(o.MaxEntries),
-		index: localIndex{max: 4 * o.MaxEntries, m: map[id]ref{}},
-		slots: make(chan struct{}, o.MaxFlights),
-		deaf:  make(chan struct{}),
+		clocks: clocks{wallClock: o.Now, base: time.Now()},
+		p:      p, o: o, callLimit: o.FetchTimeout / 3,
+		prefix: appendPart(nil, o.Namespace),
+		slots:  make(chan struct{}, o.MaxFlights),
+		jitter: rand.Float64,
+		index:  newBounded(4*o.MaxEntries, owner.evictionRank, func(owner) bool { return true }),
+		tombstones: newBounded(4*o.MaxEntries, func(t tombstone) int64 { return t.ends },
+			func(tombstone) bool { return true }),
 	}
-	c.look()
-	c.locker, _ = o.Store.(Locker)
-	c.watcher, _ = o.Store.(Watcher)
+	c.entries = newBounded(o.MaxEntries, c.evictionRank, c.evict)
+	c.readWall()
 	c.refresher, _ = p.(providers.Refresher)
+	if r, ok := p.(providers.OptionalRefresher); ok && !r.CanRefresh() {
+		c.refresher = nil
+	}
+	c.rules = record.Rules{CanRefresh: c.refresher != nil, Grace: o.Grace, ForcedFloor: o.ForcedFloor}
 	if m, ok := p.(providers.Moder); ok {
-		c.mode = m.Mode()
+		c.rules.Mode = m.Mode()
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	if o.Store == nil {
-		close(c.deaf)
-	} else {
-		go c.listen()
+	if o.Store != nil {
+		c.shared = newShared(c, sealer)
 	}
 	return c, nil
 }
@@ -164,11 +203,11 @@ func New(p providers.Provider, o Options) (*Cache, error) {
 // After a failure the grant fails fast with the same error for a while, whose
 // rest is in RetryAfter.
 func (c *Cache) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
-	k, err := c.key(req)
+	k, err := c.key(&req)
 	if err != nil {
 		return providers.Token{}, err
 	}
-	return c.token(ctx, &k, req)
+	return c.current(ctx, &k, &req)
 }
 
 // Renew says that rejected, a token of req's grant, was refused. Any token
@@ -176,50 +215,147 @@ func (c *Cache) Generate(ctx context.Context, req providers.Request) (providers.
 // rejected one is still current, it is renewed, at most once per ForcedFloor:
 // within it, the current token is returned although it was rejected.
 func (c *Cache) Renew(ctx context.Context, req providers.Request, rejected providers.Token) (providers.Token, error) {
-	k, err := c.key(req)
+	k, err := c.key(&req)
 	if err != nil {
 		return providers.Token{}, err
 	}
-	return c.renew(ctx, &k, req, rejected)
+	return c.renew(ctx, &k, &req, rejected)
 }
 
-// Source returns the Source of req's grant. A request that cannot be keyed is
-// an error of the Source's methods.
-func (c *Cache) Source(req providers.Request) *Source {
-	s := &Source{c: c, req: cloneRequest(req)}
-	s.id, s.err = c.key(s.req)
-	return s
-}
-
-func (c *Cache) token(ctx context.Context, k *id, req providers.Request) (providers.Token, error) {
-	if e := c.table.find(k); e != nil {
-		if st := e.cur.Load(); st != nil {
-			if c.hit(st) {
-				return st.tok, nil
-			}
-			if c.usable(st) {
-				c.renewAhead(e, st, req)
-				return st.tok, nil
+// current returns the current token of k from memory, or waits for it.
+func (c *Cache) current(ctx context.Context, k *id, req *providers.Request) (providers.Token, error) {
+	if e, ok := c.entries.get(k); ok {
+		if v := e.view.Load(); v != nil {
+			switch v.age(c.now()) {
+			case record.Fresh:
+				c.stats.hits.add()
+				return v.Token, nil
+			case record.Stale:
+				c.stats.hits.add()
+				c.renewAhead(ctx, e, v, req)
+				return v.Token, nil
 			}
 		}
 	}
-	return c.do(ctx, k, &job{req: req})
+	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current}, req: *req})
 }
 
-// renewAhead starts a renewal of st that nobody waits for.
-func (c *Cache) renewAhead(e *entry, st *state, req providers.Request) {
+// renewAhead starts a renewal of v that nobody waits for.
+func (c *Cache) renewAhead(ctx context.Context, e *entry, v *view, req *providers.Request) {
 	if !e.mu.TryLock() {
 		return // somebody else is at it
 	}
 	defer e.mu.Unlock()
-	if e.fl != nil || e.cur.Load() != st {
+	if e.attempt != nil || e.view.Load() != v || v.Failure.Remaining(c.nowFor(v)) > 0 {
 		return
 	}
-	if e.led == nil || e.led.fail.left(c.wallNow()) == 0 {
-		c.start(e, job{req: req, min: st.tok.Version}, true)
-	}
+	c.start(ctx, e, &want{Want: record.Want{Kind: record.Current, After: v.Token.Version}, req: *req, ahead: true})
 }
 
-func (c *Cache) renew(ctx context.Context, k *id, req providers.Request, rejected providers.Token) (providers.Token, error) {
-	return c.do(ctx, k, &job{req: req, min: rejected.Version, forced: true})
+func (c *Cache) renew(ctx context.Context, k *id, req *providers.Request, rejected providers.Token) (providers.Token, error) {
+	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current, After: rejected.Version, Forced: true}, req: *req})
+}
+
+// key names req's record.
+func (c *Cache) key(req *providers.Request) (id, error) {
+	var buf [512]byte
+	b := append(append(buf[:0], c.prefix...), keyPart...)
+	if p, ok := c.p.(providers.Keyer); ok {
+		k, err := p.Key(*req)
+		if err != nil {
+			return id{}, err
+		}
+		b = appendPart(b, k)
+	} else {
+		// The length of the key goes before it, like those of the other parts.
+		n := len(b)
+		b = append(b, 0, 0, 0, 0)
+		var err error
+		if b, err = req.AppendKey(b); err != nil {
+			return id{}, err
+		}
+		binary.BigEndian.PutUint32(b[n:], uint32(len(b)-n-4))
+	}
+	return sha256.Sum256(b), nil
+}
+
+// keyPart is the part of a digest that tells a record's key from a refresh
+// token.
+var keyPart = string(appendPart(nil, "key"))
+
+// digest names s, which is of a kind. It is injective over the namespace, kind
+// and s: the length of each is written before it.
+func (c *Cache) digest(kind, s string) id {
+	var buf [512]byte
+	b := append(buf[:0], c.prefix...)
+	return sha256.Sum256(appendPart(appendPart(b, kind), s))
+}
+
+func appendPart(b []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
+}
+
+// Close stops new work and waits for what is under way, until ctx ends or it
+// is past its time. Then it cancels it. The error says how many upstream calls
+// did not return even so: their provider ignores its context.
+func (c *Cache) Close(ctx context.Context) error {
+	c.life.Lock()
+	c.closed = true
+	if c.idle == nil {
+		c.idle = make(chan struct{})
+		if c.running == 0 {
+			close(c.idle)
+		}
+	}
+	idle := c.idle
+	c.life.Unlock()
+	defer func() {
+		c.cancel()
+		if c.shared != nil {
+			<-c.shared.left
+		}
+	}()
+	patience, stop := context.WithTimeout(ctx, c.o.FetchTimeout+closeGrace)
+	defer stop()
+	select {
+	case <-idle:
+		return nil
+	case <-patience.Done():
+	}
+	c.cancel()
+	last, stop := context.WithTimeout(context.Background(), closeGrace)
+	defer stop()
+	select {
+	case <-idle:
+		return nil
+	case <-last.Done():
+	}
+	c.life.Lock()
+	defer c.life.Unlock()
+	if c.running == 0 {
+		return nil
+	}
+	return fmt.Errorf("tokencache: %d calls still under way: the provider ignores its context", c.running)
+}
+
+// closeGrace is the time in which cancelled work may return.
+const closeGrace = time.Second
+
+func (c *Cache) enter() bool {
+	c.life.Lock()
+	defer c.life.Unlock()
+	if c.closed {
+		return false
+	}
+	c.running++
+	return true
+}
+
+func (c *Cache) leave() {
+	c.life.Lock()
+	defer c.life.Unlock()
+	c.running--
+	if c.running == 0 && c.idle != nil {
+		close(c.idle)
+	}
 }

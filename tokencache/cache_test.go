@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -79,6 +80,9 @@ func pause(ctx context.Context, d time.Duration) error {
 
 func open(t *testing.T, p providers.Provider, o tokencache.Options) *tokencache.Cache {
 	t.Helper()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 	c, err := tokencache.New(p, o)
 	if err != nil {
 		t.Fatal(err)

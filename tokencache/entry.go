@@ -3,102 +3,262 @@ package tokencache
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// entry is the process's own view of a record.
+// entry is this process's hold on one record.
 type entry struct {
-	id  id
-	cur atomic.Pointer[state] // what a hit reads
-	mu  sync.Mutex            // guards what follows, and writes to cur
-	fl  *flight               // under way, or evicted
-	led *ledger               // nil if all zero but what cur says
+	id   id
+	view atomic.Pointer[view] // what the process knows; nil if nothing
+
+	mu      sync.Mutex // guards what follows, and writes to view
+	attempt *attempt   // the work under way; nil if none
+	evicted bool       // the entry is no longer in the map
 }
 
-// state is immutable.
-type state struct {
-	tok providers.Token
-	// The token is served without a second thought before both.
-	wall int64 // Unix nanoseconds
-	mono int64 // nanoseconds since the cache began
+// view is a record as this process knows it, with the deadlines of its token
+// at both clocks. A view is immutable.
+type view struct {
+	record.Record
+	serveUntil deadline
+	renewFrom  deadline
+	// seen is when the record was taken over. What is counted from the
+	// record's times goes on by the monotonic clock from there, also if the
+	// wall clock is set back.
+	seen moment
+	// unverified tells that the token may be over: another replica said so, or
+	// notices were missed. The record is read again before it is served.
+	unverified bool
+	// floor is a version below which tokens are over.
+	floor uint64
 }
 
-// evicted is the flight of an entry that is no longer in the table.
-var evicted = new(flight)
+// moment is a reading of both clocks: the wall clock in Unix nanoseconds, and
+// the nanoseconds since the cache began.
+type moment struct{ wall, mono int64 }
 
-// snapshot is the record as the process knows it. Callers hold e.mu.
-func (e *entry) snapshot() record {
-	var r record
-	if e.led != nil {
-		r.ledger = *e.led
-	}
-	if st := e.cur.Load(); st != nil {
-		r.token = st.tok
-		r.version = max(r.version, st.tok.Version)
-	}
-	return r
+// deadline is a moment that has come once either clock has reached it.
+type deadline moment
+
+func (d deadline) passed(now moment) bool { return now.wall >= d.wall || now.mono >= d.mono }
+
+// at is the deadline t, seen from now.
+func (now moment) at(t time.Time) deadline {
+	wall := t.UnixNano()
+	return deadline{wall, now.mono + (wall - now.wall)}
 }
 
-// install makes r the process's view. Callers hold e.mu.
-func (c *Cache) install(e *entry, r record) {
-	r.rev = 0
-	if l := r.ledger; l.gen == 0 && l.forced.IsZero() && len(l.spent) == 0 && l.fail == nil && l.intent == nil && l.fence == 0 && l.version == r.token.Version {
-		e.led = nil
-	} else {
-		e.led = &l
+// clocks let a hit read one clock instead of two: the monotonic clock, and how
+// far the wall clock was ahead of it when that was last read, a moment ago.
+type clocks struct {
+	wallClock func() time.Time // nil: time.Now
+	base      time.Time        // when the monotonic clock was 0
+	_         [64]byte         // what follows is written every wallEvery
+	read      atomic.Int64     // when the wall clock was read
+	offset    atomic.Int64
+	_         [64]byte
+}
+
+// wallEvery is for how long a reading of the wall clock is believed. A jump of
+// the wall clock is noticed after as much running time.
+const wallEvery = int64(time.Millisecond)
+
+// now reads both clocks.
+func (c *clocks) now() moment {
+	mono := int64(time.Since(c.base))
+	if c.wallClock != nil {
+		return moment{c.wallClock().UnixNano(), mono}
 	}
-	st := e.cur.Load()
+	if mono-c.read.Load() < wallEvery {
+		return moment{mono + c.offset.Load(), mono}
+	}
+	return c.readWall()
+}
+
+func (c *clocks) readWall() moment {
+	t := time.Now()
+	m := moment{t.UnixNano(), int64(t.Sub(c.base))}
+	c.offset.Store(m.wall - m.mono)
+	c.read.Store(m.mono)
+	return m
+}
+
+// wallNow is the wall clock itself.
+func (c *clocks) wallNow() time.Time {
+	if c.wallClock == nil {
+		return time.Now().Round(0)
+	}
+	return c.wallClock().Round(0)
+}
+
+// since is the monotonic clock.
+func (c *clocks) since() time.Duration { return time.Since(c.base) }
+
+// nowFor is the time by which v's record is judged: the wall clock, or the time
+// that has passed since the record was taken over if that is later.
+func (c *clocks) nowFor(v *view) time.Time {
+	wall := c.wallNow()
+	if v == nil {
+		return wall
+	}
+	if ran := time.Unix(0, v.seen.wall+int64(c.since())-v.seen.mono); ran.After(wall) {
+		return ran
+	}
+	return wall
+}
+
+// age is how v's access token stands at both clocks.
+func (v *view) age(now moment) record.Age {
 	switch {
-	case r.token.AccessToken == "" && r.token.RefreshToken == "":
-		e.cur.Store(nil)
-	case st != nil && st.tok.Version == r.token.Version && st.tok.AccessToken == r.token.AccessToken && st.tok.RefreshToken == r.token.RefreshToken:
-		// soft is drawn once per token
-	default:
-		soft := softOf(&r.token, c.mode)
-		wall, mono := c.times()
-		e.cur.Store(&state{tok: r.token, wall: soft.UnixNano(), mono: mono + soft.UnixNano() - wall})
+	case v == nil || v.unverified || v.Token.AccessToken == "" || v.serveUntil.passed(now):
+		return record.Over
+	case v.renewFrom.passed(now):
+		return record.Stale
 	}
+	return record.Fresh
 }
 
-// worth ranks entries for eviction, the least first; -1 for one that is busy.
-func (c *Cache) worth(e *entry) int64 {
+// record is what e knows, the zero Record if nothing. Callers hold e.mu.
+func (e *entry) record() record.Record {
+	if v := e.view.Load(); v != nil {
+		return v.Record
+	}
+	return record.Record{}
+}
+
+// install makes r what e knows. Callers hold e.mu.
+func (c *Cache) install(e *entry, r record.Record) {
+	old := e.view.Load()
+	now := c.now()
+	v := &view{Record: r, seen: now}
+	if old != nil && sameToken(&old.Token, &r.Token) {
+		// The deadlines are drawn once for each token.
+		v.serveUntil, v.renewFrom = old.serveUntil, old.renewFrom
+	} else {
+		v.serveUntil = now.at(record.ServeUntil(&r.Token))
+		v.renewFrom = now.at(record.RenewFrom(&r.Token, c.rules.Mode, c.jitter()))
+	}
+	c.brought.Add(broughtBy(v) - broughtBy(old))
+	e.view.Store(v)
+}
+
+// broughtBy is 1 if v is of a grant that was brought, else 0.
+func broughtBy(v *view) int64 {
+	if v != nil && v.Brought && !v.Empty() {
+		return 1
+	}
+	return 0
+}
+
+func sameToken(a, b *providers.Token) bool {
+	return a.Version == b.Version && a.AccessToken == b.AccessToken && a.RefreshToken == b.RefreshToken
+}
+
+// entry returns k's entry, made if need be. A record that was signed out
+// before its entry was evicted begins where it ended.
+func (c *Cache) entry(k *id) (*entry, error) {
+	if e, ok := c.entries.get(k); ok {
+		return e, nil
+	}
+	e, ok := c.entries.put(k, func(old *entry, ok bool) (*entry, bool) {
+		if ok {
+			return old, false
+		}
+		e := &entry{id: *k}
+		if t, ok := c.tombstones.get(k); ok {
+			c.install(e, t.record())
+		}
+		return e, true
+	})
+	if !ok {
+		return nil, fault(providers.CodeBusy, providers.Transient, "the cache is full of grants that must stay", nil)
+	}
+	return e, nil
+}
+
+// pinned reports whether v must stay in memory: the grant was brought, there is
+// no Store that has it too, and it is not over.
+func (c *Cache) pinned(v *view) bool {
+	return c.o.Store == nil && broughtBy(v) > 0 && (c.refresher != nil && v.CanRefresh(c.nowFor(v)) || v.age(c.now()) != record.Over)
+}
+
+// roomToPin reports whether one more grant may be pinned: three quarters of
+// the entries may, so that callers without one are still served.
+func (c *Cache) roomToPin() bool {
+	limit := int64(c.o.MaxEntries) * 3 / 4
+	if c.o.Store != nil || c.brought.Load() < limit {
+		return true
+	}
+	// Grants that are over may still be counted.
+	c.entries.each(func(_ id, e *entry) {
+		if v := e.view.Load(); broughtBy(v) > 0 && !c.pinned(v) {
+			c.entries.remove(&e.id)
+		}
+	})
+	return c.brought.Load() < limit
+}
+
+// evictionRank orders entries for eviction, the least first. An entry that is
+// busy or pinned stays.
+func (c *Cache) evictionRank(e *entry) int64 {
 	if !e.mu.TryLock() {
 		return -1
 	}
 	defer e.mu.Unlock()
-	if e.fl != nil {
+	v := e.view.Load()
+	switch {
+	case e.attempt != nil || c.pinned(v):
 		return -1
-	}
-	st := e.cur.Load()
-	if st == nil {
+	case v == nil || v.Empty():
 		return 0
 	}
-	return max(st.wall, 1)
+	return max(v.renewFrom.wall, 1)
 }
 
-// evict empties e for good, unless it is busy.
-func (e *entry) evict() bool {
+// evict ends an entry that is neither busy nor pinned.
+func (c *Cache) evict(e *entry) bool {
 	if !e.mu.TryLock() {
 		return false
 	}
 	defer e.mu.Unlock()
-	if e.fl != nil {
+	v := e.view.Load()
+	if e.attempt != nil || c.pinned(v) {
 		return false
 	}
-	e.fl = evicted
-	e.cur.Store(nil)
-	e.led = nil
+	e.evicted = true
+	e.view.Store(nil)
+	c.brought.Add(-broughtBy(v))
+	if v != nil && !v.Empty() {
+		c.countEviction()
+	}
 	return true
 }
 
-// entry returns k's entry, made if need be.
-func (c *Cache) entry(k *id) (*entry, error) {
-	if e := c.table.find(k); e != nil {
-		return e, nil
+// tombstone is what stays of a record that was signed out, in little space: it
+// outlives the entry.
+type tombstone struct {
+	version, purges uint64
+	ends            int64 // Unix seconds, see record.Record.Ends
+	unsaved         bool  // the Store, or a replica, may not know yet
+}
+
+func (t tombstone) record() record.Record {
+	return record.Record{Version: t.version, Purges: t.purges, Ends: time.Unix(t.ends, 0)}
+}
+
+// bury keeps what r tells of a sign-out.
+func (c *Cache) bury(k *id, r *record.Record, unsaved bool) {
+	if r.Purges == 0 {
+		return
 	}
-	if e := c.table.add(k, c.worth); e != nil {
-		return e, nil
-	}
-	return nil, fault(providers.CodeBusy, providers.Transient, "every entry has a call under way", nil)
+	t := tombstone{r.Version, r.Purges, r.Ends.Unix(), unsaved}
+	c.tombstones.put(k, func(old tombstone, ok bool) (tombstone, bool) {
+		if ok && old.purges > t.purges {
+			return old, false
+		}
+		return t, true
+	})
 }

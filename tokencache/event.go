@@ -1,102 +1,194 @@
 package tokencache
 
 import (
+	"context"
+	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/flight"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Event is something that happened. Its labels are few and hold neither
-// credentials nor users, so that they can be metric labels.
-type Event struct {
-	// Kind is one of
-	//
-	//	started        a flight began
-	//	flight         a flight ended: Op, Class, Duration, N callers that joined it
-	//	fail_fast      a caller was answered from the window after a failure: Class
-	//	adopted        a token came from another replica
-	//	lease_lost     a lease ended under a flight's hands
-	//	store_error    a call of the Store failed
-	//	store_lost     the Store had forgotten a record, which was written again
-	//	uncoordinated  a Shared flight went on without the Store
-	//	unsaved        a token could not be stored yet, and is served meanwhile
-	Kind string
-	// Op is the upstream call that a flight made: generate, refresh, or
-	// none; ahead of it "ahead-" where a valid token was being served.
-	Op string
-	// Class is "ok" or the class of the error, see [providers.Class].
-	Class string
-	// Duration is how long a flight took.
-	Duration time.Duration
-	// N is the number of callers that shared a flight besides the first.
-	N int
-}
-
-// Stats are counts since the cache began, and two present values.
+// Stats are counts since the cache began, and a few present values.
+//
+// The Observer is told of these kinds of events, whose Source is "tokencache":
+//
+//	flight_started  work on a record began
+//	flight          it ended: Op, Outcome, Duration, and N callers that joined it.
+//	                Op is generate, refresh or none; "ahead-" before it tells that
+//	                a valid token was being served, "forced-" that it was refused
+//	fail_fast       a caller was answered from the window after a failure: Outcome
+//	adopted         a token came from another replica
+//	evicted         a record left the full memory; its grant is made again, or read
+//	                from the Store
+//	lease_lost      a lease ended under work
+//	store_error     a call of the Store failed
+//	store_lost      the Store had lost a record, which was written again
+//	uncoordinated   work of a Shared provider went on without the Store
+//	unsaved         a token could not be stored yet, and is served meanwhile
 type Stats struct {
-	// Hits is an estimate by sampling, so that a hit stays cheap.
+	// Hits counts tokens served from memory.
 	Hits uint64
 	// Flights, Calls: work begun on a record, and upstream calls made.
 	Flights, Calls uint64
-	// Coalesced counts callers that joined a flight under way.
+	// Coalesced counts callers that joined work under way.
 	Coalesced uint64
 	// FailFast counts callers answered from the window after a failure.
 	FailFast uint64
-	// Failed counts flights that ended in an error.
+	// Failed counts work that ended in an error.
 	Failed uint64
 	// Adopted counts tokens taken over from another replica, StoreErrors
-	// failed calls of the Store.
-	Adopted, StoreErrors uint64
-	// Entries is the number of records in memory, InFlight of flights.
-	Entries, InFlight int
+	// failed calls of the Store, Evicted records that left a full memory.
+	Adopted, StoreErrors, Evicted uint64
+	// Entries is the number of records in memory, InFlight of records that
+	// are worked on, Overdue of those whose provider has not returned although
+	// its time was over: their grants wait for it.
+	Entries, InFlight, Overdue int
+	// InDoubt is the number of grants of whose last upstream call the outcome
+	// is unknown, Unsaved of those whose token the Store does not have yet.
+	InDoubt, Unsaved int
 }
 
 type counters struct {
-	hits, flights, calls, coalesced, failFast, failed, adopted, storeErrors atomic.Uint64
+	hits                                                               striped
+	attempts, calls, coalesced, failFast, failed, adopted, storeErrors atomic.Uint64
+	evicted, overdue                                                   atomic.Uint64
+	warnedEviction                                                     sync.Once
 }
 
-// Stats returns the counts. It may be called at any time.
+// striped is a counter for many writers. Each adds to one of several places,
+// so that they seldom meet.
+type striped [16]struct {
+	n atomic.Uint64
+	_ [56]byte // a cache line each
+}
+
+func (s *striped) add() { s[rand.Uint32()%16].n.Add(1) }
+
+func (s *striped) sum() (n uint64) {
+	for i := range s {
+		n += s[i].n.Load()
+	}
+	return n
+}
+
+// Stats returns the counts. It looks at every entry.
 func (c *Cache) Stats() Stats {
 	c.life.Lock()
 	inFlight := c.running
 	c.life.Unlock()
-	return Stats{
-		Hits: c.stats.hits.Load(), Flights: c.stats.flights.Load(), Calls: c.stats.calls.Load(),
+	s := Stats{
+		Hits: c.stats.hits.sum(), Flights: c.stats.attempts.Load(), Calls: c.stats.calls.Load(),
 		Coalesced: c.stats.coalesced.Load(), FailFast: c.stats.failFast.Load(), Failed: c.stats.failed.Load(),
-		Adopted: c.stats.adopted.Load(), StoreErrors: c.stats.storeErrors.Load(),
-		Entries: c.table.len(), InFlight: inFlight,
+		Adopted: c.stats.adopted.Load(), StoreErrors: c.stats.storeErrors.Load(), Evicted: c.stats.evicted.Load(),
+		Entries: c.entries.len(), InFlight: inFlight, Overdue: int(c.stats.overdue.Load()),
+	}
+	c.entries.each(func(_ id, e *entry) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if f := e.record().Failure; f != nil && f.Err.Class == providers.InDoubt {
+			s.InDoubt++
+		}
+		if e.attempt != nil && e.attempt.unsaved {
+			s.Unsaved++
+		}
+	})
+	return s
+}
+
+// event tells the Observer. Whatever the Observer does, it harms nobody.
+func (c *Cache) event(ctx context.Context, e providers.Event) {
+	if c.o.Observer == nil {
+		return
+	}
+	e.Source = op
+	if err := flight.Guard(func() { c.o.Observer(ctx, e) }); err != nil {
+		c.reportPanic(err)
 	}
 }
 
-func (c *Cache) event(e Event) {
+// failedFast tells that a caller got err without work.
+func (c *Cache) failedFast(ctx context.Context, err error) {
+	c.stats.failFast.Add(1)
+	c.event(ctx, providers.Event{Kind: "fail_fast", Outcome: providers.AsError(err).Class.String()})
+}
+
+// countEviction tells that a record left the full memory.
+func (c *Cache) countEviction() {
+	c.stats.evicted.Add(1)
 	if c.o.Observer != nil {
-		c.o.Observer(e)
+		go c.event(c.ctx, providers.Event{Kind: "evicted"}) // not under the locks that are held here
 	}
+	c.stats.warnedEviction.Do(func() {
+		c.o.Logger.Warn("tokencache: more grants than MaxEntries; the least recently renewed leave the memory and cost a call when they are asked for again", "max_entries", c.o.MaxEntries)
+	})
 }
 
-// failedFast tells that a caller got err without a flight of its own.
-func (c *Cache) failedFast(err error) {
+// report tells of the end of a.
+func (a *attempt) report() {
+	c := a.c
+	a.e.mu.Lock()
+	err := a.err
+	e := providers.Event{Kind: "flight", Op: a.opName(), Outcome: "ok", Duration: time.Since(a.began), N: a.joined}
+	a.e.mu.Unlock()
 	if err != nil {
-		c.stats.failFast.Add(1)
-		c.event(Event{Kind: "fail_fast", Class: providers.AsError(err).Class.String()})
+		pe := providers.AsError(err)
+		e.Outcome = pe.Class.String()
+		c.stats.failed.Add(1)
+		c.o.Logger.Warn("tokencache: no token; callers of this grant get the error until its window ends", "op", e.Op, "error", pe, "took", e.Duration)
+	}
+	c.event(a.cause, e)
+}
+
+// opName is the Op of a's event.
+func (a *attempt) opName() string {
+	name := a.op
+	if name == "" {
+		name = "none"
+	}
+	switch {
+	case a.want.ahead:
+		return "ahead-" + name
+	case a.want.Forced:
+		return "forced-" + name
+	}
+	return name
+}
+
+// deathRate tells whether so many refresh tokens of one provider are refused
+// that the fault is likely ours: a changed client, a wrong endpoint.
+type deathRate struct {
+	mu     sync.Mutex
+	since  time.Duration // when the present minute began
+	calls  int
+	deaths int
+}
+
+// manyDeaths is how many refusals within a minute are suspicious, if they are
+// half of the calls too.
+const manyDeaths = 20
+
+func (d *deathRate) roll(now time.Duration) {
+	if now-d.since >= time.Minute {
+		d.since, d.calls, d.deaths = now, 0, 0
 	}
 }
 
-// landed tells of the end of f.
-func (c *Cache) landed(f *flight, joined int) {
-	e := Event{Kind: "flight", Op: f.op, Class: "ok", Duration: time.Since(f.began), N: joined}
-	if e.Op == "" {
-		e.Op = "none"
-	}
-	if f.ahead {
-		e.Op = "ahead-" + e.Op
-	}
-	if f.err != nil {
-		pe := providers.AsError(f.err)
-		e.Class = pe.Class.String()
-		c.stats.failed.Add(1)
-		c.o.Logger.Warn("tokencache: no token", "op", e.Op, "error", pe, "took", e.Duration)
-	}
-	c.event(e)
+// asked counts a refresh.
+func (d *deathRate) asked(now time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.roll(now)
+	d.calls++
+}
+
+// suspicious counts a refusal, and reports whether there are too many.
+func (d *deathRate) suspicious(now time.Duration) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.roll(now)
+	d.deaths++
+	return d.deaths >= manyDeaths && 2*d.deaths >= d.calls
 }

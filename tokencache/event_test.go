@@ -18,13 +18,13 @@ import (
 func TestEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
-		seen := map[string]tokencache.Event{}
+		seen := map[string]providers.Event{}
 		o := tokencache.Options{
 			Store: &flaky{Store: tokencache.NewMemory()}, Namespace: "n",
-			Observer: func(e tokencache.Event) {
+			Observer: func(_ context.Context, e providers.Event) {
 				mu.Lock()
 				defer mu.Unlock()
-				seen[e.Kind+" "+e.Op+" "+e.Class] = e
+				seen[e.Kind+" "+e.Op+" "+e.Outcome] = e
 			},
 		}
 		p := &fake{ttl: time.Hour, latency: time.Second}
@@ -56,7 +56,7 @@ func TestEvents(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, want := range []string{
-			"started  ", "flight generate ok", "flight ahead-generate ok", "flight generate transient",
+			"flight_started  ", "flight generate ok", "flight ahead-generate ok", "flight generate transient",
 			"fail_fast  transient", "adopted  ", "store_error  ", "uncoordinated  ",
 		} {
 			if _, ok := seen[want]; !ok {

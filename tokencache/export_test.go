@@ -8,7 +8,7 @@ import (
 
 // Ablate takes a part of the protocol away, to show that it is needed.
 func (c *Cache) Ablate(noLease, noIntent bool) {
-	c.ablate.noLease, c.ablate.noIntent = noLease, noIntent
+	c.shared.ablate.noLease, c.shared.ablate.noIntent = noLease, noIntent
 }
 
 // Keyed is a way to a token by a key computed before.
@@ -19,11 +19,21 @@ type Keyed struct {
 
 // Keyed computes req's key.
 func (c *Cache) Keyed(req providers.Request) (Keyed, error) {
-	k, err := c.key(req)
+	k, err := c.key(&req)
 	return Keyed{c, k}, err
 }
 
 // Token is a keyed look-up.
 func (k *Keyed) Token(ctx context.Context, req providers.Request) (providers.Token, error) {
-	return k.c.token(ctx, &k.k, req)
+	return k.c.current(ctx, &k.k, &req)
+}
+
+// NewJittered is New with the draws of jitter, in [0, 1), instead of random ones.
+func NewJittered(p providers.Provider, o Options, jitter func() float64) (*Cache, error) {
+	c, err := prepare(p, o)
+	if err == nil {
+		c.jitter = jitter
+		go c.shared.listen()
+	}
+	return c, err
 }

@@ -2,272 +2,285 @@ package tokencache
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/flight"
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// job is what a caller wants of a record.
-type job struct {
-	kind kind
-	req  providers.Request
-	// auto: a token newer than min; forced: although the current one has life.
-	min    uint64
-	forced bool
-	// refresh: rt, known as ref says.
-	rt     string
-	digest id
-	ref    ref
-	// adopt
-	tok providers.Token
+// want is what a caller wants, and for which request.
+type want struct {
+	record.Want
+	req   providers.Request
+	owner owner           // Refresh: what is known of the refresh token
+	token providers.Token // Adopt: the token brought
+	ahead bool            // nobody waits: the current token is still served
+	fence bool            // fails if a Purge overtakes it, instead of going round
 }
 
-type kind uint8
-
-const (
-	auto kind = iota
-	refresh
-	adopt
-	restore // reads the record, which writes it where the Store lost it
-)
-
-// flight is one turn of work on a record. At most one is under way per entry.
-type flight struct {
-	job    job
-	ahead  bool
-	began  time.Time
-	gen    uint64 // the entry's generation when it began
-	ctx    context.Context
-	cancel context.CancelFunc
-	op     string        // the last upstream call, "" for none
-	done   chan struct{} // closed when what follows is final
-	tok    providers.Token
-	err    error
-	stale  bool // a purge overtook it
-	saving bool // guarded by entry.mu: done, but not yet in the Store
-	joined int  // guarded by entry.mu
+// shares reports whether a caller with w takes the error of an attempt for
+// other for its own.
+func (w *want) shares(other *want) bool {
+	return w.Kind == other.Kind && (w.Kind == record.Current || w.Kind == record.Refresh && w.Digest == other.Digest)
 }
 
-// shares reports whether a caller with j takes f's error for its own.
-func (f *flight) shares(j *job) bool {
-	return f.job.kind == j.kind && (j.kind == auto || j.kind == refresh && f.job.digest == j.digest)
+// attempt is the work on one record: at most one is under way for each entry.
+// It has two ends. When it is answered, its callers have their result and
+// nobody joins any more: later callers read the entry. When it is finished, the
+// outcome is saved, the lease is released and the entry is free for the next
+// attempt.
+type attempt struct {
+	c     *Cache
+	e     *entry
+	want  want
+	cause context.Context // the values of the caller that caused the attempt, for the Observer
+	began time.Time
+	after <-chan struct{} // closed when the attempt before has finished; nil if there was none
+
+	hold // on the record; only the attempt's own goroutine uses it
+
+	// Guarded by entry.mu.
+	call      *flight.Call[providers.Token]
+	purges    uint64 // the entry's when the attempt last read the record
+	answered  bool
+	token     providers.Token // the answer
+	err       error
+	overdue   bool          // answered because FetchTimeout was over
+	unsaved   bool          // answered, while the Store does not have the token yet
+	calling   bool          // an upstream call is under way, or its outcome is not recorded
+	joined    int           // callers besides the first
+	finished  chan struct{} // closed at the end; the next attempt of the entry waits for it
+	overtaken bool          // a Purge came before the answer
 }
 
-// answers reports whether f's token is what j wants.
-func (f *flight) answers(j *job) bool {
-	return j.kind != auto || f.tok.Version > j.min || f.job.forced
-}
-
-// do brings j to its end: from memory, by the flight under way, or by a new one.
-func (c *Cache) do(ctx context.Context, k *id, j *job) (providers.Token, error) {
+// do gets w its answer: from memory, from the attempt under way, or from a new
+// one.
+func (c *Cache) do(ctx context.Context, k *id, w *want) (providers.Token, error) {
+	none := providers.Token{}
 	for {
 		if err := ctx.Err(); err != nil {
-			return providers.Token{}, err
+			return none, err
 		}
 		e, err := c.entry(k)
 		if err != nil {
-			return providers.Token{}, err
+			return none, err
 		}
-		f, own, tok, err := c.join(e, j)
-		if f == nil {
-			c.failedFast(err)
-			return tok, err
-		}
-		if f == evicted {
+		j := c.join(ctx, e, w)
+		if j.again {
 			continue
 		}
-		if err := c.wait(ctx, f); err != nil {
-			return providers.Token{}, err
+		if j.attempt == nil {
+			return j.token, j.err
 		}
-		if f.stale || !own && !f.shares(j) || f.err == nil && !f.answers(j) {
+		token, err := j.ticket.Wait(ctx)
+		if ctx.Err() != nil && err == ctx.Err() {
+			return none, err
+		}
+		if e.overtook(j.attempt) {
+			if w.fence {
+				return none, errPurged
+			}
 			continue
 		}
-		return f.tok, f.err
+		switch {
+		case !j.own && !w.shares(&j.attempt.want):
+		case err == nil && w.Kind == record.Current && token.Version <= w.After && !j.attempt.want.Forced:
+		default:
+			return token, asProviderError(err)
+		}
 	}
 }
 
-// wait ends with f's result, the caller's context or f's deadline.
-func (c *Cache) wait(ctx context.Context, f *flight) error {
-	select {
-	case <-f.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-f.ctx.Done():
-	}
-	select {
-	case <-f.done: // a flight that ends cancels its context, after done
-		return nil
-	default:
-		return fault(providers.CodeTimeout, providers.Transient, "no answer from the provider in time", context.Cause(f.ctx))
-	}
-}
-
-// join answers j from memory, or returns the flight to wait for, and whether
-// it was begun for j.
-func (c *Cache) join(e *entry, j *job) (f *flight, own bool, tok providers.Token, err error) {
+// overtook reports whether e was signed out, or went, since a began: its
+// answer may be from before.
+func (e *entry) overtook(a *attempt) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.fl == evicted {
-		return evicted, false, tok, nil
-	}
-	r := e.snapshot()
-	if tok, ok := c.atHand(e, &r, j); ok {
-		return nil, false, tok, nil
-	}
-	if f = e.fl; f != nil {
-		if f.saving {
-			return nil, false, tok, errUnsaved
-		}
-		f.joined++
-		c.stats.coalesced.Add(1)
-		return f, false, tok, nil
-	}
-	if err = c.failing(&r, j); err != nil {
-		return nil, false, tok, err
-	}
-	if f = c.start(e, *j, false); f == nil {
-		err = errClosed
-	}
-	return f, true, tok, err
+	return e.evicted || a.overtaken || e.record().Purges != a.purges
 }
 
-// atHand is the answer to j that needs no flight.
-func (c *Cache) atHand(e *entry, r *record, j *job) (providers.Token, bool) {
-	now := c.wallNow()
-	if j.kind >= adopt || j.kind == refresh && e.fl != nil && e.fl.saving || !c.usable(e.cur.Load()) {
-		return providers.Token{}, false
-	}
-	switch j.kind {
-	case auto:
-		return r.token, r.token.Version > j.min || j.forced && r.token.Version == j.min && r.floored(c.o.ForcedFloor, now)
-	case refresh:
-		return r.token, r.token.RefreshToken != j.rt && r.spentWithin(j.digest, c.o.Grace, now)
-	}
-	return providers.Token{}, false
+// joined is how a caller goes on: with an answer from memory, with a ticket of
+// an attempt, or once more.
+type joined struct {
+	attempt *attempt
+	ticket  flight.Ticket[providers.Token]
+	own     bool // the attempt was begun for this caller
+	again   bool
+	token   providers.Token
+	err     error
 }
 
-// failing is the error with which j fails fast, if any.
-func (c *Cache) failing(r *record, j *job) error {
-	left := r.fail.left(c.wallNow())
-	if left == 0 || j.kind >= adopt {
-		return nil
-	}
-	e := *r.fail.err
-	e.RetryAfter = left
-	return &e
-}
-
-// start begins a flight, or returns nil if the cache is closed. Callers hold
-// e.mu.
-func (c *Cache) start(e *entry, j job, ahead bool) *flight {
-	if !c.enter() {
-		return nil
-	}
-	j.req = cloneRequest(j.req)
-	if j.kind != refresh {
-		j.ref = ref{tenant: j.req.Tenant}
-	}
-	f := &flight{job: j, ahead: ahead, began: time.Now(), done: make(chan struct{})}
-	if e.led != nil {
-		f.gen = e.led.gen
-	}
-	// Not from a caller's context: no caller's leaving may end the work of all.
-	f.ctx, f.cancel = context.WithTimeout(c.ctx, c.o.FetchTimeout)
-	e.fl = f
-	c.stats.flights.Add(1)
-	go c.run(e, f)
-	return f
-}
-
-func (c *Cache) run(e *entry, f *flight) {
-	defer c.leave()
-	err := errExited
+// join answers w from memory or joins or begins an attempt. Joining or
+// beginning is exact, since it happens under the entry's lock.
+func (c *Cache) join(ctx context.Context, e *entry, w *want) (j joined) {
 	defer func() {
-		if v := recover(); v != nil {
-			err = c.panicked(v)
+		if j.attempt == nil && j.err != nil && !errors.Is(j.err, errClosed) {
+			c.failedFast(ctx, j.err)
 		}
-		c.finish(e, f, providers.Token{}, err)
 	}()
-	c.event(Event{Kind: "started"})
-	var tok providers.Token
-	tok, err = c.fly(f.ctx, e, f)
-	c.publish(e, f, tok, err)
-}
-
-// publish makes the result of f final and wakes its callers.
-func (c *Cache) publish(e *entry, f *flight, tok providers.Token, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c.publishLocked(e, f, tok, err)
+	if e.evicted {
+		return joined{again: true}
+	}
+	v := e.view.Load()
+	r := e.record()
+	action := record.Decide(&r, &w.Want, v.age(c.now()), c.nowFor(v), &c.rules)
+	a := e.attempt
+	unsaved := a != nil && a.unsaved
+	switch {
+	case (action.Step == record.Serve || action.Step == record.ServeAndRenew) && !(unsaved && w.Kind == record.Refresh):
+		return joined{token: r.Token}
+	case unsaved:
+		return joined{err: errUnsaved}
+	case a != nil && a.overdue:
+		return joined{err: errOverdue}
+	case a != nil && !a.answered:
+		a.joined++
+		c.stats.coalesced.Add(1)
+		return joined{attempt: a, ticket: c.flights.Join(e.flightKey())}
+	case action.Step == record.FailFast:
+		return joined{err: action.Err}
+	}
+	a, ticket := c.start(ctx, e, w)
+	if a == nil {
+		return joined{err: errClosed}
+	}
+	return joined{attempt: a, ticket: ticket, own: true}
 }
 
-func (c *Cache) publishLocked(e *entry, f *flight, tok providers.Token, err error) {
-	select {
-	case <-f.done:
-		return
-	default:
+func (e *entry) flightKey() string { return string(e.id[:]) }
+
+// start begins an attempt, or returns nil if the cache is closed. Callers hold
+// e.mu.
+func (c *Cache) start(ctx context.Context, e *entry, w *want) (*attempt, flight.Ticket[providers.Token]) {
+	if !c.enter() {
+		return nil, flight.Ticket[providers.Token]{}
 	}
-	f.tok, f.err = tok, err
-	if e.led != nil && e.led.gen != f.gen {
-		f.stale = true
+	a := &attempt{
+		c: c, e: e, want: *w, cause: context.WithoutCancel(ctx), began: time.Now(),
+		purges: e.record().Purges, finished: make(chan struct{}),
 	}
-	if err != nil && !f.stale {
-		c.remember(e, err)
+	a.want.req = cloneRequest(w.req)
+	if w.Kind != record.Refresh {
+		a.want.owner = owner{tenant: w.req.Tenant}
 	}
-	close(f.done)
+	if e.attempt != nil {
+		a.after = e.attempt.finished
+	}
+	e.attempt = a
+	c.stats.attempts.Add(1)
+	return a, c.flights.Start(e.flightKey(), a.run)
 }
 
-// finish publishes the result if fly did not get to it, and frees the entry.
-func (c *Cache) finish(e *entry, f *flight, tok providers.Token, err error) {
-	e.mu.Lock()
-	c.publishLocked(e, f, tok, err)
-	e.fl = nil
-	n := f.joined
-	e.mu.Unlock()
-	f.cancel()
-	c.landed(f, n)
-	c.resolve(e, f)
+// run is the whole life of a. The work, and whatever it calls, may panic or
+// call runtime.Goexit: it runs in a goroutine of its own, and a ends in order.
+func (a *attempt) run(call *flight.Call[providers.Token]) {
+	c := a.c
+	defer c.leave()
+	a.e.mu.Lock()
+	a.call = call
+	a.e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(c.ctx, c.o.FetchTimeout)
+	defer cancel()
+	deadline := time.AfterFunc(c.o.FetchTimeout, a.expire)
+	defer deadline.Stop()
+	err := flight.Guard(func() { a.work(ctx) })
+	if err != nil {
+		c.reportPanic(err)
+		a.answer(providers.Token{}, asProviderError(err))
+		_ = flight.Guard(a.release)
+	}
+	a.finish()
+	_ = flight.Guard(a.report)
 }
 
-// resolve tries again what is in doubt, although nobody asks: the upstream may
-// forgive a second presentation only for a short while.
-func (c *Cache) resolve(e *entry, f *flight) {
-	if f.err == nil || providers.AsError(f.err).Class != providers.InDoubt {
+// answer gives the callers of a their result and records a failure that is not
+// in the record yet. Only the first answer of an attempt counts.
+func (a *attempt) answer(token providers.Token, err error) {
+	a.e.mu.Lock()
+	defer a.e.mu.Unlock()
+	a.answerLocked(token, err)
+}
+
+func (a *attempt) answerLocked(token providers.Token, err error) {
+	if a.answered {
 		return
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.led == nil || e.led.fail == nil || e.led.fail.n > maxResolve {
+	a.answered, a.token, a.err = true, token, err
+	a.overtaken = a.e.record().Purges != a.purges
+	if err != nil && !a.overtaken {
+		a.c.openWindow(a.e, err)
+	}
+	a.call.Answer(token, err)
+}
+
+// openWindow makes e fail fast with err, unless a window is open already.
+// Callers hold e.mu.
+func (c *Cache) openWindow(e *entry, err error) {
+	pe := providers.AsError(err)
+	r, now := e.record(), c.nowFor(e.view.Load())
+	if r.Failure.Remaining(now) > 0 || pe.Code == providers.CodeRefreshRejected || errors.Is(err, errOverdue) {
 		return
 	}
-	time.AfterFunc(e.led.fail.left(c.wallNow())+10*time.Millisecond, func() {
+	intent := r.Intent
+	r = r.Fail(record.Fault{Err: pe, Jitter: c.jitter()}, "", now)
+	r.Intent = intent
+	c.install(e, r)
+}
+
+// expire answers a when FetchTimeout is over. A provider that ignores its
+// context keeps the attempt, and so the grant, until it returns.
+func (a *attempt) expire() {
+	a.e.mu.Lock()
+	defer a.e.mu.Unlock()
+	if !a.answered {
+		a.overdue = true
+		a.c.stats.overdue.Add(1)
+		a.answerLocked(providers.Token{}, errOverdue)
+	}
+}
+
+// finish frees the entry for the next attempt.
+func (a *attempt) finish() {
+	a.e.mu.Lock()
+	defer a.e.mu.Unlock()
+	a.answerLocked(providers.Token{}, errExited)
+	if a.overdue {
+		a.c.stats.overdue.Add(^uint64(0))
+	}
+	if a.e.attempt == a {
+		a.e.attempt = nil
+	}
+	close(a.finished)
+	a.scheduleResolve()
+}
+
+// scheduleResolve tries again what is in doubt, although nobody asks: the
+// upstream may forgive a second presentation for a short while only. Callers
+// hold e.mu.
+func (a *attempt) scheduleResolve() {
+	c, e := a.c, a.e
+	inDoubt := func() (time.Duration, bool) {
+		f := e.record().Failure
+		return f.Remaining(c.nowFor(e.view.Load())), e.attempt == nil && !e.evicted && f != nil && f.Err.Class == providers.InDoubt && f.N <= maxResolve
+	}
+	wait, ok := inDoubt()
+	if !ok || a.err == nil || providers.AsError(a.err).Class != providers.InDoubt {
+		return
+	}
+	time.AfterFunc(wait+10*time.Millisecond, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if e.fl == nil && e.led != nil && e.led.fail != nil && e.led.fail.err.Class == providers.InDoubt {
-			c.start(e, f.job, true)
+		if _, ok := inDoubt(); ok {
+			w := a.want
+			w.ahead = true
+			c.start(a.cause, e, &w)
 		}
 	})
 }
 
 // maxResolve is how often a call in doubt is tried again: for half a minute.
 const maxResolve = 6
-
-// remember opens the fail-fast window for an error that fly did not record.
-func (c *Cache) remember(e *entry, err error) {
-	r, now := e.snapshot(), c.wallNow()
-	pe := providers.AsError(err)
-	if r.fail.left(now) > 0 || pe.Code == providers.CodeRefreshRejected {
-		return
-	}
-	r.fail = nextFailure(r.fail, pe, now)
-	c.install(e, r)
-}
-
-func nextFailure(last *failure, err *providers.Error, now time.Time) *failure {
-	n := 1
-	if last != nil {
-		n = last.n + 1
-	}
-	return &failure{err: err, n: n, at: now, wait: backoff(err, n)}
-}

@@ -2,13 +2,13 @@ package tokencache
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
 // CanRefresh reports whether the provider is a [providers.Refresher], as which
@@ -21,8 +21,11 @@ func (c *Cache) CanRefresh() bool { return c.refresher != nil }
 // signed out or refused is [providers.CodeRefreshRejected] without one.
 // Refresh never generates.
 //
-// req may name nobody: the refresh token finds its grant. If req does name
-// somebody, which the caller must have verified, the grant must be theirs.
+// A replaced token is remembered for a day, or for the last 360 renewals of
+// its grant if those are fewer: for six hours where tokens live a minute.
+//
+// req may name no user: the refresh token finds its grant. If req does name a
+// user, which the caller must have verified, the grant must be theirs.
 func (c *Cache) Refresh(ctx context.Context, req providers.Request, refreshToken string) (providers.Token, error) {
 	if c.refresher == nil {
 		return providers.Token{}, fault(providers.CodeInternal, providers.Permanent, "the provider cannot refresh", nil)
@@ -30,59 +33,47 @@ func (c *Cache) Refresh(ctx context.Context, req providers.Request, refreshToken
 	if refreshToken == "" {
 		return providers.Token{}, fault(providers.CodeInvalidField, providers.Permanent, "no refresh token", nil)
 	}
-	j := &job{kind: refresh, req: req, rt: refreshToken, digest: c.digest("rt", refreshToken)}
-	own := ref{tenant: req.Tenant, claimed: true}
+	w := &want{Want: record.Want{Kind: record.Refresh, RefreshToken: refreshToken, Digest: c.tokenDigest(refreshToken)}, req: req}
+	own := owner{tenant: req.Tenant, claimed: true}
 	var err error
-	if own.id, err = c.key(req); err != nil {
+	if own.id, err = c.key(&req); err != nil {
 		var pe *providers.Error
 		if !errors.As(err, &pe) || pe.Code != providers.CodeIdentityRequired {
 			return providers.Token{}, err
 		}
-		own.id, own.anon = c.digest("anonymous", refreshToken), true
+		own.id, own.anonymous = c.digest("anonymous", refreshToken), true
 	}
-	if j.ref, err = c.refOf(ctx, j, own); err != nil {
+	if w.owner, err = c.findOwner(ctx, w, own); err != nil {
 		return providers.Token{}, err
 	}
-	if !j.ref.admits(own) {
+	if !w.owner.admits(own) {
 		return providers.Token{}, errRejected
 	}
-	return c.do(ctx, &j.ref.id, j)
+	if w.owner.claimed && !c.roomToPin() {
+		return providers.Token{}, errFull
+	}
+	return c.do(ctx, &w.owner.id, w)
 }
 
-// refOf finds the record of j's refresh token. One never seen is claimed for
-// own, so that no two callers present it.
-func (c *Cache) refOf(ctx context.Context, j *job, own ref) (ref, error) {
-	if e := c.table.find(&own.id); e != nil {
-		e.mu.Lock()
-		r := e.snapshot()
-		e.mu.Unlock()
-		if j.rt == r.token.RefreshToken || r.spentWithin(j.digest, c.o.Grace, c.wallNow()) {
-			own.claimed = false
-			return own, nil
-		}
-	}
-	r, err := c.point(ctx, j.digest, own, true)
-	switch {
-	case err == nil:
-		return r, nil
-	case c.mode == providers.Shared:
-		return own, nil
-	}
-	return ref{}, c.down(err)
-}
+var errFull error = &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Op: op, Description: "the cache is full of grants that must stay: raise MaxEntries, or give it a Store"}
 
 // Adopt makes tok, obtained elsewhere, the current token of req's grant: at a
 // login, or at a start from where the application kept it. A token that has
 // expired, or a refresh token alone, is renewed by the next call that needs a
 // token.
 //
+// Requests that differ in any field are different grants, unless the provider
+// is a [providers.Keyer]: a pair adopted for a Subject alone is not found by a
+// Source whose request has Scopes too.
+//
 // A pair whose refresh token the cache has or had already is older than what is
 // there: Adopt then changes nothing, or fails with
 // [providers.CodeRefreshRejected] if the grant was signed out or refused. With a
 // vendor that rotates refresh tokens the application's own copy is stale after
-// the first renewal: only a [Store] outlives the process.
+// the first renewal: only a [Store] outlives the process. Without a Store and
+// with three quarters of MaxEntries adopted, Adopt is [providers.CodeBusy].
 func (c *Cache) Adopt(ctx context.Context, req providers.Request, tok providers.Token) error {
-	k, err := c.key(req)
+	k, err := c.key(&req)
 	if err != nil {
 		return err
 	}
@@ -90,35 +81,38 @@ func (c *Cache) Adopt(ctx context.Context, req providers.Request, tok providers.
 	if tok.AccessToken == "" {
 		tok.IssuedAt, tok.Expiry = now, now
 	}
-	if (tok.RefreshToken == "" || c.refresher == nil) && (tok.AccessToken == "" || !tok.Expiry.IsZero() && !now.Before(hardOf(&tok))) {
+	if (tok.RefreshToken == "" || c.refresher == nil) && (tok.AccessToken == "" || !tok.Expiry.IsZero() && !now.Before(record.ServeUntil(&tok))) {
 		return fault(providers.CodeInvalidField, providers.Permanent, "neither a token that has life left nor a refresh token", nil)
 	}
 	known, err := c.knows(ctx, k, req, tok.RefreshToken)
 	if known || err != nil {
 		return err
 	}
-	_, err = c.do(ctx, &k, &job{kind: adopt, req: req, tok: tok})
+	if e, ok := c.entries.get(&k); !(ok && broughtBy(e.view.Load()) > 0) && !c.roomToPin() {
+		return errFull
+	}
+	_, err = c.do(ctx, &k, &want{Want: record.Want{Kind: record.Adopt}, req: req, token: tok})
 	return err
 }
 
-// knows reports whether rt came with an earlier pair of k's record. It is an
-// error if that record has ended.
-func (c *Cache) knows(ctx context.Context, k id, req providers.Request, rt string) (bool, error) {
-	if rt == "" {
+// knows reports whether refreshToken came with an earlier pair of k's record.
+// It is an error if that record has ended.
+func (c *Cache) knows(ctx context.Context, k id, req providers.Request, refreshToken string) (bool, error) {
+	if refreshToken == "" {
 		return false, nil
 	}
-	r, err := c.point(ctx, c.digest("rt", rt), ref{id: k, tenant: req.Tenant, claimed: true}, true)
+	o, err := c.claim(ctx, c.tokenDigest(refreshToken), owner{id: k, tenant: req.Tenant, claimed: true})
 	switch {
-	case err != nil && c.mode == providers.Shared:
+	case err != nil && c.rules.Mode == providers.Shared:
 		return false, nil // goes on without the Store
 	case err != nil:
-		return false, c.down(err)
-	case r.dead:
+		return false, storeError(err)
+	case o.dead:
 		return false, errRejected
-	case r.claimed || r.id != k:
+	case o.claimed || o.id != k:
 		return false, nil
 	}
-	if _, err := c.do(ctx, &k, &job{kind: restore, req: req}); err != nil {
+	if _, err := c.do(ctx, &k, &want{Want: record.Want{Kind: record.Read}, req: req}); err != nil {
 		return false, err
 	}
 	e, err := c.entry(&k)
@@ -127,25 +121,158 @@ func (c *Cache) knows(ctx context.Context, k id, req providers.Request, rt strin
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch now := e.snapshot(); {
-	case now.token.RefreshToken != "":
+	switch r := e.record(); {
+	case r.Token.RefreshToken != "":
 		return true, nil
-	case now.version == 0: // forgotten, as when it fell out of a full cache
+	case r.Version == 0: // forgotten, as when it fell out of a full cache
 		return false, nil
 	}
 	return false, errRejected
 }
 
-// Purge signs req's grant out. No token issued before is handed out any more,
-// also none of a flight that is under way; its refresh tokens are refused. If
-// the provider is a [providers.Revoker], the current token is revoked.
+// Purge signs req's grant out. Once it has returned nil, no replica hands out
+// a token from before, also none that is on its way, and the grant's refresh
+// tokens are refused. If the provider is a [providers.Revoker], the current
+// token is revoked.
+//
+// With a Store, Purge waits until every live replica has heard of it. If that
+// cannot be made sure within ctx, or within a third of FetchTimeout, Purge
+// returns [providers.CodeBusy]: the sign-out then has happened in this process
+// and is carried on in the background.
 func (c *Cache) Purge(ctx context.Context, req providers.Request) error {
-	k, err := c.key(req)
+	k, err := c.key(&req)
 	if err != nil {
 		return err
 	}
-	last, err := c.purge(ctx, &k)
+	e, err := c.entry(&k)
+	if err != nil {
+		return err
+	}
+	was, t := c.purgeLocal(e)
+	last := was.Token
+	if c.shared != nil {
+		limited, cancel := context.WithTimeout(ctx, c.callLimit)
+		defer cancel()
+		var stored providers.Token
+		if stored, err = c.spreadPurge(limited, &k, t); stored.Version > last.Version {
+			last = stored
+		}
+		if err != nil {
+			c.unsavedPurges.Store(true)
+		}
+	}
 	return errors.Join(err, c.revoke(ctx, last))
+}
+
+// purgeLocal signs e out in this process. It returns what e was and the
+// tombstone.
+func (c *Cache) purgeLocal(e *entry) (record.Record, tombstone) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	was := e.record()
+	r := was.Purge(c.nowFor(e.view.Load()), c.o.RefreshLifetime)
+	c.bury(&e.id, &r, c.shared != nil)
+	if !e.evicted {
+		c.install(e, r)
+	}
+	return was, tombstone{version: r.Version, purges: r.Purges, ends: r.Ends.Unix(), unsaved: c.shared != nil}
+}
+
+// spreadPurge writes a sign-out to the Store and makes it known to all
+// replicas, trying again until ctx ends. It returns the token that the Store
+// had.
+func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone) (last providers.Token, err error) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		var stored record.Record
+		if stored, t, err = c.storePurgeRecord(ctx, k, t); stored.Token.Version > last.Version {
+			last = stored.Token
+		}
+		if err == nil {
+			err = c.shared.announce(ctx, notice{ID: k[:], Version: t.version, Purges: t.purges, Ends: t.ends})
+		}
+		if err == nil {
+			r := t.record()
+			c.bury(k, &r, false)
+			return last, nil
+		}
+		if sleep(ctx, wait) != nil {
+			pe := *providers.AsError(storeError(err))
+			pe.Code, pe.Description = providers.CodeBusy, "the sign-out could not be made known to all replicas yet; it is carried on"
+			return last, &pe
+		}
+	}
+}
+
+// storePurgeRecord writes a sign-out into its record in the Store. It returns
+// the record before, and what the tombstone then is.
+func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone) (record.Record, tombstone, error) {
+	h, key := c.shared, c.shared.recordKey(k)
+	for range maxRounds {
+		stored, rev, err := h.read(ctx, key)
+		if err != nil && !errors.Is(err, record.ErrFormat) {
+			return stored, t, err
+		}
+		if stored.Purges >= t.purges && stored.Version >= t.version && stored.Empty() {
+			return stored, t, nil // written by an earlier try
+		}
+		r := stored
+		r.Version = max(r.Version, t.version)
+		r = r.Purge(c.wallNow(), c.o.RefreshLifetime)
+		r.Purges = max(r.Purges, t.purges)
+		if ends := time.Unix(t.ends, 0); ends.After(r.Ends) {
+			r.Ends = ends
+		}
+		next, err := h.write(ctx, key, rev, &r)
+		if err != nil {
+			return stored, t, err
+		}
+		if next != 0 {
+			t.version, t.purges, t.ends = r.Version, r.Purges, r.Ends.Unix()
+			c.purgedAs(k, &r)
+			return stored, t, nil
+		}
+	}
+	return record.Record{}, t, fault(providers.CodeInternal, providers.Transient, "the token store refuses every write", nil)
+}
+
+// purgedAs brings this process to a sign-out as the Store has it.
+func (c *Cache) purgedAs(k *id, r *record.Record) {
+	e, ok := c.entries.get(k)
+	if !ok {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if own := e.record(); !e.evicted && r.Purges >= own.Purges && own.Token.Version < r.Version {
+		c.install(e, *r)
+	}
+}
+
+// storePurge writes a sign-out that the Store has lost.
+func (c *Cache) storePurge(ctx context.Context, k *id, t tombstone) error {
+	stored, _, err := c.shared.read(ctx, c.shared.recordKey(k))
+	if err == nil && stored.Purges < t.purges {
+		_, _, err = c.storePurgeRecord(ctx, k, t)
+	}
+	return err
+}
+
+// retryPurges carries on the sign-outs that not all replicas know of.
+func (c *Cache) retryPurges(ctx context.Context) {
+	if !c.unsavedPurges.Swap(false) {
+		return
+	}
+	go func() {
+		c.tombstones.each(func(k id, t tombstone) {
+			if t.unsaved {
+				limited, cancel := context.WithTimeout(ctx, c.callLimit)
+				defer cancel()
+				if _, err := c.spreadPurge(limited, &k, t); err != nil {
+					c.unsavedPurges.Store(true)
+				}
+			}
+		})
+	}()
 }
 
 func (c *Cache) revoke(ctx context.Context, tok providers.Token) error {
@@ -159,34 +286,11 @@ func (c *Cache) revoke(ctx context.Context, tok providers.Token) error {
 	return nil
 }
 
-// key names req's record.
-func (c *Cache) key(req providers.Request) (id, error) {
-	var k string
-	var err error
-	if p, ok := c.p.(providers.Keyer); ok {
-		k, err = p.Key(req)
-	} else {
-		k, err = req.Key()
-	}
-	if err != nil {
-		return id{}, err
-	}
-	return c.digest("key", k), nil
-}
-
-// digest is injective over its parts, lengths being written before them.
-func (c *Cache) digest(kind, s string) id {
-	b := make([]byte, 0, 256)
-	for _, part := range []string{c.o.Namespace, kind, s} {
-		b = binary.AppendUvarint(b, uint64(len(part)))
-		b = append(b, part...)
-	}
-	return sha256.Sum256(b)
-}
-
-// cloneRequest copies req deeply: a flight reads it after its caller has left.
+// cloneRequest copies req deeply: an attempt reads it after its caller has
+// left.
 func cloneRequest(req providers.Request) providers.Request {
 	req.Scopes = slices.Clone(req.Scopes)
+	req.Identifiers = maps.Clone(req.Identifiers)
 	if req.Params != nil {
 		req.Params = cloneJSON(req.Params).(map[string]any)
 	}

@@ -2,106 +2,223 @@ package tokencache
 
 import (
 	"context"
-	"sync"
+	"time"
 
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// ref says which record a refresh token belongs to.
-type ref struct {
-	id      id
-	tenant  string
-	anon    bool // the record is named by a refresh token, not by a user
-	claimed bool // not issued through the cache, and not yet redeemed by it
-	dead    bool // refused by the upstream
+// The index finds the record of a refresh token, which may be presented
+// without a name. Its entries are keyed by the token's digest.
+
+// owner says which record a refresh token belongs to.
+type owner struct {
+	id        id
+	tenant    string
+	anonymous bool  // the record is named by a refresh token, not by a user
+	claimed   bool  // not issued through the cache, and not yet redeemed by it
+	dead      bool  // refused by the upstream
+	until     int64 // Unix seconds; in a cache without a Store
 }
 
-// admits reports whether a caller known as own may use r's token. Tenants
-// are compared only if both are named: a provider with one accepts "" for it,
-// and one with several refuses "" before it comes to this.
-func (r ref) admits(own ref) bool {
-	if r.dead || r.tenant != own.tenant && r.tenant != "" && own.tenant != "" {
+func (o owner) evictionRank() int64 { return o.until }
+
+// admits reports whether a caller known as own may use o's token. Tenants are
+// compared only if both are named: a provider with one accepts "" for it, and
+// one with several refuses "" before it comes to this.
+func (o owner) admits(own owner) bool {
+	if o.dead || o.tenant != own.tenant && o.tenant != "" && own.tenant != "" {
 		return false
 	}
-	return r.id == own.id || r.anon || own.anon
+	return o.id == own.id || o.anonymous || own.anonymous
 }
 
-// localIndex is the index of refresh tokens of a cache without a Store.
-type localIndex struct {
-	mu  sync.Mutex
-	max int
-	m   map[id]ref
+// keepUnknown is for how long a refresh token is remembered that is not known
+// to be good: one that is being redeemed, and one that was refused at once.
+const keepUnknown = time.Hour
+
+// tokenDigest names a refresh token.
+func (c *Cache) tokenDigest(token string) record.Digest {
+	d := c.digest("rt", token)
+	return record.Digest(d[:len(record.Digest{})])
 }
 
-// put sets rt's ref; with fresh only if it has none. It returns the ref it has.
-func (x *localIndex) put(rt id, r ref, fresh bool) ref {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	old, ok := x.m[rt]
-	if ok && fresh {
-		return old
-	}
-	if !ok && len(x.m) >= x.max {
-		for k := range x.m { // map order: any will do
-			delete(x.m, k)
-			break
-		}
-	}
-	x.m[rt] = r
-	return r
+// indexID is d as a key of the index.
+func indexID(d record.Digest) (k id) {
+	copy(k[:], d[:])
+	return k
 }
 
-// index points refresh tokens at t's record.
-func (t *turn) index(ctx context.Context, dead bool, tokens ...string) error {
-	for _, rt := range tokens {
-		if rt == "" {
-			continue
-		}
-		r := t.f.job.ref
-		r.id, r.claimed, r.dead = t.e.id, false, dead
-		if _, err := t.c.point(ctx, t.c.digest("rt", rt), r, false); err != nil {
-			return err
+// findOwner finds the record of w's refresh token. One never seen is claimed
+// for own, so that no two callers present it.
+func (c *Cache) findOwner(ctx context.Context, w *want, own owner) (owner, error) {
+	if e, ok := c.entries.get(&own.id); ok {
+		e.mu.Lock()
+		r, now := e.record(), c.nowFor(e.view.Load())
+		e.mu.Unlock()
+		if w.RefreshToken == r.Token.RefreshToken || r.SpentWithin(w.Digest, c.o.Grace, now) {
+			own.claimed = false
+			return own, nil
 		}
 	}
-	return nil
+	o, err := c.claim(ctx, w.Digest, own)
+	switch {
+	case err == nil:
+		return o, nil
+	case c.rules.Mode == providers.Shared:
+		return own, nil
+	}
+	return owner{}, storeError(err)
 }
 
-// point sets rt's ref; with fresh only if it has none. It returns the ref it
-// has then.
-func (c *Cache) point(ctx context.Context, rt id, r ref, fresh bool) (ref, error) {
-	if c.o.Store == nil {
-		return c.index.put(rt, r, fresh), nil
+// claim returns the owner of the refresh token d, which is own if it has none.
+func (c *Cache) claim(ctx context.Context, d record.Digest, own owner) (owner, error) {
+	return c.point(ctx, d, own, keepUnknown, true)
+}
+
+// indexToken points the refresh token, which is about to become the current
+// one, at o's record.
+func (c *Cache) indexToken(ctx context.Context, token providers.Token, o owner) error {
+	if token.RefreshToken == "" {
+		return nil
 	}
-	key := c.sealer.name("rt", rt)
-	read := func(ctx context.Context) (cur ref, rev uint64, err error) {
-		val, rev, err := c.fetch(ctx, key)
-		if err == nil && rev != 0 {
-			cur, err = decodeRef(val)
+	ttl := c.o.RefreshLifetime
+	if !token.RefreshExpiry.IsZero() {
+		ttl = max(token.RefreshExpiry.Sub(c.wallNow()), 0) + record.KeepSpent
+	}
+	_, err := c.point(ctx, c.tokenDigest(token.RefreshToken), o, ttl, false)
+	return err
+}
+
+// owns is the owner that a's record is.
+func (a *attempt) owns() owner {
+	o := a.want.owner
+	o.id, o.claimed, o.dead = a.e.id, false, false
+	return o
+}
+
+func (a *attempt) point(ctx context.Context, d record.Digest, dead bool, ttl time.Duration) error {
+	o := a.owns()
+	o.dead = dead
+	_, err := a.c.point(ctx, d, o, ttl, false)
+	return err
+}
+
+// indexSpent shortens the memory of the refresh tokens that were spent since
+// before, and drops those that the record does not remember any more. A
+// failure costs space and nothing else.
+func (a *attempt) indexSpent(ctx context.Context, before []record.Spent) {
+	known := map[record.Digest]bool{}
+	for _, s := range before {
+		known[s.Token] = true
+	}
+	now := a.c.wallNow()
+	for _, s := range a.record.Spent {
+		if !known[s.Token] {
+			_ = a.point(ctx, s.Token, false, record.KeepSpent)
 		}
-		return cur, rev, err
+		delete(known, s.Token)
 	}
-	for range maxTurns {
-		cur, rev, err := read(ctx)
+	for _, s := range before {
+		if known[s.Token] && now.Sub(s.At).Abs() < record.KeepSpent {
+			_ = a.point(ctx, s.Token, false, time.Second)
+		}
+	}
+}
+
+// restoreIndex points the refresh tokens of r, k's record, at it: the Store has
+// lost them.
+func (c *Cache) restoreIndex(ctx context.Context, k id, r *record.Record) {
+	o := owner{id: k, tenant: r.Tenant, anonymous: r.Anonymous}
+	err := c.indexToken(ctx, r.Token, o)
+	for _, s := range r.Spent {
+		if left := record.KeepSpent - c.wallNow().Sub(s.At).Abs(); left > 0 && err == nil {
+			_, err = c.point(ctx, s.Token, o, left, false)
+		}
+	}
+	if err != nil {
+		c.o.Logger.Warn("tokencache: the store lost refresh tokens that could not be written again; one that is presented without its user may be taken for unknown", "error", err)
+	}
+}
+
+// markDead remembers that the upstream refused a refresh token for good.
+func (a *attempt) markDead(ctx context.Context, token string) {
+	ttl := record.KeepSpent
+	if a.record.Version == 0 {
+		ttl = keepUnknown
+	}
+	if err := a.point(ctx, a.c.tokenDigest(token), true, ttl); err != nil {
+		a.c.o.Logger.Warn("tokencache: a refresh token that was refused could not be marked; it is presented again when it comes again", "error", err)
+	}
+}
+
+// point sets d's owner, to be kept for ttl; with fresh only if it has none. It
+// returns the owner that d has then.
+func (c *Cache) point(ctx context.Context, d record.Digest, o owner, ttl time.Duration, fresh bool) (owner, error) {
+	k := indexID(d)
+	if c.shared != nil {
+		return c.shared.point(ctx, &k, o, ttl, fresh)
+	}
+	now := c.wallNow()
+	o.until = now.Add(ttl).Unix()
+	o, _ = c.index.put(&k, func(old owner, ok bool) (owner, bool) {
+		return o, !fresh || !ok || old.until <= now.Unix()
+	})
+	return o, nil
+}
+
+func (h *shared) point(ctx context.Context, k *id, o owner, ttl time.Duration, fresh bool) (owner, error) {
+	key := h.sealer.name("rt", *k)
+	for range maxRounds {
+		v, err := h.fetch(ctx, key)
 		if err != nil {
-			return ref{}, err
+			return owner{}, err
 		}
-		if rev != 0 && (fresh || cur == r) {
-			return cur, nil
+		if v.rev != 0 && fresh {
+			return decodeOwner(v.bytes)
 		}
-		val, err := c.sealer.seal(key, 0, r.encode())
-		if err != nil {
-			return ref{}, err
-		}
-		ok, err := c.swap(ctx, key, &rev, val, keepRefresh, func(ctx context.Context) (bool, uint64, error) {
-			cur, rev, err := read(ctx)
-			return rev != 0 && cur == r, rev, err
+		val := o.encode()
+		next, err := h.swap(ctx, key, v.rev, 0, val, ttl, func(v value) bool {
+			cur, err := decodeOwner(v.bytes)
+			return err == nil && cur == o
 		})
 		if err != nil {
-			return ref{}, err
+			return owner{}, err
 		}
-		if ok {
-			return r, nil
+		if next != 0 {
+			return o, nil
 		}
 	}
-	return ref{}, fault(providers.CodeInternal, providers.Transient, "the token store refuses every write", nil)
+	return owner{}, fault(providers.CodeInternal, providers.Transient, "the token store refuses every write", nil)
+}
+
+// An owner at rest is a byte of flags, the record's id and the tenant.
+const (
+	flagAnonymous = 1 << iota
+	flagClaimed
+	flagDead
+)
+
+func (o owner) encode() []byte {
+	var flags byte
+	if o.anonymous {
+		flags |= flagAnonymous
+	}
+	if o.claimed {
+		flags |= flagClaimed
+	}
+	if o.dead {
+		flags |= flagDead
+	}
+	return append(append([]byte{flags}, o.id[:]...), o.tenant...)
+}
+
+func decodeOwner(b []byte) (owner, error) {
+	if len(b) < 1+len(id{}) {
+		return owner{}, record.ErrFormat
+	}
+	return owner{
+		id: id(b[1 : 1+len(id{})]), tenant: string(b[1+len(id{}):]),
+		anonymous: b[0]&flagAnonymous != 0, claimed: b[0]&flagClaimed != 0, dead: b[0]&flagDead != 0,
+	}, nil
 }

@@ -121,7 +121,7 @@ func TestInvariant16NoSecretIsPrinted(t *testing.T) {
 		store := &flaky{Store: tokencache.NewMemory()}
 		o := tokencache.Options{
 			Store: store, Namespace: "n", Logger: logger, SealKeys: [][]byte{[]byte("CANARYCANARYCANARYCANARYCANARYCA")}, NameKey: []byte("CANARYcanaryCANARYcanaryCANARYca"),
-			Observer: func(e tokencache.Event) { logger.Info("event", "event", e) },
+			Observer: func(_ context.Context, e providers.Event) { logger.Info("event", "event", e) },
 		}
 		c := open(t, p, o)
 		req := providers.Request{Subject: secret}

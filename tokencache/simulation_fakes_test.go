@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -13,14 +14,28 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache"
 )
 
+// dice draw what happens from the seed, from who asks and from the fake time,
+// and from nothing else: the order in which goroutines run at one instant does
+// not change what a seed does.
+type dice struct {
+	seed uint64
+	who  string
+}
+
+func (d dice) roll(what, about string) float64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%d %s %s %s %d", d.seed, d.who, what, about, time.Now().UnixNano())
+	return rand.New(rand.NewPCG(h.Sum64(), d.seed)).Float64()
+}
+
 // family is an upstream with one-time refresh tokens: one that is presented
 // again after its grace ends the grant (RFC 9700 section 4.14.2).
 type family struct {
 	plan    plan
 	durable func(rt string) bool
+	dice    dice
 
 	mu       sync.Mutex
-	rng      *rand.Rand
 	n        int
 	spentAt  time.Time
 	revoked  bool
@@ -35,8 +50,8 @@ func (f *family) refresh(ctx context.Context, skew time.Duration, rt string) (pr
 	if !f.durable(rt) {
 		f.unsaved++
 	}
-	wait := time.Duration(f.rng.Int64N(int64(max(f.plan.slow, 200*time.Millisecond))))
-	dice := f.rng.Float64()
+	wait := time.Duration(f.dice.roll("latency", rt) * float64(max(f.plan.slow, 200*time.Millisecond)))
+	dice := f.dice.roll("fate", rt)
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
@@ -89,7 +104,7 @@ func (f *family) token(skew time.Duration) providers.Token {
 // replica is one process: a cache, its way to the store and to the upstream.
 type replica struct {
 	w     *world
-	rng   *rand.Rand
+	dice  dice
 	mu    sync.Mutex
 	dies  int // calls until it crashes, 0: never
 	dead  bool
@@ -112,19 +127,20 @@ func (r *replica) step() (done, reply bool) {
 	if r.dies > 0 {
 		if r.dies--; r.dies == 0 {
 			r.dead = true
-			return r.rng.IntN(2) == 0, false
+			return r.dice.roll("last call", "") < .5, false
 		}
 	}
 	return true, true
 }
 
 // store makes one call of the store, with its faults.
-func (r *replica) store(ctx context.Context, call func() error) error {
+func (r *replica) store(ctx context.Context, op, key string, call func() error) error {
 	done, reply := r.step()
-	r.mu.Lock()
-	delay := time.Duration(1+r.rng.IntN(5)) * time.Millisecond
-	dice, dead := r.rng.Float64(), r.dead
-	r.mu.Unlock()
+	if key[0] == 'm' {
+		key = "m" // the name of a member is drawn elsewhere
+	}
+	delay := time.Millisecond + time.Duration(r.dice.roll(op+" delay", key)*float64(5*time.Millisecond))
+	dice, dead := r.dice.roll(op, key), r.isDead()
 	if r.w.away.Load() {
 		done, reply = false, false
 	} else if dice < r.w.plan.timeout {
@@ -151,12 +167,12 @@ func (r *replica) store(ctx context.Context, call func() error) error {
 }
 
 func (r *replica) Load(ctx context.Context, key string) (val []byte, rev uint64, err error) {
-	err = r.store(ctx, func() (err error) { val, rev, err = r.w.store().Load(context.Background(), key); return err })
+	err = r.store(ctx, "Load", key, func() (err error) { val, rev, err = r.w.store().Load(context.Background(), key); return err })
 	return val, rev, err
 }
 
 func (r *replica) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (next uint64, err error) {
-	err = r.store(ctx, func() (err error) { next, err = r.w.store().CAS(context.Background(), key, rev, val, ttl); return err })
+	err = r.store(ctx, "CAS", key, func() (err error) { next, err = r.w.store().CAS(context.Background(), key, rev, val, ttl); return err })
 	if err != nil {
 		return 0, err
 	}
@@ -164,7 +180,7 @@ func (r *replica) CAS(ctx context.Context, key string, rev uint64, val []byte, t
 }
 
 func (r *replica) Lock(ctx context.Context, key, owner string, ttl time.Duration) (fence uint64, err error) {
-	err = r.store(ctx, func() (err error) { fence, err = r.locker().Lock(context.Background(), key, owner, ttl); return err })
+	err = r.store(ctx, "Lock", key, func() (err error) { fence, err = r.locker().Lock(context.Background(), key, owner, ttl); return err })
 	if err == nil && fence != 0 {
 		r.w.held(key, owner)
 	}
@@ -172,12 +188,12 @@ func (r *replica) Lock(ctx context.Context, key, owner string, ttl time.Duration
 }
 
 func (r *replica) Extend(ctx context.Context, key, owner string, ttl time.Duration) (ok bool, err error) {
-	err = r.store(ctx, func() (err error) { ok, err = r.locker().Extend(context.Background(), key, owner, ttl); return err })
+	err = r.store(ctx, "Extend", key, func() (err error) { ok, err = r.locker().Extend(context.Background(), key, owner, ttl); return err })
 	return ok, err
 }
 
 func (r *replica) Unlock(ctx context.Context, key, owner string) (ok bool, err error) {
-	err = r.store(ctx, func() (err error) { ok, err = r.locker().Unlock(context.Background(), key, owner); return err })
+	err = r.store(ctx, "Unlock", key, func() (err error) { ok, err = r.locker().Unlock(context.Background(), key, owner); return err })
 	return ok, err
 }
 

@@ -3,7 +3,9 @@ package tokencache_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -13,6 +15,8 @@ import (
 	"testing/synctest"
 	"text/tabwriter"
 	"time"
+
+	"github.com/stretchr/testify/assert"
 
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
@@ -33,6 +37,20 @@ type plan struct {
 	crash   bool          // replicas die at any step and start anew
 	skew    time.Duration // clocks differ by up to twice this
 	storm   bool          // all replicas renew by force, every two minutes
+}
+
+// seedCount is how many runs of each scenario TestSimulation makes. The table
+// in the package's documentation is of 500.
+var (
+	seedCount = flag.Int("seeds", 8, "runs of each scenario of the simulation")
+	firstSeed = flag.Uint64("seed", 0, "the first seed of the simulation")
+)
+
+func seedsToRun() int {
+	if testing.Short() {
+		return min(*seedCount, 2)
+	}
+	return *seedCount
 }
 
 // plans are the scenarios of the simulation.
@@ -70,9 +88,10 @@ type world struct {
 	away    atomic.Bool
 	storms  atomic.Int64
 
+	dice dice
+
 	mu     sync.Mutex
 	shared *spy
-	rng    *rand.Rand
 	served int
 	failed int
 	stale  int // tokens handed out after their expiry
@@ -125,9 +144,7 @@ func (w *world) durable(rt string) bool {
 
 // held drops a lease a while after it was taken, if the plan says so.
 func (w *world) held(key, owner string) {
-	w.mu.Lock()
-	drop, after := w.rng.Float64() < w.plan.unlock, time.Duration(w.rng.Int64N(int64(2*time.Second)))
-	w.mu.Unlock()
+	drop, after := w.dice.roll("drop", key) < w.plan.unlock, time.Duration(w.dice.roll("drop after", key)*float64(2*time.Second))
 	if drop {
 		time.AfterFunc(after, func() {
 			_, _ = w.spy().Store.(tokencache.Locker).Unlock(context.Background(), key, owner)
@@ -139,15 +156,16 @@ func (w *world) held(key, owner string) {
 const sound = 1 << 20
 
 func (w *world) boot(t *testing.T, seed uint64, n int) *replica {
-	rng := rand.New(rand.NewPCG(seed, uint64(n)+100))
-	r := &replica{w: w, rng: rng}
+	r := &replica{w: w, dice: dice{seed, fmt.Sprint("replica ", n)}}
 	if w.plan.skew > 0 {
 		r.skew = time.Duration(n%2*2-1) * w.plan.skew
 	}
 	if w.plan.crash && n < sound {
-		r.dies = 1 + rng.IntN(200)
+		r.dies = 1 + int(r.dice.roll("dies", "")*200)
 	}
-	c, err := tokencache.New(r, tokencache.Options{Store: r, Namespace: "sim", Now: func() time.Time { return time.Now().Add(r.skew) }})
+	c, err := tokencache.NewJittered(r, tokencache.Options{
+		Store: r, Namespace: "sim", Now: func() time.Time { return time.Now().Add(r.skew) }, Logger: slog.New(slog.DiscardHandler),
+	}, func() float64 { return r.dice.roll("jitter", "") })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,9 +240,9 @@ type result struct {
 
 func simulate(t *testing.T, p plan, without ablation, seed uint64) (res result) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{plan: p, without: without, rng: rand.New(rand.NewPCG(seed, 1)), errs: map[string]int{}}
+		w := &world{plan: p, without: without, dice: dice{seed, "world"}, errs: map[string]int{}}
 		w.restartStore()
-		w.up = &family{plan: p, durable: w.durable, rng: rand.New(rand.NewPCG(seed, 2))}
+		w.up = &family{plan: p, durable: w.durable, dice: dice{seed, "upstream"}}
 		first := w.boot(t, seed, sound)
 		for first.cache.Adopt(t.Context(), providers.Request{Subject: "u"}, w.up.token(0)) != nil {
 			time.Sleep(time.Second)
@@ -279,7 +297,8 @@ type row struct {
 }
 
 func (r *row) run(t *testing.T) {
-	for seed := range uint64(seeds) {
+	for i := range seedsToRun() {
+		seed := *firstSeed + uint64(i)
 		one := simulate(t, r.plan, r.without, seed)
 		if one.alive {
 			r.alive++
@@ -291,15 +310,15 @@ func (r *row) run(t *testing.T) {
 		r.sum.failed += one.failed
 		r.sum.stale += one.stale
 		r.sum.early += one.early
-		if one.failed > 0 && seed == 0 {
-			t.Log("refused, seed 0:", one.errs)
+		if one.failed > 0 && i == 0 {
+			t.Log("refused, first seed:", one.errs)
 		}
 	}
 	if r.sum.stale > 0 {
 		t.Errorf("%d expired tokens served", r.sum.stale)
 	}
 	switch {
-	case r.without.name != "" && r.alive == seeds:
+	case r.without.name != "" && r.alive == seedsToRun() && seedsToRun() > 4:
 		t.Error("no grant was lost, so the simulation could not tell")
 	case r.without.name == "" && r.sum.early > 0:
 		t.Errorf("%d refresh tokens presented before they were durable", r.sum.early)
@@ -310,7 +329,7 @@ func (r *row) run(t *testing.T) {
 
 func (r *row) String() string {
 	refused := 100 * float64(r.sum.failed) / float64(max(r.sum.served+r.sum.failed, 1))
-	return fmt.Sprintf("%s%s\t%d/%d\t%d\t%.2f %%\n", r.name, r.without.name, r.alive, seeds, r.sum.max, refused)
+	return fmt.Sprintf("%s%s\t%d/%d\t%d\t%.2f %%\n", r.name, r.without.name, r.alive, seedsToRun(), r.sum.max, refused)
 }
 
 // TestSimulation prints the table in the package's documentation. Without a
@@ -347,4 +366,17 @@ func TestSimulation(t *testing.T) {
 	}
 	_ = w.Flush()
 	t.Log("\n" + table.String())
+}
+
+// A seed replays: the same faults at the same moments have the same outcome.
+func TestSimulationReplaysASeed(t *testing.T) {
+	for _, p := range plans {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			first := simulate(t, p, ablation{}, *firstSeed)
+			for range 3 {
+				assert.Equal(t, first, simulate(t, p, ablation{}, *firstSeed))
+			}
+		})
+	}
 }

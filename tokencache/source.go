@@ -2,40 +2,54 @@ package tokencache
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"log/slog"
 	"sync/atomic"
 
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
 // Source yields the current token of one request. It is what an outbound
 // transport holds: cheap to keep, safe for concurrent use, and a hit costs an
 // atomic load and a look at the clock. Make one with [Cache.Source].
 type Source struct {
-	c   *Cache
-	req providers.Request
-	id  id
-	err error
-	e   atomic.Pointer[entry]
+	c     *Cache
+	req   providers.Request
+	id    id
+	err   error
+	entry atomic.Pointer[entry]
+}
+
+// Source returns the Source of req's grant. A request that cannot be keyed is
+// an error of the Source's methods.
+func (c *Cache) Source(req providers.Request) *Source {
+	s := &Source{c: c, req: cloneRequest(req)}
+	s.id, s.err = c.key(&s.req)
+	return s
 }
 
 // Token returns a valid token, from memory where there is one. A caller waits
 // only if there is none, and leaves with ctx.Err() when ctx ends.
 func (s *Source) Token(ctx context.Context) (providers.Token, error) {
-	if e := s.e.Load(); e != nil {
-		if st := e.cur.Load(); st != nil && s.c.hit(st) {
-			return st.tok, nil
+	if e := s.entry.Load(); e != nil {
+		if v := e.view.Load(); v != nil && v.age(s.c.now()) == record.Fresh {
+			s.c.stats.hits.add()
+			return v.Token, nil
 		}
 	}
-	return s.miss(ctx)
+	return s.lookUp(ctx)
 }
 
-func (s *Source) miss(ctx context.Context) (providers.Token, error) {
+func (s *Source) lookUp(ctx context.Context) (providers.Token, error) {
 	if s.err != nil {
 		return providers.Token{}, s.err
 	}
-	tok, err := s.c.token(ctx, &s.id, s.req)
+	tok, err := s.c.current(ctx, &s.id, &s.req)
 	if err == nil {
-		s.e.Store(s.c.table.find(&s.id))
+		e, _ := s.c.entries.get(&s.id)
+		s.entry.Store(e)
 	}
 	return tok, err
 }
@@ -46,5 +60,17 @@ func (s *Source) Renew(ctx context.Context, rejected providers.Token) (providers
 	if s.err != nil {
 		return providers.Token{}, s.err
 	}
-	return s.c.renew(ctx, &s.id, s.req, rejected)
+	return s.c.renew(ctx, &s.id, &s.req, rejected)
 }
+
+// Format writes a fixed text for every verb: Options hold keys.
+func (Options) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "tokencache.Options(redacted)") }
+
+// LogValue is a fixed text.
+func (Options) LogValue() slog.Value { return slog.StringValue("tokencache.Options(redacted)") }
+
+// Format writes a fixed text for every verb: a Cache holds tokens.
+func (*Cache) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "tokencache.Cache") }
+
+// Format writes a fixed text for every verb: a Source names a user.
+func (*Source) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "tokencache.Source") }

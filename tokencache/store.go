@@ -55,3 +55,13 @@ type Watcher interface {
 	// signal may be lost. The watch ends with ctx.
 	Watch(ctx context.Context, key string) (<-chan struct{}, error)
 }
+
+// Epocher is a [Store] that tells when it may have lost writes. Without it, the
+// cache notices a Store that was emptied, and one whose notices were rolled
+// back, but not a failover that lost a record alone.
+type Epocher interface {
+	// Epoch names the history of writes to key. It changes whenever writes
+	// that were acknowledged may be gone: the server restarted, or a replica
+	// was promoted. It is asked once before a refresh token is spent.
+	Epoch(ctx context.Context, key string) (string, error)
+}

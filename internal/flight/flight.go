@@ -158,7 +158,11 @@ func (t Ticket[V]) Wait(ctx context.Context) (V, error) {
 // Guard runs fn in a goroutine of its own and waits for it. A panic is a
 // [*PanicError] and a runtime.Goexit is [ErrExited]; otherwise the error is
 // nil.
-func Guard(fn func()) error {
+func Guard(fn func()) error { return <-Go(fn) }
+
+// Go is Guard for callers that do not wait: the channel yields what Guard
+// would return.
+func Go(fn func()) <-chan error {
 	ended := make(chan error, 1)
 	go func() {
 		err := ErrExited
@@ -171,7 +175,7 @@ func Guard(fn func()) error {
 		fn()
 		err = nil
 	}()
-	return <-ended
+	return ended
 }
 
 func newPanicError(v any) error {

@@ -1,0 +1,551 @@
+package tokencache
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/flight"
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache/internal/record"
+)
+
+// hold is what an attempt has of its record.
+type hold struct {
+	key    string        // the record's, in the Store
+	name   string        // the attempt's, among all replicas
+	record record.Record // as last read
+	rev    uint64        // of record in the Store
+	lease  *lease        // nil: not held, or the Store has none
+	leased bool          // the lease is held, or the Store has none
+	fenced int           // how often a later lease had written the record
+	watch  watch
+	slot   bool // of MaxFlights
+	alone  bool // Shared: the Store is away, and the attempt goes on without it
+	foreign
+	confirmed bool   // no replica has newer tokens than the Store
+	called    bool   // the other replicas were asked for newer tokens
+	op        string // the last upstream call
+}
+
+// foreign is another attempt's intent, and until when it is waited for.
+type foreign struct {
+	intent record.Intent
+	until  time.Duration // by the monotonic clock
+}
+
+// maxRounds bounds how often an attempt starts over because its record changed.
+const maxRounds = 16
+
+// work does what a is for: acquire the record, decide, write the intent, call,
+// record the outcome. It returns only when the provider has.
+func (a *attempt) work(ctx context.Context) {
+	defer a.release()
+	if a.after != nil {
+		select {
+		case <-a.after:
+		case <-ctx.Done():
+			return // answered by expire
+		}
+	}
+	a.c.event(a.cause, providers.Event{Kind: "flight_started"})
+	a.name = rand.Text()
+	if a.c.shared != nil {
+		a.key = a.c.shared.recordKey(&a.e.id)
+	}
+	for range maxRounds {
+		action, err := a.acquire(ctx)
+		if err != nil {
+			a.answer(providers.Token{}, err)
+			return
+		}
+		if a.settled(action) {
+			return
+		}
+		switch ok, err := a.writeIntent(ctx, action); {
+		case err != nil:
+			a.answer(providers.Token{}, err)
+			return
+		case !ok:
+			continue
+		}
+		a.setCalling(true)
+		if a.recordOutcome(ctx, action, a.perform(action)) {
+			return
+		}
+		a.setCalling(false)
+	}
+	a.answer(providers.Token{}, fault(providers.CodeBusy, providers.Transient, "the record keeps changing", nil))
+}
+
+// setCalling tells that a has an upstream call under way.
+func (a *attempt) setCalling(calling bool) {
+	a.e.mu.Lock()
+	defer a.e.mu.Unlock()
+	a.calling = calling
+}
+
+// settled answers a if action needs no more work.
+func (a *attempt) settled(action record.Action) bool {
+	switch action.Step {
+	case record.Serve, record.ServeAndRenew, record.Done:
+		a.answer(a.record.Token, nil)
+	case record.FailFast:
+		a.answer(providers.Token{}, action.Err)
+	case record.Reject:
+		a.answer(providers.Token{}, errRejected)
+	default:
+		return false
+	}
+	return true
+}
+
+// acquire reads the record, and says what is to be done with it. Where that
+// changes the grant, a then holds the record: its lease, a slot for the call,
+// and nobody else's call is under way.
+func (a *attempt) acquire(ctx context.Context) (record.Action, error) {
+	for {
+		if err := a.load(ctx, true); err != nil {
+			return record.Action{}, err
+		}
+		action := a.decide()
+		if !action.Upstream() && action.Step != record.Install {
+			return action, nil
+		}
+		ready, err := a.prepare(ctx, action)
+		switch {
+		case err != nil:
+			return record.Action{}, err
+		case ready && action.Upstream() && !a.timeFor(ctx):
+			return record.Action{}, errNoTime
+		case ready:
+			return action, nil
+		case ctx.Err() != nil:
+			return record.Action{}, errNoTime
+		}
+	}
+}
+
+// timeFor reports whether a whole upstream call fits into what is left of ctx.
+// A call that spends a refresh token must not be cut short.
+func (a *attempt) timeFor(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return !ok || time.Until(end) >= a.c.callLimit
+}
+
+func (a *attempt) decide() record.Action {
+	v := a.e.view.Load()
+	w := &a.want
+	w.Unknown = w.owner.claimed
+	age := record.Over
+	if v != nil && sameToken(&v.Token, &a.record.Token) {
+		age = v.age(a.c.now())
+	} else if a.record.Usable(a.c.wallNow()) {
+		age = record.Fresh
+	}
+	return record.Decide(&a.record, &w.Want, age, a.c.nowFor(v), &a.c.rules)
+}
+
+// prepare reports whether a may act on the record as read. If not, it has
+// taken a step towards that, or has waited, and the record must be read again.
+func (a *attempt) prepare(ctx context.Context, action record.Action) (bool, error) {
+	if a.c.shared != nil && !a.alone {
+		if ready, err := a.prepareShared(ctx, action); !ready || err != nil {
+			return false, err
+		}
+	}
+	if !action.Upstream() || a.slot {
+		return true, nil
+	}
+	waited, err := a.takeSlot(ctx)
+	return !waited, err
+}
+
+// takeSlot waits for one of the MaxFlights slots. waited tells that the record
+// may have changed meanwhile.
+func (a *attempt) takeSlot(ctx context.Context) (waited bool, err error) {
+	select {
+	case a.c.slots <- struct{}{}:
+		a.slot = true
+		return false, nil
+	default:
+	}
+	select {
+	case a.c.slots <- struct{}{}:
+		a.slot = true
+		return true, nil
+	case <-ctx.Done():
+		return true, fault(providers.CodeBusy, providers.Transient, "too many calls under way", context.Cause(ctx))
+	}
+}
+
+func (a *attempt) freeSlot() {
+	if a.slot {
+		a.slot = false
+		<-a.c.slots
+	}
+}
+
+// release lets go of the record and of the slot.
+func (a *attempt) release() {
+	a.freeSlot()
+	a.releaseLease()
+}
+
+func (a *attempt) releaseLease() {
+	if a.lease != nil {
+		a.lease.end()
+	}
+	a.lease, a.leased = nil, false
+}
+
+// load reads the record. With begin, what a does counts as begun now: only a
+// later Purge overtakes it.
+func (a *attempt) load(ctx context.Context, begin bool) error {
+	if a.c.shared != nil && !a.alone {
+		err := a.loadShared(ctx, begin)
+		if err == nil || !a.goAlone(err) {
+			return err
+		}
+	}
+	a.e.mu.Lock()
+	defer a.e.mu.Unlock()
+	a.record = a.e.record()
+	if begin {
+		a.purges = a.record.Purges
+	}
+	return nil
+}
+
+// goAlone lets a Shared attempt go on without the Store, whose call ended with
+// err, and reports whether it may.
+func (a *attempt) goAlone(err error) bool {
+	if a.c.rules.Mode == providers.Shared && !a.alone && !errors.Is(err, errPurged) {
+		a.alone = true
+		a.c.event(a.cause, providers.Event{Kind: "uncoordinated"})
+	}
+	return a.alone
+}
+
+// outcome is what an upstream call brought.
+type outcome struct {
+	token providers.Token
+	sent  time.Time
+	err   error
+}
+
+// perform does what action says: it calls the upstream, or brings the token
+// that is to be installed.
+func (a *attempt) perform(action record.Action) outcome {
+	c := a.c
+	if action.Step == record.Install {
+		return outcome{token: a.want.token, sent: c.wallNow()}
+	}
+	a.op = "generate"
+	if action.Step == record.CallRefresh {
+		a.op = "refresh"
+	}
+	c.stats.calls.Add(1)
+	// Not below the attempt's context: the call has its whole time, also where
+	// acquiring the record took long.
+	ctx, cancel := context.WithTimeout(c.ctx, c.callLimit)
+	defer cancel()
+	o := outcome{sent: c.wallNow()}
+	var err error
+	if panicked := flight.Guard(func() {
+		if action.Step == record.CallRefresh {
+			o.token, err = c.refresher.Refresh(ctx, a.want.req, action.RefreshToken)
+		} else {
+			o.token, err = c.p.Generate(ctx, a.want.req)
+		}
+	}); panicked != nil {
+		c.reportPanic(panicked)
+		o.token, err = providers.Token{}, asProviderError(panicked)
+	}
+	a.freeSlot()
+	if action.Step == record.CallRefresh && a.knowsGrant() {
+		c.deaths.asked(c.since())
+	}
+	o.err = classify(action, err)
+	return o
+}
+
+// classify is err as the cache reads it: where a provider does not say, the
+// outcome of a refresh is in doubt.
+func classify(action record.Action, err error) error {
+	var pe *providers.Error
+	if err == nil || errors.As(err, &pe) && !errors.Is(err, errProvider) {
+		return err
+	}
+	e := *providers.AsError(err)
+	if action.Step == record.CallRefresh {
+		e.Class = providers.InDoubt
+	}
+	return &e
+}
+
+// recordOutcome writes what the call brought, and answers a. It returns false
+// if a must look at the record once more.
+func (a *attempt) recordOutcome(ctx context.Context, action record.Action, o outcome) (done bool) {
+	if o.err == nil && o.token.AccessToken == "" && action.Step != record.Install {
+		o.err = badResponse(action, "the provider returned an empty token")
+	}
+	if o.err != nil {
+		salvaged := o.token.RefreshToken != "" && action.Step == record.CallRefresh && o.token.RefreshToken != action.RefreshToken
+		if salvaged {
+			return a.recordSalvage(ctx, action, o)
+		}
+		return a.recordFailure(ctx, action, providers.AsError(o.err))
+	}
+	return a.recordToken(ctx, action, o)
+}
+
+func (a *attempt) recordToken(ctx context.Context, action record.Action, o outcome) (done bool) {
+	c, now := a.c, a.c.wallNow()
+	token := record.Normalize(o.token, o.sent, now, cmp.Or(c.o.DefaultLifetime, 5*time.Minute), c.o.DefaultLifetime > 0)
+	if action.Step != record.Install && !now.Before(record.ServeUntil(&token)) {
+		// Its refresh token may be the only good one: kept, but not served.
+		o.err = badResponse(record.Action{}, "the provider returned an expired token")
+		return a.recordSalvage(ctx, action, o)
+	}
+	usable, before := a.record.Usable(now), a.record.Spent
+	success := record.Success{
+		Token: token, Forced: a.want.Forced && usable, Brought: a.brings(action),
+		Tenant: a.want.owner.tenant, Anonymous: a.want.owner.anonymous,
+	}
+	superseded := usable && c.rules.Mode == providers.Exclusive
+	change := func(r record.Record) record.Record {
+		success.Replaced = a.replaced(r.Token.RefreshToken, action.RefreshToken, token.RefreshToken)
+		r = r.Succeed(success, now)
+		success.Version = r.Version // a second try keeps it
+		return r
+	}
+	switch result, err := a.persist(ctx, token, change); {
+	case err != nil:
+		a.answer(providers.Token{}, err)
+		return true
+	case result == overtakenByPurge:
+		a.discard(ctx, token)
+		if action.Step == record.Install {
+			a.answer(providers.Token{}, errPurged)
+			return true
+		}
+		return false
+	case result == overtakenByToken:
+		return false
+	}
+	a.answer(a.record.Token, nil)
+	a.indexSpent(ctx, before)
+	if superseded && c.shared != nil {
+		c.shared.announceLater(notice{ID: a.e.id[:], Version: a.record.Version})
+	}
+	return true
+}
+
+// brings reports whether the grant that action changes is one that came by
+// Adopt or Refresh.
+func (a *attempt) brings(action record.Action) bool {
+	switch action.Step {
+	case record.Install:
+		return true
+	case record.CallRefresh:
+		return a.record.Brought || !a.knowsGrant()
+	}
+	return false
+}
+
+// recordSalvage keeps the refresh token of an answer that has no usable access
+// token, and answers with the error.
+func (a *attempt) recordSalvage(ctx context.Context, action record.Action, o outcome) (done bool) {
+	c, now := a.c, a.c.wallNow()
+	pe := *providers.AsError(o.err)
+	if pe.Class == providers.InDoubt {
+		pe.Class = providers.Transient // the outcome is known: the token is replaced
+	}
+	if o.token.RefreshToken == "" {
+		return a.recordFailure(ctx, action, &pe)
+	}
+	before := a.record.Spent
+	change := func(r record.Record) record.Record {
+		s := record.Success{
+			Token: o.token, Brought: a.brings(action), Tenant: a.want.owner.tenant, Anonymous: a.want.owner.anonymous,
+			Replaced: a.replaced(r.Token.RefreshToken, action.RefreshToken, o.token.RefreshToken),
+		}
+		return r.Salvage(s, c.rules.Mode, record.Fault{Err: &pe, Jitter: c.jitter()}, now)
+	}
+	switch result, err := a.persist(ctx, o.token, change); {
+	case err != nil:
+		a.answer(providers.Token{}, err)
+		return true
+	case result != persisted:
+		return false
+	}
+	if a.record.SalvagedTooOften() {
+		c.o.Logger.Error("tokencache: the provider answers with refresh tokens and no access token that can be used; the grant is left alone for a day", "error", &pe)
+	}
+	a.answer(providers.Token{}, &pe)
+	a.indexSpent(ctx, before)
+	return true
+}
+
+// recordFailure writes that the call failed.
+func (a *attempt) recordFailure(ctx context.Context, action record.Action, pe *providers.Error) (done bool) {
+	c := a.c
+	refused := action.Step == record.CallRefresh && pe.Code == providers.CodeRefreshRejected && pe.Class == providers.Permanent
+	if refused && a.want.Kind == record.Current && !a.want.RefreshRefused {
+		// It may be our own key that was refused, and not the refresh token: a
+		// new token answers that.
+		a.want.RefreshRefused = true
+		return false
+	}
+	dead := pe.Class == providers.GrantDead && action.Step == record.CallRefresh
+	if dead && a.knowsGrant() && c.deaths.suspicious(c.since()) {
+		c.o.Logger.Error("tokencache: most refresh tokens of this provider were refused within a minute; that is taken for a fault of our configuration, and the grants are kept", "error", pe)
+		e := *pe
+		e.Class, pe, dead = providers.Permanent, &e, false
+	}
+	result, err := a.save(ctx, func(r record.Record) record.Record {
+		if dead {
+			return r.Die(action.RefreshToken, c.rules.Mode)
+		}
+		return r.Fail(record.Fault{Err: pe, Jitter: c.jitter()}, a.name, c.nowFor(a.e.view.Load()))
+	})
+	switch {
+	case err == nil && result != persisted:
+		return false // somebody was faster; their token is not ours to end
+	case !dead:
+		a.answer(providers.Token{}, pe)
+		return true
+	case err != nil:
+		a.answer(providers.Token{}, a.storeError(err))
+		return true
+	}
+	a.markDead(ctx, action.RefreshToken)
+	if a.want.Kind == record.Current {
+		return false // acts for its own grant: generates once
+	}
+	a.answer(providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: pe.Op, Status: pe.Status, Err: pe})
+	return true
+}
+
+// knowsGrant reports whether the refresh token is one that the cache has had
+// before, and not just anything that was presented.
+func (a *attempt) knowsGrant() bool { return !a.want.owner.claimed && a.record.Version != 0 }
+
+// discard revokes a token that a purge overtook.
+func (a *attempt) discard(ctx context.Context, token providers.Token) {
+	if err := a.c.revoke(ctx, token); err != nil {
+		a.c.o.Logger.Warn("tokencache: a token that a sign-out overtook was not revoked", "error", providers.AsError(err))
+	}
+}
+
+// result is how a save ended.
+type result int
+
+const (
+	persisted        result = iota
+	overtakenByToken        // another attempt has stored a newer token
+	overtakenByPurge        // the grant was signed out meanwhile
+)
+
+// save applies change to the record and stores it, as long as nobody else has
+// moved it on since it was acquired.
+func (a *attempt) save(ctx context.Context, change func(record.Record) record.Record) (result, error) {
+	base := a.record
+	for range maxRounds {
+		r := change(a.record)
+		written := true
+		if a.c.shared != nil && !a.alone {
+			var err error
+			if written, err = a.write(ctx, &r); err != nil && !a.goAlone(err) {
+				return persisted, err
+			}
+		}
+		if written || a.alone {
+			return a.commit(r), nil
+		}
+		if err := a.load(ctx, false); err != nil {
+			return persisted, err
+		}
+		switch {
+		case a.record.Purges != base.Purges:
+			return overtakenByPurge, nil
+		case a.record.Token.Version > base.Token.Version:
+			return overtakenByToken, nil
+		}
+	}
+	return persisted, fault(providers.CodeInternal, providers.Transient, "the token store refuses every write", nil)
+}
+
+// commit makes a stored record what the process knows.
+func (a *attempt) commit(r record.Record) result {
+	a.e.mu.Lock()
+	defer a.e.mu.Unlock()
+	if a.e.record().Purges != a.purges {
+		return overtakenByPurge
+	}
+	a.record = r
+	a.c.install(a.e, r)
+	return persisted
+}
+
+// persist stores a new token and the ways to it, however long that takes.
+// Until then the access token is served, and its refresh token not presented.
+func (a *attempt) persist(ctx context.Context, next providers.Token, change func(record.Record) record.Record) (result, error) {
+	try := func(ctx context.Context) (result, error) {
+		if err := a.c.indexToken(ctx, next, a.owns()); err != nil && !a.goAlone(err) {
+			return persisted, err
+		}
+		return a.save(ctx, change)
+	}
+	how, err := try(ctx)
+	if err == nil {
+		return how, nil
+	}
+	a.serveUnsaved(change)
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		select {
+		case <-a.c.ctx.Done():
+			a.c.o.Logger.Error("tokencache: closed with a token that the store does not have; its grant may be lost")
+			return persisted, a.storeError(err)
+		case <-time.After(wait):
+		}
+		if how, err = try(a.c.ctx); err == nil {
+			return how, nil
+		}
+	}
+}
+
+// serveUnsaved serves what change makes, but for its refresh token, before it
+// is stored.
+func (a *attempt) serveUnsaved(change func(record.Record) record.Record) {
+	c := a.c
+	c.event(a.cause, providers.Event{Kind: "unsaved"})
+	c.o.Logger.Warn("tokencache: a token could not be stored; it is served from memory, and storing it is tried again. If this process ends before, its grant may be lost")
+	r := change(a.record)
+	r.Token.RefreshToken = ""
+	a.e.mu.Lock()
+	defer a.e.mu.Unlock()
+	a.unsaved = true
+	if a.e.record().Purges == a.purges {
+		c.install(a.e, r)
+	}
+	if a.want.Kind == record.Current && r.Usable(c.wallNow()) {
+		a.answerLocked(r.Token, nil)
+	} else {
+		a.answerLocked(providers.Token{}, errUnsaved)
+	}
+}
+
+// replaced are the digests of the refresh tokens that next replaces.
+func (a *attempt) replaced(current, presented, next string) []record.Digest {
+	var digests []record.Digest
+	for _, token := range []string{current, presented} {
+		if token != "" && token != next && (len(digests) == 0 || current != presented) {
+			digests = append(digests, a.c.tokenDigest(token))
+		}
+	}
+	return digests
+}

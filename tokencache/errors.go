@@ -1,0 +1,82 @@
+package tokencache
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/flight"
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache/internal/record"
+)
+
+// op is the Op of the errors that the cache itself makes.
+const op = "tokencache"
+
+// errProvider marks errors of a provider that broke its contract.
+var errProvider = errors.New("tokencache: the provider panicked or called runtime.Goexit")
+
+var (
+	errExited   error = &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: op, Description: "the work ended without a result", Err: errProvider}
+	errClosed   error = fault(providers.CodeInternal, providers.Permanent, "the cache is closed", nil)
+	errUnsaved  error = &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Op: op, Description: "the token store is unavailable", RetryAfter: time.Second}
+	errOverdue  error = fault(providers.CodeTimeout, providers.Transient, "no answer from the provider in time", context.DeadlineExceeded)
+	errNoTime   error = fault(providers.CodeTimeout, providers.Transient, "no time was left for a call of the provider", context.DeadlineExceeded)
+	errRejected error = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: op}
+	errPurged   error = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: op, Description: "signed out meanwhile"}
+)
+
+func fault(code providers.Code, class providers.Class, text string, err error) *providers.Error {
+	return &providers.Error{Code: code, Class: class, Op: op, Description: text, Err: err}
+}
+
+// badResponse is the error of an answer that cannot be used. What became of a
+// refresh token that was presented is then not known.
+func badResponse(action record.Action, text string) error {
+	class := providers.Transient
+	if action.Step == record.CallRefresh {
+		class = providers.InDoubt
+	}
+	return fault(providers.CodeBadResponse, class, text, nil)
+}
+
+// asProviderError makes a [*providers.Error] of an error of package flight and
+// leaves other errors alone.
+func asProviderError(err error) error {
+	var p *flight.PanicError
+	switch {
+	case errors.As(err, &p):
+		return &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: op, Description: "a call panicked", Err: errProvider}
+	case errors.Is(err, flight.ErrExited), errors.Is(err, flight.ErrNoAnswer):
+		return errExited
+	}
+	return err
+}
+
+// reportPanic logs what a hook or the provider did. The value of a panic may
+// hold a credential and is not logged, unless the runtime made it.
+func (c *Cache) reportPanic(err error) {
+	var p *flight.PanicError
+	if errors.As(err, &p) {
+		c.o.Logger.Error("tokencache: a call panicked", "panic", p.What, "stack", string(p.Stack))
+		return
+	}
+	c.o.Logger.Error("tokencache: a call ended its goroutine", "error", err)
+}
+
+// storeError is err as callers see it: the Store failed, and the mode does not
+// allow to go on without it.
+func (a *attempt) storeError(err error) error {
+	if a.alone {
+		return nil
+	}
+	return storeError(err)
+}
+
+func storeError(err error) error {
+	var pe *providers.Error
+	if errors.As(err, &pe) {
+		return err
+	}
+	return &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Op: op, Description: "the token store is unavailable", RetryAfter: time.Second, Err: err}
+}

@@ -1,0 +1,259 @@
+// Package record holds what is known of one grant and the rules by which it
+// changes. Everything here is a function of its arguments: no clock, no lock,
+// no I/O. A Record is never changed in place; every method that changes one
+// returns a copy whose slices are not shared.
+package record
+
+import (
+	"slices"
+	"time"
+
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// Digest names a refresh token. It is the front half of a SHA-256.
+type Digest [16]byte
+
+// Record is all that is known of one grant.
+type Record struct {
+	// Token is the current token. It may have expired; it is zero if there is
+	// none, and it may hold a refresh token alone.
+	Token providers.Token
+	// Version is the highest version that was ever given out.
+	Version uint64
+	// Purges is how often the grant was signed out.
+	Purges uint64
+	// Fence is the highest fence of a lease that wrote the record.
+	Fence uint64
+	// Forced is when a renewal was forced last; zero if never.
+	Forced time.Time
+	// Spent are the refresh tokens that were replaced, the oldest first.
+	Spent []Spent
+	// Failure is the last failure until the next success; nil if none.
+	Failure *Failure
+	// Intent is an upstream call that may be under way; nil if none.
+	Intent *Intent
+	// Salvages counts the answers in a row that brought a new refresh token
+	// and no access token that could be used.
+	Salvages int
+	// Brought tells that the grant came by Adopt or Refresh: the provider may
+	// not be able to generate it again.
+	Brought bool
+	// Ends is when the last of the tokens that a sign-out ended would have
+	// ended by itself; zero if the grant was not signed out.
+	Ends time.Time
+	// Tenant is the tenant of the requests that the grant is for, and
+	// Anonymous tells that the record is named by a refresh token and not by a
+	// user. Both go into the index of refresh tokens.
+	Tenant    string
+	Anonymous bool
+}
+
+// Spent is a refresh token that was replaced.
+type Spent struct {
+	Token Digest
+	At    time.Time
+}
+
+// Failure opens a window, [At, At+Wait), in which the grant fails fast.
+type Failure struct {
+	Err  *providers.Error
+	N    int // failures in a row
+	At   time.Time
+	Wait time.Duration
+}
+
+// Intent says that Owner was about to make an upstream call at a moment.
+type Intent struct {
+	Owner string
+	At    time.Time
+	Ended bool // the call is over and its outcome is unknown
+}
+
+// MaxSpent bounds the spent refresh tokens that a record remembers. At 360 a
+// grant whose tokens live four minutes remembers a day.
+const MaxSpent = 360
+
+// KeepSpent is for how long a spent refresh token is remembered at most.
+const KeepSpent = 24 * time.Hour
+
+// Empty reports whether r holds no token.
+func (r *Record) Empty() bool { return r.Token.AccessToken == "" && r.Token.RefreshToken == "" }
+
+// Usable reports whether the access token may be served at now.
+func (r *Record) Usable(now time.Time) bool {
+	return r.Token.AccessToken != "" && now.Before(ServeUntil(&r.Token))
+}
+
+// Remaining is how long the failure's window is still open at now. A clock
+// that was set back closes it.
+func (f *Failure) Remaining(now time.Time) time.Duration {
+	if f == nil || now.Before(f.At) {
+		return 0
+	}
+	return max(f.At.Add(f.Wait).Sub(now), 0)
+}
+
+// SpentWithin reports whether token was replaced less than grace away from
+// now. The distance counts in both directions, since replicas' clocks differ
+// and a clock may have been set back.
+func (r *Record) SpentWithin(token Digest, grace time.Duration, now time.Time) bool {
+	i := slices.IndexFunc(r.Spent, func(s Spent) bool { return s.Token == token })
+	return i >= 0 && now.Sub(r.Spent[i].At).Abs() < grace
+}
+
+// Floored reports whether a renewal was forced less than floor before now.
+func (r *Record) Floored(floor time.Duration, now time.Time) bool {
+	return !r.Forced.IsZero() && now.Sub(r.Forced).Abs() < floor
+}
+
+// CanRefresh reports whether r's refresh token may be alive at now.
+func (r *Record) CanRefresh(now time.Time) bool {
+	t := &r.Token
+	return t.RefreshToken != "" && (t.RefreshExpiry.IsZero() || now.Before(t.RefreshExpiry))
+}
+
+// nextVersion is above every earlier version, also above those of a record
+// that was lost together with its Store.
+func (r *Record) nextVersion(now time.Time) uint64 {
+	return max(r.Version+1, uint64(max(now.UnixMilli(), 1)))
+}
+
+// Success is what an upstream call or an adoption brought.
+type Success struct {
+	Token    providers.Token
+	Version  uint64   // the version that Token has already; 0: take the next one
+	Replaced []Digest // the refresh tokens that Token replaces
+	Forced   bool     // a renewal of a token that was still usable
+	Brought  bool     // by Adopt or Refresh
+
+	Tenant    string
+	Anonymous bool
+}
+
+// Succeed makes s.Token the current token.
+func (r Record) Succeed(s Success, now time.Time) Record {
+	if s.Version != 0 && s.Version >= r.Version {
+		r.Version = s.Version
+	} else {
+		r.Version = r.nextVersion(now)
+	}
+	s.Token.Version = r.Version
+	r.Token, r.Failure, r.Intent, r.Salvages = s.Token, nil, nil, 0
+	r.Brought, r.Tenant, r.Anonymous = s.Brought, s.Tenant, s.Anonymous
+	if s.Forced {
+		r.Forced = now
+	}
+	return r.spend(s.Replaced, now)
+}
+
+// spend adds replaced to the spent refresh tokens.
+func (r Record) spend(replaced []Digest, now time.Time) Record {
+	r.Spent = slices.DeleteFunc(slices.Clone(r.Spent), func(s Spent) bool {
+		return now.Sub(s.At).Abs() >= KeepSpent || slices.Contains(replaced, s.Token)
+	})
+	for _, token := range replaced {
+		r.Spent = append(r.Spent, Spent{token, now})
+	}
+	r.Spent = r.Spent[max(0, len(r.Spent)-MaxSpent):]
+	return r
+}
+
+// maxSalvages is the number of salvages in a row after which the grant is left
+// alone for keepSalvaged.
+const (
+	maxSalvages  = 3
+	keepSalvaged = 24 * time.Hour
+)
+
+// Salvage keeps the refresh token of an answer that is otherwise unusable, and
+// the access token that r had, unless a new pair ended it. After three in a
+// row the window of the failure is a day, so that nothing rotates without end.
+func (r Record) Salvage(s Success, mode providers.Mode, f Fault, now time.Time) Record {
+	r.Salvages++
+	failure := r.Failure.next(f, now)
+	if r.Salvages >= maxSalvages {
+		failure.Wait = keepSalvaged
+	}
+	r.Version = r.nextVersion(now)
+	if mode == providers.Exclusive || r.Token.AccessToken == "" {
+		r.Token = providers.Token{IssuedAt: now, Expiry: now}
+	}
+	r.Token.RefreshToken, r.Token.RefreshExpiry, r.Token.Version = s.Token.RefreshToken, s.Token.RefreshExpiry, r.Version
+	r.Failure, r.Intent, r.Brought = failure, nil, r.Brought || s.Brought
+	r.Tenant, r.Anonymous = s.Tenant, s.Anonymous
+	return r.spend(s.Replaced, now)
+}
+
+// SalvagedTooOften reports whether the last of the salvages allowed was made.
+func (r *Record) SalvagedTooOften() bool { return r.Salvages >= maxSalvages }
+
+// Fault is an error and a number in [0, 1) by which its window varies.
+type Fault struct {
+	Err    *providers.Error
+	Jitter float64
+}
+
+// Fail records f, which ended the call that owner made. The refresh token
+// stays: f says nothing about it.
+func (r Record) Fail(f Fault, owner string, now time.Time) Record {
+	err := f.Err
+	r.Failure = r.Failure.next(f, now)
+	if left := ServeUntil(&r.Token).Sub(now); left > 0 && err.RetryAfter == 0 && r.Token.AccessToken != "" {
+		// Callers wait once the token is over, so the window ends before.
+		r.Failure.Wait = min(r.Failure.Wait, max(left/2, minBackoff))
+	}
+	if r.Intent != nil && err.Class == providers.InDoubt {
+		r.Intent = &Intent{Owner: owner, At: r.Intent.At, Ended: true}
+	} else {
+		r.Intent = nil
+	}
+	return r
+}
+
+// Die records that the upstream refused refreshToken for good. In Exclusive
+// mode the access token ends with it.
+func (r Record) Die(refreshToken string, mode providers.Mode) Record {
+	r.Intent = nil
+	switch {
+	case r.Token.RefreshToken != refreshToken:
+	case mode == providers.Exclusive:
+		r.Token, r.Brought = providers.Token{}, false
+	default:
+		r.Token.RefreshToken, r.Brought = "", false
+	}
+	return r
+}
+
+// Purge ends all that was issued so far. lifetime stands in for the end of a
+// token that the upstream did not say.
+func (r Record) Purge(now time.Time, lifetime time.Duration) Record {
+	ends := now.Add(KeepSpent)
+	for _, end := range []time.Time{r.Ends, r.Token.Expiry, r.end(now, lifetime)} {
+		if end.After(ends) {
+			ends = end
+		}
+	}
+	return Record{Version: r.nextVersion(now), Purges: r.Purges + 1, Fence: r.Fence, Intent: r.Intent, Ends: ends}
+}
+
+// end is when the last token of r ends.
+func (r *Record) end(now time.Time, lifetime time.Duration) time.Time {
+	t := &r.Token
+	switch {
+	case t.RefreshToken != "" && !t.RefreshExpiry.IsZero():
+		return t.RefreshExpiry
+	case t.RefreshToken != "", t.AccessToken != "" && t.Expiry.IsZero():
+		return now.Add(lifetime)
+	}
+	return t.Expiry
+}
+
+// next is the failure after f, which may be nil.
+func (f *Failure) next(fault Fault, now time.Time) *Failure {
+	n := 1
+	if f != nil {
+		n = f.N + 1
+	}
+	return &Failure{Err: fault.Err, N: n, At: now, Wait: backoff(fault, n)}
+}

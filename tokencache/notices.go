@@ -1,0 +1,593 @@
+package tokencache
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache/internal/record"
+)
+
+// bulletin is one value in the Store by which replicas tell each other that
+// tokens ended before their time, and notice that the Store has lost writes.
+// Each member says under a key of its own how far it has read.
+type bulletin struct {
+	Epoch   string   `json:"e"` // drawn by the replica that found the Store empty
+	Born    int64    `json:"b"` // when that was, in Unix milliseconds
+	Seq     uint64   `json:"s"` // of the last notice
+	Notices []notice `json:"i,omitempty"`
+	Members []string `json:"m,omitempty"`
+	// Rolls are the sequence numbers of the roll calls, by epoch of the server.
+	Rolls map[string]uint64 `json:"r,omitempty"`
+}
+
+// notice says that tokens of a record below a version are over. With Purges
+// the grant was signed out. A notice without an ID is a roll call: every
+// member writes back what the Store has lost.
+type notice struct {
+	ID      []byte `json:"id,omitempty"`
+	Version uint64 `json:"v,omitempty"`
+	Purges  uint64 `json:"p,omitempty"`
+	Ends    int64  `json:"x,omitempty"` // Unix seconds, see record.Record.Ends
+}
+
+// receipt is how far a member has read.
+type receipt struct {
+	Epoch string `json:"e"`
+	Seq   uint64 `json:"s"`
+}
+
+const (
+	maxNotices  = 256
+	maxRolls    = 64
+	noticeEvery = 2 * time.Second
+	// memberTTL is how long a member counts that does not say anything.
+	memberTTL = 6 * time.Second
+	restorers = 16
+	// keepBulletin is how long the bulletin outlives the last member.
+	keepBulletin = 30 * 24 * time.Hour
+)
+
+// news is a replica's part in the bulletin.
+type news struct {
+	joined  chan struct{} // closed when the first look at the bulletin is over
+	join    sync.Once
+	kick    chan struct{} // wakes listen
+	writing chan struct{} // held while notices are written
+
+	mu        sync.Mutex
+	seen      bulletin
+	restoring int      // restores under way
+	restored  uint64   // the sequence number before the first of them
+	receipts  uint64   // revision of our own receipt
+	outbox    []*draft // notices that are not written yet
+	confirmed map[string]bool
+}
+
+// draft is a notice on its way into the bulletin.
+type draft struct {
+	notice
+	seq atomic.Uint64 // 0: not written yet
+}
+
+func (n *news) init() {
+	n.joined, n.kick, n.writing = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1)
+	n.confirmed = map[string]bool{}
+}
+
+var errEpoch = errors.New("tokencache: the store was emptied meanwhile")
+
+func (h *shared) bulletinKey() string { return h.sealer.name("n", h.c.digest("notices", "")) }
+
+func (h *shared) memberKey(replica string) string {
+	return h.sealer.name("m", h.c.digest("member", replica))
+}
+
+func (h *shared) readBulletin(ctx context.Context) (b bulletin, rev uint64, err error) {
+	v, err := h.fetch(ctx, h.bulletinKey())
+	if err == nil && v.rev != 0 && json.Unmarshal(v.bytes, &b) != nil {
+		err = record.ErrFormat
+	}
+	return b, v.rev, err
+}
+
+// editBulletin changes the bulletin, or makes it. It goes on until ctx ends
+// where other replicas are faster, and ends at the first error of the Store.
+func (h *shared) editBulletin(ctx context.Context, edit func(*bulletin)) (bulletin, error) {
+	for {
+		b, rev, err := h.readBulletin(ctx)
+		if err != nil && !errors.Is(err, record.ErrFormat) {
+			return b, err
+		}
+		if b.Epoch == "" {
+			b = bulletin{Epoch: rand.Text()[:12], Born: h.c.wallNow().UnixMilli()}
+		}
+		edit(&b)
+		val, err := json.Marshal(b)
+		if err != nil {
+			return b, err
+		}
+		next, err := h.cas(ctx, h.bulletinKey(), rev, b.Seq, val, keepBulletin)
+		if err != nil || next != 0 { // a notice given twice does no harm, so no reading back
+			return b, err
+		}
+		// The pause is drawn, so that several writers do not meet again.
+		if err := sleep(ctx, time.Duration(1+h.c.jitter()*20)*time.Millisecond); err != nil {
+			return b, err
+		}
+	}
+}
+
+func (b *bulletin) add(n notice) {
+	b.Seq++
+	b.Notices = append(b.Notices, n)
+	b.Notices = b.Notices[max(0, len(b.Notices)-maxNotices):]
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// listen reads the bulletin until the cache ends.
+func (h *shared) listen() {
+	defer close(h.left)
+	ctx := h.c.ctx
+	defer h.leave()
+	var signal <-chan struct{}
+	for ctx.Err() == nil {
+		if signal == nil && h.watcher != nil {
+			signal, _ = h.watcher.Watch(ctx, h.bulletinKey())
+		}
+		h.look(ctx)
+		tick := time.NewTimer(noticeEvery)
+		select {
+		case _, ok := <-signal:
+			if !ok {
+				signal = nil
+				_ = sleep(ctx, noticeEvery)
+			}
+		case <-h.kick:
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+		tick.Stop()
+	}
+}
+
+// look reads the bulletin once, does what it says, and tells that it did.
+func (h *shared) look(ctx context.Context) {
+	defer h.join.Do(func() { close(h.joined) })
+	b, rev, err := h.readBulletin(ctx)
+	if err == nil && (rev == 0 || !slices.Contains(b.Members, h.replica)) {
+		b, err = h.editBulletin(ctx, func(b *bulletin) {
+			if !slices.Contains(b.Members, h.replica) {
+				b.Members = append(b.Members, h.replica)
+			}
+		})
+	}
+	if err == nil && h.rolledBack(&b) {
+		b, err = h.editBulletin(ctx, h.renewEpoch)
+	}
+	if err != nil {
+		return
+	}
+	h.follow(b)
+	h.sign(ctx)
+	_ = h.flush(ctx)
+	h.c.retryPurges(ctx)
+}
+
+// rolledBack reports whether b has lost notices that this replica has read.
+func (h *shared) rolledBack(b *bulletin) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.seen.Epoch == b.Epoch && b.Seq < h.seen.Seq
+}
+
+// renewEpoch makes every replica notice that b was rolled back: its numbers
+// would soon rise above those that they have read.
+func (h *shared) renewEpoch(b *bulletin) {
+	if h.rolledBack(b) {
+		b.Epoch, b.Born = rand.Text()[:12], h.c.wallNow().UnixMilli()
+	}
+}
+
+// awaitJoin waits until this replica is a member, or the Store is away: what a
+// replica serves before is not known to those who sign a grant out.
+func (h *shared) awaitJoin(ctx context.Context) {
+	select {
+	case <-h.joined:
+	case <-ctx.Done():
+	}
+}
+
+// leave takes this replica off the members.
+func (h *shared) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), h.c.o.StoreTimeout)
+	defer cancel()
+	_, _ = h.editBulletin(ctx, func(b *bulletin) {
+		b.Members = slices.DeleteFunc(b.Members, func(m string) bool { return m == h.replica })
+	})
+}
+
+// sign writes how far this replica has read.
+func (h *shared) sign(ctx context.Context) {
+	h.mu.Lock()
+	r := receipt{h.seen.Epoch, h.seen.Seq}
+	if h.restoring > 0 {
+		r.Seq = h.restored
+	}
+	rev := h.receipts
+	h.mu.Unlock()
+	val, err := json.Marshal(r)
+	if err != nil {
+		return
+	}
+	key := h.memberKey(h.replica)
+	for range 2 {
+		next, err := h.cas(ctx, key, rev, r.Seq, val, memberTTL)
+		if err != nil {
+			return
+		}
+		if next != 0 {
+			h.mu.Lock()
+			h.receipts = next
+			h.mu.Unlock()
+			return
+		}
+		v, err := h.fetch(ctx, key)
+		if err != nil && v.rev == 0 {
+			return
+		}
+		rev = v.rev
+	}
+}
+
+// follow does what is new in b.
+func (h *shared) follow(b bulletin) {
+	h.mu.Lock()
+	seen := h.seen
+	h.seen = b
+	h.mu.Unlock()
+	fresh := b.Seq - seen.Seq
+	switch {
+	case seen.Epoch == "":
+		return
+	case seen.Epoch != b.Epoch || b.Seq < seen.Seq:
+		h.restore(0)
+		return
+	case fresh > uint64(len(b.Notices)): // some were missed
+		h.c.entries.each(func(_ id, e *entry) { h.c.outdate(e, 0) })
+		h.restore(seen.Seq)
+		return
+	}
+	for i, n := range b.Notices[uint64(len(b.Notices))-fresh:] {
+		switch {
+		case len(n.ID) == 0:
+			h.restore(seen.Seq + uint64(i))
+		case len(n.ID) != len(id{}):
+		case n.Purges > 0:
+			h.c.signedOut(id(n.ID), n)
+		default:
+			if e, ok := h.c.entries.get((*id)(n.ID)); ok {
+				h.c.outdate(e, n.Version)
+			}
+		}
+	}
+}
+
+// signedOut ends k here, as a notice of another replica says.
+func (c *Cache) signedOut(k id, n notice) {
+	r := record.Record{Version: n.Version, Purges: n.Purges, Ends: time.Unix(n.Ends, 0)}
+	c.bury(&k, &r, false)
+	e, ok := c.entries.get(&k)
+	if !ok {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	own := e.record()
+	if e.evicted || own.Purges >= n.Purges {
+		return
+	}
+	r.Version, r.Fence, r.Intent = max(r.Version, own.Version), own.Fence, own.Intent
+	c.install(e, r)
+}
+
+// outdate stops serving e's token if it is below version, until the record has
+// been read again; version 0 means whatever it is.
+func (c *Cache) outdate(e *entry, version uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	v := e.view.Load()
+	if v == nil || version != 0 && v.Token.Version >= version || e.attempt != nil && e.attempt.unsaved {
+		return
+	}
+	over := *v
+	over.unverified = true
+	over.floor = max(v.floor, version)
+	e.view.Store(&over)
+}
+
+// restore writes to the Store what it has lost of what this process knows, in
+// the background. Until that is done, this replica has read up to before.
+func (h *shared) restore(before uint64) {
+	h.mu.Lock()
+	if h.restoring == 0 || before < h.restored {
+		h.restored = before
+	}
+	h.restoring++
+	h.mu.Unlock()
+	go func() {
+		h.restoreAll()
+		h.mu.Lock()
+		h.restoring--
+		h.mu.Unlock()
+		h.wake()
+	}()
+}
+
+func (h *shared) wake() {
+	select {
+	case h.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (h *shared) restoreAll() {
+	c := h.c
+	var wg sync.WaitGroup
+	work := make(chan func())
+	again := func(do func() error) { // a Store that has come back may stumble
+		for wait := 50 * time.Millisecond; do() != nil && sleep(c.ctx, wait) == nil; wait = min(2*wait, time.Second) {
+		}
+	}
+	for range restorers {
+		wg.Go(func() {
+			for do := range work {
+				do()
+			}
+		})
+	}
+	c.entries.each(func(_ id, e *entry) { work <- func() { again(func() error { return h.restoreEntry(e) }) } })
+	c.tombstones.each(func(k id, t tombstone) {
+		if _, ok := c.entries.get(&k); !ok {
+			work <- func() { again(func() error { return c.storePurge(c.ctx, &k, t) }) }
+		}
+	})
+	close(work)
+	wg.Wait()
+}
+
+// restoreEntry writes e's record again where the Store has lost it. It waits
+// for an upstream call that is under way: what that brings is only then in the
+// record.
+func (h *shared) restoreEntry(e *entry) error {
+	c := h.c
+	for {
+		e.mu.Lock()
+		own, a := e.record(), e.attempt
+		calling := a != nil && a.calling
+		if v := e.view.Load(); v != nil && v.floor > own.Token.Version {
+			own.Token = providers.Token{}
+		}
+		e.mu.Unlock()
+		if calling {
+			select {
+			case <-a.finished:
+				continue
+			case <-c.ctx.Done():
+				return c.ctx.Err()
+			}
+		}
+		if own.Purges == 0 && (own.Empty() || c.rules.Mode == providers.Shared) {
+			return nil
+		}
+		key := h.recordKey(&e.id)
+		stored, rev, err := h.read(c.ctx, key)
+		if err != nil {
+			return err
+		}
+		r, change := record.Reconcile(stored, own, c.rules.Mode, c.wallNow())
+		if !change.Lost {
+			return nil
+		}
+		if next, err := h.write(c.ctx, key, rev, &r); err != nil || next != 0 {
+			if err == nil {
+				c.event(c.ctx, providers.Event{Kind: "store_lost"})
+				c.restoreIndex(c.ctx, e.id, &r)
+			}
+			return err
+		}
+	}
+}
+
+// announceLater puts n into the bulletin soon.
+func (h *shared) announceLater(n notice) {
+	h.mu.Lock()
+	h.outbox = append(h.outbox, &draft{notice: n})
+	h.mu.Unlock()
+	h.wake()
+}
+
+// announce puts n into the bulletin and waits until every member has read it.
+func (h *shared) announce(ctx context.Context, n notice) error {
+	d := &draft{notice: n}
+	h.mu.Lock()
+	h.outbox = append(h.outbox, d)
+	h.mu.Unlock()
+	for d.seq.Load() == 0 {
+		if err := h.flush(ctx); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			if err := sleep(ctx, 50*time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}
+	return h.awaitReceipts(ctx, d.seq.Load())
+}
+
+// flush writes the notices of the outbox, those of all callers at once.
+func (h *shared) flush(ctx context.Context) error {
+	select {
+	case h.writing <- struct{}{}:
+		defer func() { <-h.writing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	h.mu.Lock()
+	batch := slices.Clone(h.outbox)
+	h.mu.Unlock()
+	if len(batch) == 0 {
+		return nil
+	}
+	b, err := h.editBulletin(ctx, func(b *bulletin) {
+		for _, d := range batch {
+			b.add(d.notice)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for i, d := range batch {
+		d.seq.Store(b.Seq - uint64(len(batch)-1-i))
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.outbox = h.outbox[len(batch):]
+	return nil
+}
+
+// awaitReceipts waits until every member has read up to seq. A member that has
+// said nothing for memberTTL is one no longer.
+func (h *shared) awaitReceipts(ctx context.Context, seq uint64) error {
+	b, rev, err := h.readBulletin(ctx)
+	if err != nil {
+		return err
+	}
+	if rev == 0 || b.Seq < seq {
+		return errEpoch
+	}
+	var gone []string
+	for _, m := range b.Members {
+		if m == h.replica {
+			continue
+		}
+		present, err := h.awaitReceipt(ctx, m, b.Epoch, seq)
+		if err != nil {
+			return err
+		}
+		if !present {
+			gone = append(gone, m)
+		}
+	}
+	if len(gone) > 0 {
+		_, _ = h.editBulletin(ctx, func(b *bulletin) {
+			b.Members = slices.DeleteFunc(b.Members, func(m string) bool { return slices.Contains(gone, m) })
+		})
+	}
+	return nil
+}
+
+func (h *shared) awaitReceipt(ctx context.Context, member, epoch string, seq uint64) (present bool, err error) {
+	key := h.memberKey(member)
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		v, err := h.fetch(ctx, key)
+		if err == nil && v.rev == 0 {
+			return false, nil
+		}
+		var r receipt
+		if err == nil && json.Unmarshal(v.bytes, &r) == nil && r.Epoch == epoch && r.Seq >= seq {
+			return true, nil
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return false, err
+		}
+	}
+}
+
+// confirm makes sure that the Store has lost nothing that a live replica
+// knows. If it may have, confirm has every replica write back what it knows,
+// waits for them, and returns true: the record must be read again.
+func (h *shared) confirm(ctx context.Context, key string) (lost bool, err error) {
+	server := ""
+	if h.epocher != nil {
+		if server, err = try(ctx, h, func(ctx context.Context) (string, error) { return h.epocher.Epoch(ctx, key) }); err != nil {
+			return false, err
+		}
+	}
+	b, rev, err := h.readBulletin(ctx)
+	if err != nil {
+		return false, err
+	}
+	known := func(b *bulletin) bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.confirmed[b.Epoch+"/"+server]
+	}
+	back := h.rolledBack(&b)
+	if rev != 0 && !back && known(&b) {
+		return false, nil
+	}
+	roll, called := b.Rolls[server]
+	if rev == 0 || back || !called {
+		if roll, b, err = h.writeRoll(ctx, server); err != nil {
+			return false, err
+		}
+	}
+	// Members of an emptied Store need a moment to say that they are there.
+	since := h.c.wallNow().Sub(time.UnixMilli(b.Born))
+	if err := sleep(ctx, min(max(saveHeadStart-since, 0), saveHeadStart)); err != nil {
+		return false, err
+	}
+	if err := h.awaitReceipts(ctx, roll); err != nil {
+		return false, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.confirmed) > maxRolls {
+		clear(h.confirmed)
+	}
+	h.confirmed[b.Epoch+"/"+server] = true
+	return true, nil
+}
+
+// writeRoll puts a roll call into the bulletin and returns its number.
+func (h *shared) writeRoll(ctx context.Context, server string) (uint64, bulletin, error) {
+	b, err := h.editBulletin(ctx, func(b *bulletin) {
+		h.renewEpoch(b)
+		if b.Rolls == nil || len(b.Rolls) >= maxRolls {
+			b.Rolls = map[string]uint64{}
+		}
+		b.add(notice{})
+		b.Rolls[server] = b.Seq
+	})
+	return b.Seq, b, err
+}
+
+// callRoll has every replica write back what the Store has lost.
+func (h *shared) callRoll(ctx context.Context) error {
+	b, err := h.editBulletin(ctx, func(b *bulletin) { b.add(notice{}) })
+	if err != nil {
+		return err
+	}
+	return h.awaitReceipts(ctx, b.Seq)
+}

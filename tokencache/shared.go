@@ -1,0 +1,443 @@
+package tokencache
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/flight"
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache/internal/record"
+)
+
+// shared is what a cache has in common with other replicas: the Store.
+type shared struct {
+	c       *Cache
+	store   Store
+	locker  Locker  // nil if the Store is none
+	watcher Watcher // nil if the Store is none
+	epocher Epocher // nil if the Store is none
+	sealer  *sealer
+	// failedAt is when a call of the Store failed last, by the monotonic clock.
+	failedAt atomic.Int64
+	ablate   struct{ noLease, noIntent bool } // for the simulation alone
+
+	replica string        // this cache's name among the members
+	left    chan struct{} // closed when listen has returned
+	news                  // see notices.go
+}
+
+func newShared(c *Cache, s *sealer) *shared {
+	h := &shared{c: c, store: c.o.Store, sealer: s, replica: rand.Text()[:12], left: make(chan struct{})}
+	h.locker, _ = c.o.Store.(Locker)
+	h.watcher, _ = c.o.Store.(Watcher)
+	h.epocher, _ = c.o.Store.(Epocher)
+	h.news.init()
+	return h
+}
+
+func (h *shared) recordKey(k *id) string { return h.sealer.name("t", *k) }
+
+// try makes one call of the Store, within StoreTimeout. A Store that panics,
+// exits or ignores its context is one whose answer is unknown.
+func try[T any](ctx context.Context, h *shared, call func(context.Context) (T, error)) (T, error) {
+	bounded, cancel := context.WithTimeout(ctx, h.c.o.StoreTimeout)
+	defer cancel()
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer, 1)
+	ended := flight.Go(func() {
+		v, err := call(bounded)
+		answers <- answer{v, err}
+	})
+	var a answer
+	select {
+	case err := <-ended:
+		if err != nil {
+			h.c.reportPanic(err)
+			a.err = err
+		} else {
+			a = <-answers
+		}
+	case <-bounded.Done():
+		a.err = context.Cause(bounded)
+	}
+	if a.err != nil && ctx.Err() == nil {
+		h.failedAt.Store(int64(h.c.since()))
+		h.c.stats.storeErrors.Add(1)
+		h.c.event(ctx, providers.Event{Kind: "store_error"})
+	}
+	return a.value, a.err
+}
+
+// value is what the Store holds under a key.
+type value struct {
+	bytes []byte
+	rev   uint64 // 0: absent
+}
+
+// fetch reads and opens a value. The revision is right also with ErrFormat.
+func (h *shared) fetch(ctx context.Context, key string) (v value, err error) {
+	for range 2 {
+		v, err = try(ctx, h, func(ctx context.Context) (v value, err error) {
+			v.bytes, v.rev, err = h.store.Load(ctx, key)
+			return v, err
+		})
+		if err == nil {
+			break
+		}
+	}
+	if err != nil || v.rev == 0 {
+		return value{}, err
+	}
+	if v.bytes, err = h.sealer.open(key, v.bytes); err != nil {
+		h.c.o.Logger.Error("tokencache: unreadable value in the store", "error", err)
+		return value{rev: v.rev}, errors.Join(record.ErrFormat, err)
+	}
+	return v, nil
+}
+
+// cas seals val, the version-th of its record, and writes it over the revision
+// rev; next 0 means that the key has another revision.
+func (h *shared) cas(ctx context.Context, key string, rev, version uint64, val []byte, ttl time.Duration) (next uint64, err error) {
+	if val, err = h.sealer.seal(key, version, val); err != nil {
+		return 0, err
+	}
+	return try(ctx, h, func(ctx context.Context) (uint64, error) { return h.store.CAS(ctx, key, rev, val, ttl) })
+}
+
+// swap is a cas that finds out by looking whether one without an answer has
+// happened. look reports whether the value in the Store is the one written. An
+// error means that it is not known.
+func (h *shared) swap(ctx context.Context, key string, rev, version uint64, val []byte, ttl time.Duration, look func(value) bool) (next uint64, err error) {
+	const tries = 3
+	doubt := false
+	for range tries {
+		if next, err = h.cas(ctx, key, rev, version, val, ttl); err == nil && (next != 0 || !doubt) {
+			return next, nil
+		}
+		doubt = true
+		v, lookErr := h.fetch(ctx, key)
+		switch {
+		case lookErr != nil:
+			err = lookErr
+		case look(v):
+			return v.rev, nil
+		case v.rev != rev:
+			return 0, nil
+		}
+	}
+	return 0, err
+}
+
+// read returns the record under key and its revision.
+func (h *shared) read(ctx context.Context, key string) (r record.Record, rev uint64, err error) {
+	v, err := h.fetch(ctx, key)
+	if err == nil && v.rev != 0 {
+		r, _, err = record.Decode(v.bytes)
+	}
+	return r, v.rev, err
+}
+
+// write saves r over the revision rev and returns the new one, 0 if the record
+// has changed. An error means that it is not known.
+func (h *shared) write(ctx context.Context, key string, rev uint64, r *record.Record) (uint64, error) {
+	nonce := rand.Text()
+	val, err := record.Encode(r, nonce)
+	if err != nil {
+		return 0, err
+	}
+	ttl := r.TTL(h.c.wallNow(), h.c.o.RefreshLifetime)
+	return h.swap(ctx, key, rev, r.Version, val, ttl, func(v value) bool {
+		_, n, err := record.Decode(v.bytes)
+		return err == nil && n == nonce
+	})
+}
+
+func (a *attempt) write(ctx context.Context, r *record.Record) (bool, error) {
+	next, err := a.c.shared.write(ctx, a.key, a.rev, r)
+	if next != 0 {
+		a.rev = next
+	}
+	return next != 0, err
+}
+
+// loadShared reads the record from the Store and joins it with what this
+// process knows. What the Store has lost is written again.
+func (a *attempt) loadShared(ctx context.Context, begin bool) error {
+	c, h := a.c, a.c.shared
+	h.awaitJoin(ctx)
+	for range maxRounds {
+		stored, rev, err := h.read(ctx, a.key)
+		if err != nil {
+			return storeError(err)
+		}
+		a.rev = rev
+		change := a.reconcile(stored, begin)
+		switch {
+		case change.Adopted:
+			c.stats.adopted.Add(1)
+			c.event(a.cause, providers.Event{Kind: "adopted"})
+		case change.Lost:
+			c.o.Logger.Warn("tokencache: the store lost a record, which is written again")
+			c.event(a.cause, providers.Event{Kind: "store_lost"})
+			written, err := a.write(ctx, &a.record)
+			if err != nil {
+				return storeError(err)
+			}
+			if !written {
+				continue
+			}
+			c.restoreIndex(ctx, a.e.id, &a.record)
+		case change.Behind && !a.called:
+			// A newer token was announced, and the Store has forgotten it.
+			a.called = true
+			if err := h.callRoll(ctx); err != nil {
+				return storeError(err)
+			}
+			continue
+		}
+		return nil
+	}
+	return fault(providers.CodeInternal, providers.Transient, "the token store refuses every write", nil)
+}
+
+// reconcile joins stored with what the process knows, and sets a.record.
+func (a *attempt) reconcile(stored record.Record, begin bool) record.Change {
+	c, e := a.c, a.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	own := e.record()
+	floor := uint64(0)
+	if v := e.view.Load(); v != nil && v.floor > own.Token.Version {
+		floor, own.Token, own.Brought = v.floor, providers.Token{}, false
+	}
+	if a.unsaved {
+		// What the process serves is not a record: its refresh token is hidden.
+		own.Token, own.Version = providers.Token{}, stored.Version
+	}
+	r, change := record.Reconcile(stored, own, c.rules.Mode, c.wallNow())
+	if r.Version < floor {
+		r.Version = floor
+		change.Behind = r.CanRefresh(c.wallNow())
+	}
+	if begin {
+		a.purges = r.Purges
+	}
+	if !a.unsaved && !(change.Behind && !a.called) {
+		c.install(e, r)
+		c.bury(&e.id, &r, false)
+	}
+	a.record = r
+	return change
+}
+
+// prepareShared reports whether a may act on the record as read, as far as
+// other replicas go. If not, it has taken the lease or waited.
+func (a *attempt) prepareShared(ctx context.Context, action record.Action) (bool, error) {
+	c, h := a.c, a.c.shared
+	wait := a.foreignCall()
+	switch {
+	case !a.leased:
+		if err := a.takeLease(ctx); err != nil {
+			return a.goAlone(err), a.storeError(err)
+		}
+	case !h.holds(a.lease):
+		a.release()
+	case a.lease != nil && a.lease.fence < a.record.Fence && a.fenced < 3:
+		a.fenced++
+		a.release()
+		a.wait(ctx, pollEvery)
+	case wait > 0:
+		a.freeSlot()
+		a.wait(ctx, wait)
+	case action.Step == record.CallRefresh && c.rules.Mode != providers.Shared && !a.confirmed:
+		// Before a refresh token is spent, it must be sure that no replica has
+		// a newer one that the Store has lost.
+		lost, err := h.confirm(ctx, a.key)
+		if err != nil {
+			return false, storeError(err)
+		}
+		a.confirmed = true
+		return !lost, nil
+	default:
+		return true, nil
+	}
+	return false, nil
+}
+
+// foreignCall is how long to wait for an upstream call that another attempt
+// may have under way although the lease is ours: the Store may have lost
+// theirs. The wait is counted from when the intent was first seen, whatever the
+// clocks of the replicas say.
+func (a *attempt) foreignCall() time.Duration {
+	c, i := a.c, a.record.Intent
+	if i == nil || i.Ended || i.Owner == a.name || c.rules.Mode == providers.Shared {
+		return 0
+	}
+	now := c.since()
+	length := c.callLimit + intentMargin
+	if a.foreign.intent != *i {
+		a.foreign.intent = *i
+		a.foreign.until = now + min(max(i.At.Add(length).Sub(c.wallNow()), 0), length)
+	}
+	// After an outage, a replica that holds an unsaved token saves it first.
+	back := time.Duration(a.c.shared.failedAt.Load()) + saveHeadStart
+	if a.c.shared.failedAt.Load() == 0 {
+		back = 0
+	}
+	return max(a.foreign.until-now, back-now, 0)
+}
+
+const (
+	// intentMargin is how far the clocks of replicas may be apart.
+	intentMargin = 2 * time.Second
+	// saveHeadStart is how long a spender waits after a failure of the Store.
+	saveHeadStart = 3 * time.Second
+)
+
+// writeIntent tells the other replicas that a is about to do action. It
+// returns false if the record has changed or the lease is gone.
+func (a *attempt) writeIntent(ctx context.Context, action record.Action) (bool, error) {
+	c := a.c
+	if action.Step == record.Install || c.rules.Mode == providers.Shared || c.shared == nil || c.shared.ablate.noIntent {
+		return true, nil
+	}
+	r := a.record
+	r.Intent = &record.Intent{Owner: a.name, At: c.wallNow()}
+	if a.lease != nil {
+		r.Fence = max(r.Fence, a.lease.fence)
+	}
+	written, err := a.write(ctx, &r)
+	if err != nil {
+		return false, a.storeError(err)
+	}
+	if written {
+		a.record = r
+	}
+	return written && c.shared.holds(a.lease), nil
+}
+
+const (
+	leaseTTL = 3 * time.Second
+	// pollEvery is the wait between two looks at a record without a [Watcher];
+	// with one, lookEvery makes up for lost signals.
+	pollEvery = 100 * time.Millisecond
+	lookEvery = time.Second
+)
+
+// lease is the right to work on a record, kept by heartbeats.
+type lease struct {
+	fence uint64
+	until atomic.Int64 // by this process's monotonic clock
+	end   func()
+}
+
+// holds reports whether l, nil for a Store without leases, is valid.
+func (h *shared) holds(l *lease) bool { return l == nil || int64(h.c.since()) < l.until.Load() }
+
+// takeLease takes the record's lease, or waits if another attempt has it.
+func (a *attempt) takeLease(ctx context.Context) error {
+	c, h := a.c, a.c.shared
+	if h.locker == nil || h.ablate.noLease {
+		a.leased = true
+		return nil
+	}
+	asked := c.since() // a lease is valid from before it was asked for
+	fence, err := try(ctx, h, func(ctx context.Context) (uint64, error) {
+		return h.locker.Lock(ctx, a.key, a.name, leaseTTL)
+	})
+	if err != nil {
+		a.unlock() // it may have been granted
+		return err
+	}
+	if fence == 0 {
+		a.wait(ctx, leaseTTL)
+		return nil
+	}
+	l := &lease{fence: fence}
+	l.until.Store(int64(asked + leaseTTL))
+	beat, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var stopped sync.WaitGroup
+	stopped.Go(func() { _ = flight.Guard(func() { a.keepLease(beat, l) }) })
+	l.end = func() {
+		cancel()
+		stopped.Wait()
+		a.unlock()
+	}
+	a.lease, a.leased = l, true
+	return nil
+}
+
+func (a *attempt) unlock() {
+	h := a.c.shared
+	_, _ = try(context.Background(), h, func(ctx context.Context) (bool, error) {
+		return h.locker.Unlock(ctx, a.key, a.name)
+	})
+}
+
+// keepLease extends l until ctx ends or the lease is lost.
+func (a *attempt) keepLease(ctx context.Context, l *lease) {
+	c, h := a.c, a.c.shared
+	tick := time.NewTicker(leaseTTL / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		asked := c.since()
+		ok, err := try(ctx, h, func(ctx context.Context) (bool, error) {
+			return h.locker.Extend(ctx, a.key, a.name, leaseTTL)
+		})
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil && ok:
+			l.until.Store(int64(asked + leaseTTL))
+		case err == nil || !h.holds(l):
+			l.until.Store(0)
+			c.event(a.cause, providers.Event{Kind: "lease_lost"})
+			c.o.Logger.Warn("tokencache: lost the lease of a record; the work on it begins again")
+			return
+		}
+	}
+}
+
+// watch is an attempt's ear on its record.
+type watch struct {
+	signal <-chan struct{}
+	deaf   bool // the watch ended early
+}
+
+// wait waits for the record to change, for d at most. The first wait only
+// begins to watch: the record may have changed before.
+func (a *attempt) wait(ctx context.Context, d time.Duration) {
+	every := pollEvery
+	if w := a.c.shared.watcher; w != nil && !a.watch.deaf {
+		if a.watch.signal == nil {
+			if ch, err := w.Watch(ctx, a.key); err == nil && ch != nil {
+				a.watch.signal = ch
+				return
+			}
+		} else {
+			every = lookEvery
+		}
+	}
+	timer := time.NewTimer(min(d, every))
+	defer timer.Stop()
+	select {
+	case _, ok := <-a.watch.signal:
+		if !ok {
+			a.watch.signal, a.watch.deaf = nil, true
+		}
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
