@@ -40,7 +40,7 @@ func (p *numbered) Generate(ctx context.Context, req providers.Request) (provide
 	return tok, nil
 }
 
-func newCache(t testing.TB, p providers.Provider, s tokencache.Store, seen func(tokencache.Event)) *tokencache.Cache {
+func newCache(t testing.TB, p providers.Provider, s tokencache.Store, seen func(context.Context, providers.Event)) *tokencache.Cache {
 	t.Helper()
 	c, err := tokencache.New(p, tokencache.Options{Store: s, Namespace: "test", FetchTimeout: fetchTimeout, Observer: seen})
 	if err != nil {
@@ -64,7 +64,7 @@ func TestSharedWithoutRedis(t *testing.T) {
 	server := serve(t)
 	var alone atomic.Int64
 	p := &numbered{mode: providers.Shared, life: time.Second}
-	c := newCache(t, p, open(t, server.url(), redisstore.Options{}), func(e tokencache.Event) {
+	c := newCache(t, p, open(t, server.url(), redisstore.Options{}), func(_ context.Context, e providers.Event) {
 		if e.Kind == "uncoordinated" {
 			alone.Add(1)
 		}
