@@ -12,8 +12,6 @@ import (
 
 	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/providers/oauth"
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // config is what the variables say. A vendor that is nil is not configured.
@@ -30,7 +28,7 @@ type config struct {
 	leeway time.Duration
 
 	limit   rate
-	redis   *redis.Options // nil: this gateway is alone
+	store   storeConfig
 	proxies []netip.Prefix
 	origins []string
 
@@ -80,7 +78,7 @@ func readConfig(getenv func(string) string, log *slog.Logger) (config, error) {
 		kudo:     e.kudo(),
 		issuer:   e.issuer(),
 		leeway:   e.duration("AUTH_LEEWAY", time.Minute, 0),
-		redis:    e.redis(),
+		store:    e.store(),
 		proxies:  e.prefixes("TRUSTED_PROXIES"),
 		origins:  e.originList("CORS_ORIGINS"),
 		bodyTime: 30 * time.Second,
@@ -201,33 +199,6 @@ func (e *env) issuer() *middleware.Issuer {
 		RefreshEvery: e.duration("AUTH_JWKS_REFRESH", 15*time.Minute, time.Second),
 	}
 }
-
-// redis keeps the timeouts short: what waits for Redis is a caller's request.
-// New connections take the password that REDIS_URL_FILE holds by then.
-func (e *env) redis() *redis.Options {
-	address := e.secret("REDIS_URL")
-	if address == nil {
-		return nil
-	}
-	o, err := redis.ParseURL(address.value())
-	if err != nil || o.TLSConfig != nil && o.TLSConfig.InsecureSkipVerify {
-		e.fail("REDIS_URL: not like redis://user:password@host:port/database, or rediss:// over TLS") // err may repeat the password
-		return nil
-	}
-	o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = redisTimeout, redisTimeout, redisTimeout
-	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	o.CredentialsProvider = func() (user, password string) {
-		if u, err := url.Parse(address.value()); err == nil && u.User != nil {
-			password, _ = u.User.Password()
-			user = u.User.Username()
-		}
-		return user, password
-	}
-	return o
-}
-
-const redisTimeout = 250 * time.Millisecond
 
 // rate reads off, or like 100/15m.
 func (e *env) rate(name string, limited bool) rate {

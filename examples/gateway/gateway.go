@@ -15,8 +15,6 @@ import (
 	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
-	"github.com/bearerkit/bearerkit/tokencache/redisstore"
-	"github.com/redis/go-redis/v9"
 	"github.com/rs/cors"
 )
 
@@ -29,9 +27,9 @@ type gateway struct {
 	auth    *middleware.Authenticator
 	limited func(http.Handler) http.Handler
 	served  []string
-	store   tokencache.Store // nil: this gateway is alone
-	open    bool             // some route hands a real vendor's tokens to any caller
-	demo    *demo            // nil if nothing is embedded
+	options tokencache.Options // of all caches; without a Store this gateway is alone
+	open    bool               // some route hands a real vendor's tokens to any caller
+	demo    *demo              // nil if nothing is embedded
 	caches  []*tokencache.Cache
 	closers []func() error
 	stopped atomic.Bool
@@ -50,7 +48,7 @@ func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, erro
 	if c.embedded {
 		g.demo = &demo{}
 	}
-	err := g.share(&c)
+	err := g.share(ctx, &c)
 	if err == nil {
 		err = g.authenticate(&c)
 	}
@@ -97,26 +95,9 @@ func (g *gateway) authenticate(c *config) (err error) {
 	return err
 }
 
-// share makes this gateway one with all others behind the same Redis.
-func (g *gateway) share(c *config) error {
-	if c.redis == nil {
-		g.limited = c.limiter(nil)
-		return nil
-	}
-	client := redis.NewClient(c.redis)
-	g.limited = c.limiter(client)
-	store, err := redisstore.New(client, redisstore.Options{})
-	if err != nil {
-		return errors.Join(err, client.Close())
-	}
-	g.store = store
-	g.closers = append(g.closers, store.Close, client.Close)
-	return nil
-}
-
 // cache is the token cache of one vendor.
 func (g *gateway) cache(name string, p providers.Provider) (*tokencache.Cache, error) {
-	cache, err := tokencache.New(p, tokencache.Options{Store: g.store, Namespace: name, Logger: g.log.With("vendor", name)})
+	cache, err := tokencache.New(p, g.cacheOptions(name))
 	if err == nil {
 		g.caches = append(g.caches, cache)
 	}

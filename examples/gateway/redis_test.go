@@ -41,7 +41,7 @@ func startRedis(t *testing.T) string {
 // tokens: 400 concurrent calls of one user cost one vendor call and no 401.
 func TestTwoGatewaysActAsOne(t *testing.T) {
 	vars, issuer, fakes := realVars(t)
-	vars["REDIS_URL"] = startRedis(t)
+	vars["REDIS_URL"], vars["STORE_KEYS"] = startRedis(t), storeKeys
 	vars["RATE_LIMIT"] = "off"
 	var gateways []*httptest.Server
 	for range 2 {
@@ -77,7 +77,7 @@ func TestTwoGatewaysActAsOne(t *testing.T) {
 
 // RATE_LIMIT counts a caller's requests to all gateways.
 func TestTwoGatewaysShareTheRateLimit(t *testing.T) {
-	vars := map[string]string{"REDIS_URL": startRedis(t), "RATE_LIMIT": "10/1h"}
+	vars := map[string]string{"REDIS_URL": startRedis(t), "STORE_KEYS": storeKeys, "RATE_LIMIT": "10/1h"}
 	limited := 0
 	var gateways []*httptest.Server
 	for range 2 {
@@ -100,7 +100,7 @@ func TestTwoGatewaysShareTheRateLimit(t *testing.T) {
 // A Redis that cannot be reached is no reason not to start, and its password
 // is in no log.
 func TestRedisAway(t *testing.T) {
-	_, srv, logs := start(t, map[string]string{"REDIS_URL": "redis://user:" + planted + "redis@127.0.0.1:1"})
+	_, srv, logs := start(t, map[string]string{"REDIS_URL": "redis://user:" + planted + "redis@127.0.0.1:1", "STORE_KEYS": storeKeys})
 	status, header, v := call(t, srv, "POST", "/api/consent/token", "", `{"org_user_id":"ada"}`)
 	if status != 503 || header.Get("Retry-After") == "" {
 		t.Errorf("an exclusive grant without the store: %d %v %v", status, header, v)

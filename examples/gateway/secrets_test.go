@@ -37,6 +37,7 @@ func newSecretStage(t *testing.T) *secretStage {
 		t.Fatalf("%v: %s", err, out)
 	}
 	vars["REDIS_URL"] = strings.Replace(redis, "redis://", "redis://:"+url.PathEscape(password)+"@", 1)
+	vars["STORE_KEYS"] = storeKeys
 	vars["CORS_ORIGINS"] = "https://app.example.com"
 	s := &secretStage{record: &record{}, vendors: vendors, secrets: map[string]string{}}
 	for name, base := range map[string]string{"redacto": "REDACTO_BASE_URL", "redox": "REDOX_BASE_URL", "kudo": "KUDO_BASE_URL"} {
@@ -51,7 +52,7 @@ func newSecretStage(t *testing.T) *secretStage {
 	block, _ := pem.Decode(keyFile)
 	maps.Copy(s.secrets, map[string]string{
 		"CMS_API_KEY": planted + "cms", "CM_API_SECRET": vars["CM_API_SECRET"], "KUDO_ACCESS_KEY": vars["KUDO_ACCESS_KEY"],
-		"KUDO_AUTH": vars["KUDO_AUTH"], "KUDO_SERVER": vars["KUDO_SERVER"], "REDIS_URL's password": password,
+		"KUDO_AUTH": vars["KUDO_AUTH"], "KUDO_SERVER": vars["KUDO_SERVER"], "REDIS_URL's password": password, "STORE_KEYS": storeKeys[51:],
 		"Redox's private key": string(block.Bytes[len(block.Bytes)/2:][:48]), "Redox's key file": strings.Split(string(keyFile), "\n")[5],
 	})
 	_, srv, logs := start(t, vars)
