@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -60,7 +61,7 @@ func TestWhoMayAsk(t *testing.T) {
 // identified is a Wire with identifiers of its own.
 type identified struct{ wire }
 
-func (identified) Decode(url.Values, []byte) (providers.Request, error) {
+func (identified) Decode(url.Values, map[string]json.RawMessage) (providers.Request, error) {
 	return providers.Request{Identifiers: map[string]string{"alias": "bob", "email": "bob@example.com"}, Params: map[string]any{"theme": "dark"}}, nil
 }
 

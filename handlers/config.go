@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,22 +13,21 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Wire is a vendor's JSON shapes. Each vendor's provider implements it.
-//
-// A Wire may have a method EncodeError(providers.Code, string) map[string]any:
-// further members for the vendor's error answers, given the code and the text.
+// Wire is a vendor's JSON shapes. Each vendor's provider implements it. What
+// more a Wire can do, it says by being an [ErrorEncoder].
 type Wire interface {
-	// Decode reads a call. body is one JSON object of at most 16 KiB without
-	// repeated members, {} where a call has nothing to say. A call that names
-	// nobody is no error here. Errors are [*providers.Error].
-	Decode(query url.Values, body []byte) (providers.Request, error)
+	// Decode reads a call. members are those of the body, which is one JSON
+	// object of at most 16 KiB: names match exactly, and none is repeated. A
+	// call that names nobody is no error here. Errors are [*providers.Error].
+	Decode(query url.Values, members map[string]json.RawMessage) (providers.Request, error)
 	// Encode is the answer's body, for encoding/json.
 	Encode(providers.Request, providers.Token) any
 }
 
 // Config says how [Generate], [Refresh], [Verify] and [SignOut] work. A value
-// may be used for several of them.
+// may be used for several of them. It does not print itself: it may hold a key.
 type Config struct {
+	redacted
 	// Provider issues the tokens; a *tokencache.Cache fits. Required.
 	Provider providers.Provider
 	// Wire is the vendor's JSON shapes. Required, but not by [Verify].
@@ -87,9 +87,7 @@ func (c Config) endpoint(op, method string, faults ...error) (*endpoint, error) 
 		c.Now = time.Now
 	}
 	e := &endpoint{Config: c, reporter: reporter{log: logger(c.Logger), op: op, allow: method}}
-	if x, ok := c.Wire.(interface {
-		EncodeError(providers.Code, string) map[string]any
-	}); ok {
+	if x, ok := c.Wire.(ErrorEncoder); ok {
 		e.extra = x.EncodeError
 	}
 	return e, nil
@@ -98,7 +96,7 @@ func (c Config) endpoint(op, method string, faults ...error) (*endpoint, error) 
 // wired is the fault of a Config without a Wire.
 func (c Config) wired() error {
 	if c.Wire == nil {
-		return fault("Wire", "required; a provider without one is not for browsers")
+		return fault("Wire", "required; a provider without one is for server to server: publish its keys with JWKS and forward calls with Proxy instead")
 	}
 	return nil
 }

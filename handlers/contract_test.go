@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"text/tabwriter"
 	"time"
 
@@ -107,6 +110,9 @@ var rows = []struct {
 	{"identity_mismatch", "somebody else", subjectIs("alice", func(c column) string { return c.bob })},
 	{"invalid_token", "native verify", verified},
 	{"cross_origin", "another site", crossOrigin},
+	{"grant_required", "no grant of a signed-in user", ungranted},
+	{"request_timeout", "a body that comes too late", tardy},
+	{"misdirected_request", "a foreign host name", foreign},
 	{"not_found", "not in the allow-list", proxied("/admin", nil)},
 	{"method_not_allowed", "GET", request(func(r *http.Request) { r.Method = http.MethodGet })},
 	{"body_too_large", "over 16 KiB", posted(func(column) string { return large() })},
@@ -192,13 +198,42 @@ func proxied(path string, says http.HandlerFunc) drive {
 	}
 }
 
+func ungranted(t *testing.T, c column, _ *switchable) *answer {
+	if !c.isUsers() {
+		return nil
+	}
+	conf := c.config()
+	conf.Authorize = handlers.SubjectFrom(subject)
+	h, err := handlers.Generate(conf)
+	return ask(t, must(t, h, err), signedIn(c.call(`{}`), "alice"))
+}
+
+func tardy(t *testing.T, c column, _ *switchable) *answer {
+	if c.notBrowsers {
+		return nil
+	}
+	r := c.call(c.good)
+	r.Body = io.NopCloser(io.MultiReader(strings.NewReader("{"), iotest.ErrReader(os.ErrDeadlineExceeded)))
+	r.ContentLength = -1
+	return ask(t, c.token(t, nil), r)
+}
+
+func foreign(t *testing.T, c column, _ *switchable) *answer {
+	if c.notBrowsers {
+		return nil
+	}
+	return ask(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handlers.WriteError(w, r, &providers.Error{Code: "misdirected_request"})
+	}), c.call(c.good))
+}
+
 func limited(t *testing.T, c column, _ *switchable) *answer {
 	if c.notBrowsers {
 		return nil // hands out no token
 	}
 	return ask(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "900")
-		handlers.Error(w, r, &providers.Error{Code: "rate_limited"})
+		handlers.WriteError(w, r, &providers.Error{Code: "rate_limited"})
 	}), c.call(c.good))
 }
 
@@ -236,7 +271,7 @@ func (a *answer) check(t *testing.T, vendor string, code providers.Code) {
 	if code == "identity_required" {
 		assert.Equal(t, "At least one user identifier required", a.json["error"])
 	}
-	if vendor == "contactsmanager" && code != "rate_limited" { // which stands before it
+	if vendor == "contactsmanager" && code != "rate_limited" && code != "misdirected_request" { // which stands before it
 		assert.Equal(t, false, a.json["success"])
 		assert.NotEmpty(t, a.json["message"])
 	}
@@ -271,14 +306,14 @@ func TestContract(t *testing.T) {
 	}
 	_ = w.Flush()
 	t.Logf("\n%s", table.String())
-	assert.Equal(t, 121, cells, "a cell became empty, or has no place here yet")
+	assert.Equal(t, 132, cells, "a cell became empty, or has no place here yet")
 	for code := range contract {
 		assert.True(t, seen[code], "no vendor shows %s", code)
 	}
 }
 
 // The rows without an answer: a missing key is an error of the constructor, and
-// a client that has gone gets nothing.
+// a client that has gone gets none: the connection is closed.
 func TestContractWithoutAnAnswer(t *testing.T) {
 	base, upstream := upstreamServer(t)
 	upstream.set(reply(200, success))
@@ -287,10 +322,10 @@ func TestContractWithoutAnAnswer(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		w := &strictWriter{header: http.Header{}}
-		c.token(t, nil).ServeHTTP(w, c.call(c.good).WithContext(ctx))
+		assert.PanicsWithValue(t, http.ErrAbortHandler, func() { c.token(t, nil).ServeHTTP(w, c.call(c.good).WithContext(ctx)) }, name)
 		assert.Zero(t, w.writes, name)
 	}
 	redox := columns(t, base)["redox"]
 	_, err := handlers.Generate(redox.config())
-	assert.ErrorContains(t, err, "not for browsers")
+	assert.ErrorContains(t, err, "Wire: required; a provider without one is for server to server: publish its keys with JWKS and forward calls with Proxy instead")
 }

@@ -146,6 +146,20 @@ func TestSignOutClearsTheCookie(t *testing.T) {
 	assert.Equal(t, 401, a.status)
 	assert.Equal(t, cleared, a.header.Get("Set-Cookie"), "already signed out")
 
+	c.Provider = &fake{purge: func(context.Context, providers.Request) error {
+		return &providers.Error{Code: providers.CodeInternal}
+	}}
+	h, err = handlers.SignOut(c)
+	a = serve(t, must(t, h, err), signedIn(post(`{}`), "alice"))
+	assert.Equal(t, 500, a.status)
+	assert.Equal(t, cleared, a.header.Get("Set-Cookie"), "whatever became of the purge, this browser is signed out")
+	assert.Equal(t, `"cache"`, a.header.Get("Clear-Site-Data"))
+
+	a = serve(t, h, signedIn(post(`{"user":"bob"}`), "alice"))
+	assert.Equal(t, 403, a.status)
+	assert.Empty(t, setCookies(a), "a refused call changes nothing")
+	assert.Empty(t, a.header.Get("Clear-Site-Data"))
+
 	// An <img> on another site must not sign anybody out.
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.Header.Set("Sec-Fetch-Site", "cross-site")

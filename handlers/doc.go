@@ -9,17 +9,20 @@
 //
 // # Errors
 //
-// Every error is one JSON object (RFC 9457) with a stable code; [Error] gives
+// Every error is one JSON object (RFC 9457) with a stable code; [WriteError] gives
 // the same shape to what an application puts before a handler:
 //
 //	400  invalid_json, invalid_field, tenant_required, tenant_invalid,
 //	     tenant_conflict, identity_required, refresh_token_required
-//	401  not_signed_in, refresh_rejected
+//	401  not_signed_in, refresh_rejected; grant_required: signed in, but the
+//	     user has granted this service no access to the vendor
 //	403  cross_origin, tenant_not_allowed, identity_mismatch, invalid_token
 //	404  not_found
 //	405  method_not_allowed
+//	408  request_timeout: the body came later than the server waits
 //	413  body_too_large: over 16 KiB
 //	415  unsupported_media_type: a body is application/json, {} at the least
+//	421  misdirected_request
 //	422  upstream_rejected_input
 //	429  rate_limited
 //	500  internal
@@ -29,7 +32,9 @@
 //	504  upstream_timeout
 //
 // A 401 means one thing: refresh, or sign in. What the upstream said, and our own Go errors,
-// reach the Logger only. To a client that has gone nothing is written.
+// reach the Logger only. A handler that cannot answer, because the client has gone, panics with
+// [http.ErrAbortHandler]: the connection is closed, and no client takes an empty
+// answer for a success.
 //
 // # Concurrency
 //

@@ -11,78 +11,44 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Codes about HTTP itself. Their statuses are in the table of
-// [providers.Code.HTTPStatus].
-const (
-	codeInvalidJSON     providers.Code = "invalid_json"
-	codeRefreshRequired providers.Code = "refresh_token_required"
-	codeCrossOrigin     providers.Code = "cross_origin"
-	codeNotFound        providers.Code = "not_found"
-	codeMethod          providers.Code = "method_not_allowed"
-	codeTooLarge        providers.Code = "body_too_large"
-	codeMediaType       providers.Code = "unsupported_media_type"
-	codeRateLimited     providers.Code = "rate_limited"
-	codeTokenRejected   providers.Code = "upstream_rejected_token"
-)
-
-// texts are what callers read. Frontends in the field compare the texts of
-// identity_required and method_not_allowed with the vendors' samples.
-var texts = map[providers.Code]string{
-	codeInvalidJSON:                   "The body must be one JSON object.",
-	providers.CodeInvalidField:        "A field of the request has the wrong type or value.",
-	providers.CodeTenantRequired:      "The request must name a tenant.",
-	providers.CodeTenantInvalid:       "The tenant has the wrong form.",
-	providers.CodeTenantConflict:      "The request names two different tenants.",
-	providers.CodeIdentityRequired:    "At least one user identifier required",
-	codeRefreshRequired:               "refresh_token is required.",
-	providers.CodeNotSignedIn:         "Sign in first.",
-	providers.CodeRefreshRejected:     "The refresh token is no longer valid. Sign in again.",
-	providers.CodeInvalidToken:        "The token is not valid.",
-	codeCrossOrigin:                   "Cross-origin requests are not allowed here.",
-	providers.CodeTenantNotAllowed:    "This tenant is not available here.",
-	providers.CodeIdentityMismatch:    "You may act only for yourself.",
-	codeNotFound:                      "There is nothing here.",
-	codeMethod:                        "Method not allowed",
-	codeTooLarge:                      "The body is larger than 16 KiB.",
-	codeMediaType:                     "The body must be application/json.",
-	providers.CodeRejectedInput:       "The vendor did not accept the request.",
-	codeRateLimited:                   "Too many requests. Try again later.",
-	providers.CodeCredentialsRejected: "The vendor did not accept this service's credentials.",
-	providers.CodeUpstreamError:       "The vendor failed to answer.",
-	providers.CodeBadResponse:         "The vendor's answer could not be used.",
-	providers.CodeUnreachable:         "The vendor could not be reached.",
-	codeTokenRejected:                 "The vendor did not accept this service's token.",
-	providers.CodeBusy:                "The vendor is busy. Try again later.",
-	providers.CodeTimeout:             "The vendor did not answer in time.",
-	providers.CodeInternal:            "Something went wrong on this service.",
+// ErrorEncoder is a [Wire] whose vendor's error answers have further members.
+type ErrorEncoder interface {
+	// EncodeError returns the members that an answer with code and text has
+	// beside those of every other. The members of RFC 9457, code and error
+	// cannot be replaced.
+	EncodeError(code providers.Code, text string) map[string]any
 }
 
-// Error answers err in the shape of all this package's errors: one JSON object
-// of type application/problem+json (RFC 9457), with the status of
-// [providers.Code.HTTPStatus]. It is for what stands before the handlers: a
-// rate limiter answers
+// WriteError answers err in the shape of all this package's errors: one JSON
+// object of type application/problem+json (RFC 9457), with the status that the
+// package documentation gives the code. It is for what stands before the
+// handlers: a rate limiter answers
 //
-//	handlers.Error(w, r, &providers.Error{Code: "rate_limited", RetryAfter: time.Minute})
+//	handlers.WriteError(w, r, &providers.Error{Code: "rate_limited", RetryAfter: time.Minute})
 //
 // or leaves RetryAfter 0 to keep a Retry-After header that is already set, and
 // the deny handler of [http.CrossOriginProtection] answers with the code
 // cross_origin. Only Code, RetryAfter and, below status 500, Description reach
-// the caller. Any other error is 500 internal, a context's deadline 504. To a
-// client that has gone it writes nothing. The Allow header of a 405 is the
-// caller's to set.
-func Error(w http.ResponseWriter, r *http.Request, err error) {
+// the caller. Any other error is 500 internal, a context's deadline 504. The
+// Allow header of a 405 is the caller's to set.
+//
+// If the client has gone, WriteError writes nothing and panics with
+// [http.ErrAbortHandler], so that the server closes the connection: a client
+// that still reads must not take an empty answer for a success.
+func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	writeError(w, r, err, nil)
 }
 
 func writeError(w http.ResponseWriter, r *http.Request, err error, extra func(providers.Code, string) map[string]any) {
-	if gone(r) {
-		return
-	}
 	e := classify(r, err)
-	status, detail := e.Code.HTTPStatus(), texts[e.Code]
+	if gone(r) && e.Code != codeTimedOut {
+		wire.Abort()
+	}
+	status, detail := statusOf(e.Code), texts[e.Code]
 	// From 500 on the cause is the operator's business; frontends know the text
 	// of identity_required.
 	if e.Description != "" && status < 500 && e.Code != providers.CodeIdentityRequired {
@@ -105,6 +71,8 @@ func writeError(w http.ResponseWriter, r *http.Request, err error, extra func(pr
 	switch status {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", "Bearer")
+	case http.StatusRequestTimeout:
+		h.Set("Connection", "close") // RFC 9110 section 15.5.9
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", seconds(min(cmp.Or(e.RetryAfter, defaultWait), maxWait)))
 	case http.StatusTooManyRequests:
@@ -124,10 +92,10 @@ const (
 func classify(r *http.Request, err error) *providers.Error {
 	e := providers.AsError(err)
 	switch {
-	case e == nil, e.Code.HTTPStatus() == http.StatusInternalServerError:
+	case e == nil, statusOf(e.Code) == http.StatusInternalServerError:
 		e = &providers.Error{Code: providers.CodeInternal, Err: err}
 	}
-	if e.Code.HTTPStatus() >= 500 && errors.Is(r.Context().Err(), context.DeadlineExceeded) {
+	if statusOf(e.Code) >= 500 && errors.Is(r.Context().Err(), context.DeadlineExceeded) {
 		return &providers.Error{Code: providers.CodeTimeout, Err: err} // a wrapper's deadline, whatever it broke
 	}
 	return e
@@ -153,7 +121,7 @@ type reporter struct {
 }
 
 func (p *reporter) fail(w http.ResponseWriter, r *http.Request, err error) {
-	status := classify(r, err).Code.HTTPStatus()
+	status := statusOf(classify(r, err).Code)
 	level := slog.LevelWarn
 	switch {
 	case gone(r), status < 500:

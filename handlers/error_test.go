@@ -5,8 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
@@ -22,18 +26,53 @@ var contract = map[providers.Code]int{
 	"invalid_json": 400, "invalid_field": 400,
 	"tenant_required": 400, "tenant_invalid": 400, "tenant_conflict": 400,
 	"identity_required": 400, "refresh_token_required": 400,
-	"not_signed_in": 401, "refresh_rejected": 401,
+	"not_signed_in": 401, "refresh_rejected": 401, "grant_required": 401,
 	"invalid_token": 403, "cross_origin": 403, "tenant_not_allowed": 403, "identity_mismatch": 403,
-	"not_found": 404, "method_not_allowed": 405, "body_too_large": 413, "unsupported_media_type": 415,
+	"not_found": 404, "method_not_allowed": 405, "request_timeout": 408, "body_too_large": 413, "unsupported_media_type": 415, "misdirected_request": 421,
 	"upstream_rejected_input": 422, "rate_limited": 429, "internal": 500,
 	"upstream_credentials_rejected": 502, "upstream_error": 502, "upstream_bad_response": 502,
 	"upstream_unreachable": 502, "upstream_rejected_token": 502,
 	"upstream_busy": 503, "upstream_timeout": 504,
 }
 
+// codeConstants reads the Code constants out of package providers, so that a new one
+// cannot be forgotten.
+func codeConstants(t *testing.T) []string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "../providers/error.go", nil, 0)
+	require.NoError(t, err)
+	var codes []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		if typ, ok := spec.Type.(*ast.Ident); !ok || typ.Name != "Code" {
+			return true
+		}
+		for i, name := range spec.Names {
+			lit, ok := spec.Values[i].(*ast.BasicLit)
+			require.True(t, ok, name.Name)
+			code, err := strconv.Unquote(lit.Value)
+			require.NoError(t, err)
+			codes = append(codes, code)
+		}
+		return true
+	})
+	return codes
+}
+
 func TestEveryCodeHasOneStatusAndOneText(t *testing.T) {
+	codes := codeConstants(t)
+	assert.Greater(t, len(codes), 15)
+	for _, code := range codes {
+		assert.Contains(t, contract, providers.Code(code), "a constant that the table lacks")
+	}
+	for _, unknown := range []providers.Code{"", "Internal", "invalid_json ", "toString"} {
+		assert.Equal(t, 500, handlers.StatusOf(unknown), "%q", unknown)
+	}
 	for code, status := range contract {
-		assert.Equal(t, status, code.HTTPStatus(), code)
+		assert.Equal(t, status, handlers.StatusOf(code), code)
 		assert.NotEmpty(t, handlers.Texts[code], code)
 	}
 	for code := range handlers.Texts {
@@ -46,7 +85,7 @@ func TestErrorIsOneProblem(t *testing.T) {
 	for code, status := range contract {
 		t.Run(string(code), func(t *testing.T) {
 			w := httptest.NewRecorder()
-			handlers.Error(w, post("{}"), fmt.Errorf("wrapped: %w", &providers.Error{
+			handlers.WriteError(w, post("{}"), fmt.Errorf("wrapped: %w", &providers.Error{
 				Code: code, Op: "op-private", Err: errors.New("cause-private"), Status: 418,
 			}))
 			a := read(t, w.Result())
@@ -93,7 +132,7 @@ func TestWhichErrorsSpeak(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
-			handlers.Error(w, post("{}"), c.err)
+			handlers.WriteError(w, post("{}"), c.err)
 			a := read(t, w.Result())
 			assert.Equal(t, c.status, a.status)
 			assert.Equal(t, string(c.code), a.json["code"])
@@ -124,12 +163,12 @@ func TestRetryAfter(t *testing.T) {
 		if c.set != "" {
 			w.Header().Set("Retry-After", c.set)
 		}
-		handlers.Error(w, post("{}"), &providers.Error{Code: c.code, RetryAfter: c.after})
+		handlers.WriteError(w, post("{}"), &providers.Error{Code: c.code, RetryAfter: c.after})
 		assert.Equal(t, c.want, w.Header().Get("Retry-After"), "%+v", c)
 	}
 }
 
-func TestAClientThatHasGoneGetsNothing(t *testing.T) {
+func TestAClientThatHasGoneGetsNoAnswer(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var log bytes.Buffer
 	c := config(&fake{generate: func(ctx context.Context, _ providers.Request) (providers.Token, error) {
@@ -140,7 +179,7 @@ func TestAClientThatHasGoneGetsNothing(t *testing.T) {
 	h, err := handlers.Generate(c)
 	require.NoError(t, err)
 	w := &strictWriter{header: http.Header{}}
-	h.ServeHTTP(w, post(`{"user":"a"}`).WithContext(ctx))
+	assert.PanicsWithValue(t, http.ErrAbortHandler, func() { h.ServeHTTP(w, post(`{"user":"a"}`).WithContext(ctx)) })
 	assert.Zero(t, w.writes)
 	assert.Empty(t, w.header)
 	assert.NotContains(t, log.String(), "level=ERROR")

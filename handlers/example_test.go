@@ -200,7 +200,7 @@ func ExampleProxy() {
 // A rate limiter in front of the handlers answers in their shape.
 func ExampleError() {
 	limited := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // httprate.WithLimitHandler
-		handlers.Error(w, r, &providers.Error{Code: "rate_limited", RetryAfter: time.Minute})
+		handlers.WriteError(w, r, &providers.Error{Code: "rate_limited", RetryAfter: time.Minute})
 	})
 	w := httptest.NewRecorder()
 	limited.ServeHTTP(w, jsonCall("/api/consent/token", `{}`))
@@ -216,7 +216,7 @@ func ExampleConfig() {
 	_, err := handlers.Generate(handlers.Config{Cookie: &http.Cookie{Name: "token"}})
 	fmt.Println(err)
 	// Output:
-	// handlers: generate: Wire: required; a provider without one is not for browsers
+	// handlers: generate: Wire: required; a provider without one is for server to server: publish its keys with JWKS and forward calls with Proxy instead
 	// Provider: required
 	// Authorize: required; see SubjectFrom and DangerouslyAllowAnyCaller
 	// Cookie: Name must begin with __Host- and be a cookie name

@@ -1,4 +1,7 @@
 package handlers
 
-// Texts lets a test see that every code has a text and a status.
-var Texts = texts
+// Texts and StatusOf let a test see that every code has a text and a status.
+var (
+	Texts    = texts
+	StatusOf = statusOf
+)

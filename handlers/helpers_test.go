@@ -81,9 +81,10 @@ type bare struct{ providers.Provider }
 // wire is a small vendor's JSON: {"user", "email", "tenant"}.
 type wire struct{}
 
-func (wire) Decode(_ url.Values, body []byte) (providers.Request, error) {
+func (wire) Decode(_ url.Values, members map[string]json.RawMessage) (providers.Request, error) {
 	var in struct{ User, Email, Tenant string }
-	if json.Unmarshal(body, &in) != nil {
+	body, err := json.Marshal(members)
+	if err != nil || json.Unmarshal(body, &in) != nil {
 		return providers.Request{}, &providers.Error{Code: providers.CodeInvalidField, Description: "user must be a string"}
 	}
 	if in.Tenant == "unknown" {

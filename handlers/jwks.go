@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/bearerkit/bearerkit/internal/wire"
 )
 
 // JWKS returns the handler that publishes the public keys of source (RFC 7517),
@@ -74,9 +76,9 @@ func (s *keySet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 var private = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 func checkKeys(doc []byte) error {
-	var set map[string]json.RawMessage // not a struct, whose tags match in any case
+	set, err := wire.Parse(doc) // not into a struct, whose tags match in any case
 	var keys []map[string]any
-	if checkObject(doc) != nil || json.Unmarshal(doc, &set) != nil || json.Unmarshal(set["keys"], &keys) != nil || len(keys) == 0 {
+	if err != nil || json.Unmarshal(set["keys"], &keys) != nil || len(keys) == 0 {
 		return errors.New("not a key set with a key in it")
 	}
 	for i, key := range keys {

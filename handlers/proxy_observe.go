@@ -43,7 +43,7 @@ type beganKey struct{}
 func (p *proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Observer != nil {
 		e := classify(r, err)
-		event := providers.Event{Kind: "failed", Outcome: string(e.Code), N: e.Code.HTTPStatus()}
+		event := providers.Event{Kind: "failed", Outcome: string(e.Code), N: statusOf(e.Code)}
 		switch {
 		case gone(r):
 			event.Outcome, event.N = "canceled", 0

@@ -66,7 +66,12 @@ func TestProxyTellsWhatBecameOfEachCall(t *testing.T) {
 				c.ctx = t.Context()
 			}
 			r := httptest.NewRequest("GET", c.path, nil)
-			h.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithValue(c.ctx, key{}, "mine")))
+			call := func() { h.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithValue(c.ctx, key{}, "mine"))) }
+			if c.ctx == canceled {
+				require.PanicsWithValue(t, http.ErrAbortHandler, call)
+			} else {
+				call()
+			}
 			require.Equal(t, []string{c.want}, seen)
 		})
 	}

@@ -232,7 +232,8 @@ func TestProxyToAClientThatHasGone(t *testing.T) {
 	})
 	h, err := handlers.Proxy(c)
 	w := &strictWriter{header: http.Header{}}
-	must(t, h, err).ServeHTTP(w, httptest.NewRequest("GET", "/x", nil).WithContext(ctx))
+	must(t, h, err)
+	assert.PanicsWithValue(t, http.ErrAbortHandler, func() { h.ServeHTTP(w, httptest.NewRequest("GET", "/x", nil).WithContext(ctx)) })
 	assert.Zero(t, w.writes)
 }
 

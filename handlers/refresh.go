@@ -38,11 +38,11 @@ func Refresh(c Config) (http.Handler, error) {
 }
 
 func (e *endpoint) refresh(w http.ResponseWriter, r *http.Request, p providers.Refresher) (providers.Request, providers.Token, error) {
-	req, body, err := e.request(w, r)
+	req, members, err := e.request(w, r)
 	if err != nil {
 		return req, providers.Token{}, err
 	}
-	refreshToken, err := member(body, "refresh_token")
+	refreshToken, err := members.String("refresh_token")
 	if err == nil && refreshToken == "" {
 		err = refuse(codeRefreshRequired, "")
 	}

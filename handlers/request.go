@@ -1,15 +1,16 @@
 package handlers
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -36,31 +37,41 @@ func (e *endpoint) admit(r *http.Request) error {
 }
 
 // request makes all checks up to Authorize, in their fixed order, and returns
-// the call with its body.
-func (e *endpoint) request(w http.ResponseWriter, r *http.Request) (providers.Request, []byte, error) {
-	fail := func(err error) (providers.Request, []byte, error) { return providers.Request{}, nil, err }
+// the call with the members of its body.
+func (e *endpoint) request(w http.ResponseWriter, r *http.Request) (providers.Request, wire.Object, error) {
 	if err := e.admit(r); err != nil {
-		return fail(err)
+		return providers.Request{}, nil, err
 	}
+	members, err := readObject(w, r)
+	if err != nil {
+		return providers.Request{}, nil, err
+	}
+	req, err := e.decode(r, members)
+	return req, members, err
+}
+
+func readObject(w http.ResponseWriter, r *http.Request) (wire.Object, error) {
 	body, err := readBody(w, r, "application/json")
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
-	if err := checkObject(body); err != nil {
-		return fail(err)
-	}
+	return wire.Parse(body)
+}
+
+// decode makes the checks that follow the body's.
+func (e *endpoint) decode(r *http.Request, members wire.Object) (providers.Request, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return fail(refuse(providers.CodeInvalidField, "The query string is malformed."))
+		return providers.Request{}, refuse(providers.CodeInvalidField, "The query string is malformed.")
 	}
-	req, err := e.Wire.Decode(query, body)
+	req, err := e.Wire.Decode(query, members)
 	if err != nil {
-		return fail(err)
+		return providers.Request{}, err
 	}
 	if err := e.authorize(r, &req); err != nil {
-		return fail(err)
+		return providers.Request{}, err
 	}
-	return req, body, e.checkIdentifiers(req)
+	return req, e.checkIdentifiers(req)
 }
 
 // checkIdentifiers bounds what names a person in req.
@@ -93,61 +104,24 @@ func readBody(w http.ResponseWriter, r *http.Request, want string) ([]byte, erro
 		return nil, refuse(codeTooLarge, "")
 	}
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return nil, refuse(codeTooLarge, "")
-	case err != nil:
-		return nil, refuse(codeInvalidJSON, "The body could not be read.")
+	if err != nil {
+		return nil, unread(err)
 	}
+	// http.Server.ReadTimeout is about the body. Left in place it would cancel
+	// the request while the upstream still works on it.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return b, nil
 }
 
-// checkObject reports whether b is one JSON object in which no object has a
-// member twice: parsers differ on which one counts.
-func checkObject(b []byte) error {
-	if !utf8.Valid(b) || !json.Valid(b) || !bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) {
-		return refuse(codeInvalidJSON, "")
+// unread is what to answer to a body of which err is the end.
+func unread(err error) error {
+	var large *http.MaxBytesError
+	var ne net.Error
+	switch {
+	case errors.As(err, &large):
+		return refuse(codeTooLarge, "")
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
+		return refuse(codeTimedOut, "")
 	}
-	if repeats(json.NewDecoder(bytes.NewReader(b))) {
-		return refuse(codeInvalidJSON, "The body has a member twice.")
-	}
-	return nil
-}
-
-// repeats reads one valid JSON value and reports a repeated member in it.
-func repeats(d *json.Decoder) bool {
-	t, err := d.Token()
-	if err != nil {
-		return true
-	}
-	delim, ok := t.(json.Delim)
-	if !ok {
-		return false
-	}
-	names := map[json.Token]bool{}
-	for d.More() {
-		if delim == '{' {
-			name, err := d.Token()
-			if err != nil || names[name] {
-				return true
-			}
-			names[name] = true
-		}
-		if repeats(d) {
-			return true
-		}
-	}
-	_, err = d.Token()
-	return err != nil
-}
-
-// member reads a string member of an object that checkObject has passed; null
-// and "" are absent.
-func member(body []byte, name string) (string, error) {
-	o, err := wire.Parse(body)
-	if err != nil {
-		return "", err
-	}
-	return o.String(name)
+	return refuse(codeInvalidJSON, "The body could not be read to its end.")
 }

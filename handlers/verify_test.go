@@ -137,3 +137,19 @@ func TestVerifyWithOddClaims(t *testing.T) {
 	r.Header.Set("X-Api-Token", "good")
 	assert.Equal(t, "{}", serve(t, must(t, h, err), r).body)
 }
+
+func TestVerifyBoundsTheTokenAt16KiB(t *testing.T) {
+	asked := 0
+	h, err := handlers.Verify(config(&fake{verify: func(context.Context, string) (providers.Verified, error) {
+		asked++
+		return providers.Verified{}, nil
+	}}))
+	must(t, h, err)
+	for size, status := range map[int]int{16 << 10: 200, 16<<10 + 1: 403} {
+		asked = 0
+		r := httptest.NewRequest(http.MethodGet, "/verify", nil)
+		r.Header.Set("X-Api-Token", strings.Repeat("x", size))
+		assert.Equal(t, status, serve(t, h, r).status, size)
+		assert.Equal(t, status == 200, asked == 1, "the vendor is asked %d times about %d bytes", asked, size)
+	}
+}

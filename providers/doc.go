@@ -11,8 +11,8 @@
 // # Errors
 //
 // Every failure is an [*Error] with a public half (Code, Description), fit for
-// an HTTP answer, and a private half (Err), fit for a log. [Code.HTTPStatus] is
-// the one table from codes to HTTP. [Class] tells the token cache whether
+// an HTTP answer, and a private half (Err), fit for a log. Package
+// handlers gives each code its HTTP status. [Class] tells the token cache whether
 // another attempt may help.
 //
 // # Concurrency

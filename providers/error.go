@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +14,7 @@ import (
 type Code string
 
 // Codes that providers return. Package handlers has a few more, about HTTP
-// itself; all of them are in the table behind [Code.HTTPStatus].
+// itself, and the table that gives each code its status.
 const (
 	// CodeInvalidField: a member of the request has the wrong type or value.
 	CodeInvalidField Code = "invalid_field"
@@ -58,39 +57,6 @@ const (
 	// CodeInternal: a fault of ours.
 	CodeInternal Code = "internal"
 )
-
-// HTTPStatus is the status with which package handlers answers c, 500 for a
-// code that is not in the table.
-func (c Code) HTTPStatus() int {
-	switch c {
-	case CodeInvalidField, CodeTenantRequired, CodeTenantInvalid, CodeTenantConflict, CodeIdentityRequired,
-		"invalid_json", "refresh_token_required":
-		return http.StatusBadRequest
-	case CodeNotSignedIn, CodeRefreshRejected, CodeGrantRequired:
-		return http.StatusUnauthorized
-	case CodeInvalidToken, CodeTenantNotAllowed, CodeIdentityMismatch, "cross_origin":
-		return http.StatusForbidden
-	case "not_found":
-		return http.StatusNotFound
-	case "method_not_allowed":
-		return http.StatusMethodNotAllowed
-	case "body_too_large":
-		return http.StatusRequestEntityTooLarge
-	case "unsupported_media_type":
-		return http.StatusUnsupportedMediaType
-	case CodeRejectedInput:
-		return http.StatusUnprocessableEntity
-	case "rate_limited":
-		return http.StatusTooManyRequests
-	case CodeCredentialsRejected, CodeUpstreamError, CodeBadResponse, CodeUnreachable, "upstream_rejected_token":
-		return http.StatusBadGateway
-	case CodeBusy:
-		return http.StatusServiceUnavailable
-	case CodeTimeout:
-		return http.StatusGatewayTimeout
-	}
-	return http.StatusInternalServerError
-}
 
 // Class tells the token cache what another attempt may bring. The provider
 // sets it; nobody else guesses from a status.

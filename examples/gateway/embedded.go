@@ -124,12 +124,12 @@ func (d *demo) demoToken(w http.ResponseWriter, r *http.Request) {
 	}
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(&body)
 	if err != nil || body.Sub == "" || len(body.Sub) > 256 {
-		handlers.Error(w, r, &providers.Error{Code: providers.CodeInvalidField, Description: `The body must be {"sub": "a name"}.`})
+		handlers.WriteError(w, r, &providers.Error{Code: providers.CodeInvalidField, Description: `The body must be {"sub": "a name"}.`})
 		return
 	}
 	token, err := d.issuer.Token(map[string]any{"sub": body.Sub})
 	if err != nil {
-		handlers.Error(w, r, err)
+		handlers.WriteError(w, r, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]any{

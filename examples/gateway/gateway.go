@@ -137,7 +137,7 @@ func getOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			handlers.Error(w, r, &providers.Error{Code: "method_not_allowed"})
+			handlers.WriteError(w, r, &providers.Error{Code: "method_not_allowed"})
 			return
 		}
 		h.ServeHTTP(w, r)
@@ -189,7 +189,7 @@ func protected(w http.ResponseWriter, r *http.Request) {
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {
-	handlers.Error(w, r, &providers.Error{Code: "not_found"})
+	handlers.WriteError(w, r, &providers.Error{Code: "not_found"})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

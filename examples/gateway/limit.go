@@ -28,7 +28,7 @@ func (c *config) limiter(client *redis.Client) func(http.Handler) http.Handler {
 		func(r *http.Request) (string, error) { return c.address(r), nil },
 		httprate.WithLimitCounter(counter),
 		httprate.WithLimitHandler(func(w http.ResponseWriter, r *http.Request) {
-			handlers.Error(w, r, &providers.Error{Code: "rate_limited"})
+			handlers.WriteError(w, r, &providers.Error{Code: "rate_limited"})
 		}))
 }
 

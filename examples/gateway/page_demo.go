@@ -85,7 +85,7 @@ func (g *gateway) newStage(c *config) (*stage, error) {
 
 func (s *stage) mount() {
 	s.own.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		handlers.Error(w, r, &providers.Error{Code: "cross_origin"})
+		handlers.WriteError(w, r, &providers.Error{Code: "cross_origin"})
 	}))
 	for path, h := range map[string]http.Handler{
 		"POST /demo/begin":  s.own.Handler(http.HandlerFunc(s.begin)),
@@ -123,7 +123,7 @@ func (s *stage) begin(w http.ResponseWriter, r *http.Request) {
 		token, err = s.issuer.Token(map[string]any{"sub": demoUser})
 	}
 	if err != nil {
-		handlers.Error(w, r, err)
+		handlers.WriteError(w, r, err)
 		return
 	}
 	s.setSession(w, r, token, int(authtest.Lifetime.Seconds()))
@@ -154,7 +154,7 @@ func (s *stage) turn(w http.ResponseWriter, r *http.Request) {
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(&body)
 	side := s.set.Load().sides[body.Side]
 	if err != nil || side == nil || !side.turn(body.Do) {
-		handlers.Error(w, r, &providers.Error{Code: providers.CodeInvalidField, Description: `The body must be {"side": …, "do": …}.`})
+		handlers.WriteError(w, r, &providers.Error{Code: providers.CodeInvalidField, Description: `The body must be {"side": …, "do": …}.`})
 		return
 	}
 	s.state(w, r)

@@ -21,12 +21,12 @@ func (g *gateway) createUser(p *redacto.Provider, tenant string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", "POST")
-			handlers.Error(w, r, &providers.Error{Code: "method_not_allowed"})
+			handlers.WriteError(w, r, &providers.Error{Code: "method_not_allowed"})
 			return
 		}
 		u, err := userFrom(w, r)
 		if err != nil {
-			handlers.Error(w, r, err)
+			handlers.WriteError(w, r, err)
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), 15*time.Second)
@@ -34,7 +34,7 @@ func (g *gateway) createUser(p *redacto.Provider, tenant string) http.Handler {
 		u, created, err := p.CreateUser(ctx, tenant, u)
 		if err != nil {
 			g.log.Warn("create user", slog.Any("error", providers.AsError(err)))
-			handlers.Error(w, r, err)
+			handlers.WriteError(w, r, err)
 			return
 		}
 		status := http.StatusOK

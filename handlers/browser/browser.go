@@ -53,7 +53,7 @@ func Script() http.Handler {
 		h := w.Header()
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			h.Set("Allow", "GET, HEAD")
-			handlers.Error(w, r, &providers.Error{Code: "method_not_allowed"})
+			handlers.WriteError(w, r, &providers.Error{Code: "method_not_allowed"})
 			return
 		}
 		h.Set("Content-Type", "text/javascript; charset=utf-8")

@@ -3,64 +3,12 @@
 package wire
 
 import (
-	"bytes"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"unicode/utf8"
 
 	"github.com/bearerkit/bearerkit/providers"
 )
-
-// Object is the members of one JSON object.
-type Object map[string]json.RawMessage
-
-// Parse reads body, one JSON object or nothing.
-func Parse(body []byte) (Object, error) {
-	var o Object
-	if len(bytes.TrimSpace(body)) == 0 {
-		return o, nil
-	}
-	// Invalid UTF-8 would become U+FFFD, and two identifiers one.
-	if !utf8.Valid(body) || json.Unmarshal(body, &o) != nil || o == nil {
-		return nil, Invalid("the body must be one JSON object")
-	}
-	return o, nil
-}
-
-// String is the member name, "" if absent. Any other type is an error.
-func (o Object) String(name string) (string, error) {
-	if o.Absent(name) {
-		return "", nil
-	}
-	var s string
-	if json.Unmarshal(o[name], &s) != nil {
-		return "", Invalid(name + " must be a string")
-	}
-	return s, nil
-}
-
-// Absent reports that the member name is missing, null or "".
-func (o Object) Absent(name string) bool {
-	switch string(o[name]) {
-	case "", "null", `""`:
-		return true
-	}
-	return false
-}
-
-// Value is the member name with numbers as json.Number, so that none loses
-// digits on its way to a vendor.
-func (o Object) Value(name string) (any, error) {
-	d := json.NewDecoder(bytes.NewReader(o[name]))
-	d.UseNumber()
-	var v any
-	if d.Decode(&v) != nil {
-		return nil, Invalid("the body must be one JSON object")
-	}
-	return v, nil
-}
 
 // Invalid is the error for a request that breaks a field's rules. detail is
 // public and must not repeat a value.

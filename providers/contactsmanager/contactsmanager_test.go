@@ -81,7 +81,7 @@ func TestClaims(t *testing.T) {
 			p := build(t, cfg)
 			body, err := json.Marshal(map[string]any{"userId": "user-123", "deviceInfo": c.DeviceInfo})
 			require.NoError(t, err)
-			req, err := p.Decode(nil, body)
+			req, err := p.Decode(nil, members(t, body))
 			require.NoError(t, err)
 			token, err := p.Generate(t.Context(), req)
 			require.NoError(t, err)

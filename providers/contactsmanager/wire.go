@@ -1,6 +1,7 @@
 package contactsmanager
 
 import (
+	"encoding/json"
 	"net/url"
 
 	"github.com/bearerkit/bearerkit/internal/wire"
@@ -8,15 +9,13 @@ import (
 )
 
 // Decode reads the documented request: userId, which becomes the Subject, and
-// deviceInfo, an object of at most 4 KiB. body is one JSON object of a bounded
-// size, or empty; the query is not read. A missing user is left for
+// deviceInfo, an object of at most 4 KiB. members are those of the body, of a
+// bounded size, or nil; the query is not read. A missing user is left for
 // [Provider.Key] to report.
-func (*Provider) Decode(_ url.Values, body []byte) (providers.Request, error) {
-	o, err := wire.Parse(body)
-	if err != nil {
-		return providers.Request{}, err
-	}
+func (*Provider) Decode(_ url.Values, members map[string]json.RawMessage) (providers.Request, error) {
+	o := wire.Object(members)
 	var req providers.Request
+	var err error
 	if req.Subject, err = o.String("userId"); err != nil {
 		return providers.Request{}, err
 	}

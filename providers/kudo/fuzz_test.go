@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/bearerkit/bearerkit/internal/recorder"
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -58,7 +59,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add(`{"fileUrl":"x","n":1e999}`)
 	p := build(f, "", config())
 	f.Fuzz(func(t *testing.T, body string) {
-		req, err := p.Decode(nil, []byte(body))
+		o, err := wire.Parse([]byte(body))
+		if err != nil {
+			return
+		}
+		req, err := p.Decode(nil, o)
 		if err != nil {
 			if providers.AsError(err).Code != providers.CodeInvalidField {
 				t.Errorf("a caller's mistake is %v", err)

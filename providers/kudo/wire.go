@@ -1,6 +1,7 @@
 package kudo
 
 import (
+	"encoding/json"
 	"maps"
 	"net/url"
 	"slices"
@@ -69,14 +70,12 @@ func (p *Provider) check(name string, v any) error {
 }
 
 // Decode reads a caller's editor parameters: file or fileUrl, userId, which
-// becomes the Subject, and any others that [Config] allows. body is one JSON
-// object of a bounded size; the query is not read.
-func (p *Provider) Decode(_ url.Values, body []byte) (providers.Request, error) {
-	o, err := wire.Parse(body)
-	if err != nil {
-		return providers.Request{}, err
-	}
+// becomes the Subject, and any others that [Config] allows. members are those of
+// the body, of a bounded size; the query is not read.
+func (p *Provider) Decode(_ url.Values, members map[string]json.RawMessage) (providers.Request, error) {
+	o := wire.Object(members)
 	req := providers.Request{Params: make(map[string]any, len(o))}
+	var err error
 	if req.Subject, err = o.String("userId"); err != nil {
 		return providers.Request{}, err
 	}

@@ -12,9 +12,21 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/internal/recorder"
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/kudo"
 )
+
+// members are those of a body that package handlers has read.
+func members(t testing.TB, body []byte) map[string]json.RawMessage {
+	t.Helper()
+	if len(body) == 0 {
+		return nil
+	}
+	o, err := wire.Parse(body)
+	require.NoError(t, err)
+	return o
+}
 
 // The vendor's documented calls, from the caller's body to the vendor and back.
 func TestGolden(t *testing.T) {
@@ -35,7 +47,7 @@ func TestGolden(t *testing.T) {
 				require.NoError(t, err)
 				answer = v.Claims
 			} else {
-				req, err := p.Decode(nil, g.Request.Body)
+				req, err := p.Decode(nil, members(t, g.Request.Body))
 				require.NoError(t, err)
 				token, err := p.Generate(t.Context(), req)
 				require.NoError(t, err)
@@ -82,14 +94,13 @@ func TestDecode(t *testing.T) {
 		"nothing":                 {body: ``, detail: "file is required"},
 		"file of another type":    {body: `{"file":{}}`, detail: "file must be a string"},
 		"userId of another type":  {body: `{"file":"a","userId":1}`, detail: "userId must be a string"},
-		"no object":               {body: `[]`, detail: "the body must be one JSON object"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := c.cfg
 			if cfg.AccessKey == "" {
 				cfg = config()
 			}
-			_, err := build(t, "", cfg).Decode(nil, []byte(c.body))
+			_, err := build(t, "", cfg).Decode(nil, members(t, []byte(c.body)))
 			if c.detail == "" {
 				require.NoError(t, err)
 				return

@@ -87,7 +87,7 @@ func unsupported(op, description string) error {
 // says what token to ask for. Whose it is, the handler's Authorize settles: with
 // client_credentials it is this backend's own, so think twice before a browser
 // gets it.
-func (p *Provider) Decode(url.Values, []byte) (providers.Request, error) {
+func (p *Provider) Decode(url.Values, map[string]json.RawMessage) (providers.Request, error) {
 	return providers.Request{}, nil
 }
 

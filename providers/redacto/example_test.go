@@ -45,7 +45,7 @@ func ExampleProvider_Decode() {
 		fmt.Println(err)
 		return
 	}
-	req, err := p.Decode(nil, []byte(`{"email":null,"org_user_id":"user123"}`))
+	req, err := p.Decode(nil, map[string]json.RawMessage{"org_user_id": json.RawMessage(`"user123"`)})
 	fmt.Println(req.Subject, err)
 	body, err := json.Marshal(p.Encode(req, providers.Token{AccessToken: "eyJ…", RefreshToken: "eyK…", TokenType: "Bearer"}))
 	fmt.Println(string(body), err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/bearerkit/bearerkit/internal/recorder"
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -59,10 +60,14 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		req, err := p.Decode(q, []byte(body))
+		o, err := wire.Parse([]byte(body))
+		if err != nil {
+			return
+		}
+		req, err := p.Decode(q, o)
 		var e *providers.Error
 		if err != nil {
-			if !errors.As(err, &e) || e.Code.HTTPStatus() >= 500 {
+			if !errors.As(err, &e) || e.Class != providers.Permanent || e.Code == providers.CodeInternal {
 				t.Errorf("a caller's mistake is %v", err)
 			}
 			return

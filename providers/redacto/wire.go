@@ -2,6 +2,7 @@ package redacto
 
 import (
 	"cmp"
+	"encoding/json"
 	"net/url"
 	"strings"
 	"time"
@@ -112,14 +113,11 @@ func (p *Provider) resolve(req providers.Request) (tenant, identity, error) {
 
 // Decode reads what the vendor's documented frontends send: organisation_uuid
 // and workspace_uuid in the query, the body or both, and email, org_user_id and
-// mobile in the body. body is one JSON object of a bounded size, or empty. The
+// mobile in the body. members are those of the body, of a bounded size, or nil. The
 // tenant of the result is in the configured spelling; a missing user is left
 // for [Provider.Key] to report.
-func (p *Provider) Decode(query url.Values, body []byte) (providers.Request, error) {
-	o, err := wire.Parse(body)
-	if err != nil {
-		return providers.Request{}, err
-	}
+func (p *Provider) Decode(query url.Values, members map[string]json.RawMessage) (providers.Request, error) {
+	o := wire.Object(members)
 	organisation, err := uuidMember(query, o, "organisation_uuid")
 	if err != nil {
 		return providers.Request{}, err

@@ -13,8 +13,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/internal/recorder"
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 )
+
+// members are those of a body that package handlers has read.
+func members(t testing.TB, body []byte) map[string]json.RawMessage {
+	t.Helper()
+	if len(body) == 0 {
+		return nil
+	}
+	o, err := wire.Parse(body)
+	require.NoError(t, err)
+	return o
+}
 
 // The calls of the three documented frontends, from the browser's body to the
 // vendor and back.
@@ -34,7 +46,7 @@ func TestGolden(t *testing.T) {
 
 			target, err := url.Parse(g.Request.Target)
 			require.NoError(t, err)
-			req, err := p.Decode(target.Query(), g.Request.Body)
+			req, err := p.Decode(target.Query(), members(t, g.Request.Body))
 			require.NoError(t, err)
 			var token providers.Token
 			if strings.HasSuffix(g.Upstream.Path, "/refresh") {
@@ -113,7 +125,6 @@ func TestDecode(t *testing.T) {
 		"email of another type":       {query: q(org, ws1), body: `{"email":["a"]}`, code: providers.CodeInvalidField},
 		"org_user_id, another type":   {query: q(org, ws1), body: `{"org_user_id":1}`, code: providers.CodeInvalidField},
 		"mobile of another type":      {query: q(org, ws1), body: `{"mobile":{}}`, code: providers.CodeInvalidField},
-		"no object":                   {query: q(org, ws1), body: `[]`, code: providers.CodeInvalidField},
 		"members in capitals ignored": {query: q(org, ws1), body: `{"Email":1,"ORG_USER_ID":{}}`, tenant: first},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,7 +132,7 @@ func TestDecode(t *testing.T) {
 			if c.single {
 				cfg = one()
 			}
-			req, err := build(t, "", cfg).Decode(c.query, []byte(c.body))
+			req, err := build(t, "", cfg).Decode(c.query, members(t, []byte(c.body)))
 			if c.code != "" {
 				var e *providers.Error
 				require.ErrorAs(t, err, &e)
@@ -137,7 +148,7 @@ func TestDecode(t *testing.T) {
 
 func TestDecodeIdentifiers(t *testing.T) {
 	p := build(t, "", one())
-	req, err := p.Decode(nil, []byte(`{"email":"e","org_user_id":"u","mobile":null,"refresh_token":"r","expires_in_days":9}`))
+	req, err := p.Decode(nil, members(t, []byte(`{"email":"e","org_user_id":"u","mobile":null,"refresh_token":"r","expires_in_days":9}`)))
 	require.NoError(t, err)
 	assert.Equal(t, providers.Request{Tenant: org + ":" + ws1, Subject: "u", Identifiers: map[string]string{"email": "e"}}, req)
 	req, err = p.Decode(nil, nil)
