@@ -1,0 +1,200 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"sync/atomic"
+
+	"github.com/bearerkit/bearerkit/internal/forward"
+)
+
+// ForwardAuthConfig says whose subrequests [ForwardAuth] answers, and what it
+// tells of a token.
+type ForwardAuthConfig struct {
+	// Proxy is the reverse proxy that asks. It decides which headers hold the
+	// original request, and which statuses it understands:
+	//
+	//	nginx    X-Original-Method, X-Original-Host and X-Original-URI, which its
+	//	         configuration sets; 400 is answered 401
+	//	caddy    X-Forwarded-Method, X-Forwarded-Host and X-Forwarded-Uri
+	//	traefik  the same
+	//	envoy    ext_authz over HTTP: the subrequest's own method, host and URL;
+	//	         use http.StripPrefix for a path_prefix
+	//
+	// Required.
+	Proxy string
+	// Peers are the addresses, as IP or CIDR, from which the proxy asks, or
+	// "unix" for a unix socket. Everybody else is refused, for anyone can write
+	// those headers (RFC 7239 section 8.1). Required.
+	Peers []string
+	// Headers are the identity headers, each with what it says of a token: one
+	// text, or a list. Nil means X-Auth-Subject, which is what [Subject]
+	// returns, X-Auth-Issuer and X-Auth-Scopes.
+	//
+	// Each text is percent-encoded but for visible ASCII characters other than
+	// comma and percent sign; lists are joined by commas.
+	Headers map[string]func(*Verified) []string
+	// Choose returns the Authenticator for the original request, so that
+	// routes have rules of their own; nil refuses the request with 403. A nil
+	// Choose means the one that was given to ForwardAuth. The request has no
+	// body.
+	Choose func(original *http.Request) *Authenticator
+}
+
+// ForwardAuth returns a handler that answers a reverse proxy's question whether
+// a request may pass: nginx's auth_request, Caddy's forward_auth, Traefik's
+// ForwardAuth, Envoy's ext_authz over HTTP. The document
+// docs/forward-auth-and-grpc.md has the proxies' configurations.
+//
+// A request with a valid token is answered 200 with the identity headers, and
+// others as [Error.ServeHTTP] does, with the challenge. Every answer has every
+// identity header, empty if there is nothing to tell, so that the proxy
+// replaces what a client sent under those names. A request that has one of the
+// names with other separators, such as X_Auth_Subject, is refused: some
+// servers take it for X-Auth-Subject. No answer may be stored. Tokens are not
+// renewed, and [Config.ErrorHandler] is not used.
+//
+// The error lists every fault of c. An Authenticator with [Config].Optional is
+// one, for it would let a request without a token pass, and so is one with
+// Form, for proxies keep the body. The handler is safe for concurrent use.
+func ForwardAuth(a *Authenticator, c ForwardAuthConfig) (http.Handler, error) {
+	f := &forwardAuth{choose: c.Choose, headers: maps.Clone(c.Headers)}
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("middleware: ForwardAuth: "+format, args...))
+	}
+	if a == nil {
+		fault("no Authenticator")
+	} else {
+		f.logger, f.errors = a.logger, a.errors
+		if err := forwardable(a); err != nil {
+			fault("%w", err)
+		}
+	}
+	if f.choose == nil {
+		f.choose = func(*http.Request) *Authenticator { return a }
+	}
+	if f.headers == nil {
+		f.headers = defaultIdentity()
+	}
+	var err error
+	if f.dialect, err = forward.Dialect(c.Proxy); err != nil {
+		fault("Proxy: %w", err)
+	}
+	if f.peers, err = forward.ParsePeers(c.Peers); err != nil {
+		fault("Peers: %w", err)
+	}
+	for name, value := range f.headers {
+		if value == nil {
+			fault("Headers[%q] is nil", name)
+		}
+	}
+	if f.names, err = forward.Names(slices.Sorted(maps.Keys(f.headers))); err != nil {
+		fault("Headers: %w", err)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+type forwardAuth struct {
+	logger  *slog.Logger
+	errors  *errorTable
+	choose  func(*http.Request) *Authenticator
+	dialect forward.Proxy
+	peers   forward.Peers
+	names   []string
+	headers map[string]func(*Verified) []string
+	told    atomic.Bool // that the proxy's configuration lacks something
+}
+
+func (f *forwardAuth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	for _, name := range f.names {
+		h[name] = []string{""}
+	}
+	v, err := f.decide(r)
+	if err != nil {
+		answer := *err
+		if answer.Status = f.dialect.Status(err.Status); answer.Status != err.Status {
+			answer.body = nil // it says the status
+		}
+		answer.ServeHTTP(w, r)
+		return
+	}
+	for name, value := range f.headers {
+		h.Set(name, forward.List(value(v)))
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+// decide returns what the original request's token says, or why it does not
+// pass.
+func (f *forwardAuth) decide(r *http.Request) (*Verified, *Error) {
+	if !f.peers.Has(r.RemoteAddr) {
+		return nil, f.refuse(http.StatusForbidden, "peer", "This is not for you.", errors.New("the peer is not one of ForwardAuthConfig.Peers"))
+	}
+	if name := forward.Disguised(r.Header, f.names); name != "" {
+		return nil, f.refuse(http.StatusBadRequest, "identity", "The request names its own identity.", fmt.Errorf("a header that some servers take for %s", name))
+	}
+	original, err := f.dialect.Original(r)
+	if err != nil {
+		if f.told.CompareAndSwap(false, true) {
+			f.logger.Error("forward-auth: the proxy does not describe the original request, and it is refused: see docs/forward-auth-and-grpc.md for its configuration", "error", err)
+		}
+		return nil, f.refuse(http.StatusForbidden, "original", "The request cannot be checked.", err)
+	}
+	a := f.choose(original)
+	if a == nil {
+		return nil, f.refuse(http.StatusForbidden, "route", "Nobody may do this.", errors.New("no Authenticator for the original request"))
+	}
+	if err := forwardable(a); err != nil {
+		f.logger.Error("forward-auth: an Authenticator that cannot be used was chosen, and the request is refused", "error", err)
+		return nil, f.refuse(http.StatusForbidden, "route", "Nobody may do this.", err)
+	}
+	_, v, refusal := a.check(original)
+	if refusal != nil {
+		a.refused(r.Context(), refusal)
+		return nil, refusal
+	}
+	return v, nil
+}
+
+func (f *forwardAuth) refuse(status int, reason, text string, cause error) *Error {
+	f.logger.Debug("forward-auth: refused", "status", status, "reason", reason, "cause", cause)
+	e := Error{Status: status, Code: invalidRequest, Reason: reason, Description: text, Err: cause}
+	if status == http.StatusForbidden { // which no token changes, so that there is no challenge
+		e.Code = "access_denied"
+		return &e
+	}
+	return f.errors.seal(e)
+}
+
+func forwardable(a *Authenticator) error {
+	var errs []error
+	if a.cfg.Optional {
+		errs = append(errs, errors.New("an Authenticator with Optional lets requests without a token pass"))
+	}
+	if a.cfg.Form != "" {
+		errs = append(errs, errors.New("an Authenticator with Form needs the body, which proxies keep"))
+	}
+	return errors.Join(errs...)
+}
+
+func defaultIdentity() map[string]func(*Verified) []string {
+	return map[string]func(*Verified) []string{
+		"X-Auth-Subject": func(v *Verified) []string {
+			subject, _ := Subject(NewContext(context.Background(), v))
+			return []string{subject}
+		},
+		"X-Auth-Issuer": func(v *Verified) []string { return []string{v.Issuer} },
+		"X-Auth-Scopes": func(v *Verified) []string { return v.Scopes },
+	}
+}
