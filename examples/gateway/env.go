@@ -158,7 +158,7 @@ func (s *secret) read() error {
 	}
 	// One line break at the end is an editor's; everything else is the secret's.
 	v := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
-	if v == "" {
+	if strings.TrimSpace(v) == "" {
 		return errEmpty
 	}
 	s.last, s.info, s.settled = v, info, now.Sub(info.ModTime()) > 2*time.Second
