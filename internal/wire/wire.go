@@ -79,3 +79,21 @@ func KeyError(op string, err error) *providers.Error {
 	}
 	return e
 }
+
+// NoAssertion refuses a request with a caller's credential, for a provider that
+// has no use for one: it would be dropped without a word.
+func NoAssertion(req providers.Request) error {
+	if req.Assertion.Token != "" || req.Actor.Token != "" {
+		return Invalid("Assertion: the vendor takes none")
+	}
+	return nil
+}
+
+// NoIdentifiers refuses a request with Identifiers, for a provider that knows
+// none.
+func NoIdentifiers(req providers.Request) error {
+	if len(req.Identifiers) > 0 {
+		return Invalid("Identifiers: the vendor knows none")
+	}
+	return nil
+}

@@ -232,6 +232,12 @@ func check(req providers.Request) (map[string]any, error) {
 			Description: "Missing required field: userId",
 		}
 	}
+	if err := wire.NoAssertion(req); err != nil {
+		return nil, err
+	}
+	if err := wire.NoIdentifiers(req); err != nil {
+		return nil, err
+	}
 	device := map[string]any{}
 	for name, v := range req.Params {
 		object, ok := v.(map[string]any)

@@ -4,7 +4,7 @@
 // them.
 //
 // A request's Subject is the editor's userId and its Params are the other
-// parameters, file among them. There is no refresh: generate again.
+// parameters, such as file. There is no refresh: generate again.
 //
 // # Concurrency
 //
@@ -16,13 +16,13 @@
 //
 // Every error is an [*providers.Error]. 403 on generate means that our access
 // key is wrong ([providers.CodeCredentialsRejected]), 403 on verify that the
-// token is ([providers.CodeInvalidToken]). The body of either is not JSON and is
-// not read.
+// token is ([providers.CodeInvalidToken]). A page of HTML means neither: a proxy
+// or a firewall wrote it.
 //
 // # Security
 //
-// auth, server and apiServerURL come from [Config] alone: a caller may not send
-// them, and [Provider.Verify] takes them out of what the vendor returns, which is
+// auth and apiServerURL come from [Config] alone, server from there or from Go
+// code: a caller may not send them, and [Provider.Verify] takes them out of what the vendor returns, which is
 // the point of the vendor's token. A token in [Provider.EditorURL]'s result is a
 // bearer secret: answer it with a redirect and Referrer-Policy: no-referrer, and
 // do not log it.

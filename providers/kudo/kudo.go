@@ -38,10 +38,13 @@ type Config struct {
 	// without a restart. It is called once per generate.
 	Credentials func(context.Context) (accessKey, auth string, err error)
 	// Server is the server parameter of every token, the API server's URL;
-	// "" leaves it out.
-	Server string
+	// "" leaves it out. Go code may name another in a request's
+	// Params["server"], one of Servers if there are any; callers of package
+	// handlers cannot.
+	Server  string
+	Servers []string
 	// AllowedParams are the parameters that a caller may send besides userId
-	// and file; nil allows all that are not ours.
+	// and file; nil allows all that only Config may not set.
 	AllowedParams []string
 	// EditorParam is the query parameter of the editor that takes the token;
 	// "" means apitoken. The vendor's older pages have auth.
@@ -64,6 +67,7 @@ type Provider struct {
 	generate, verify string
 	credentials      func(context.Context) (accessKey, auth string, err error)
 	server           string
+	servers          []string
 	allowed          []string // nil: all
 	editorParam      string
 	verdicts         *verdict.Cache
@@ -75,6 +79,7 @@ func New(cfg Config) (*Provider, error) {
 	p := &Provider{
 		credentials: cfg.Credentials,
 		server:      cfg.Server,
+		servers:     slices.Clone(cfg.Servers),
 		allowed:     slices.Clone(cfg.AllowedParams),
 		editorParam: cmp.Or(cfg.EditorParam, "apitoken"),
 		now:         cfg.Now,
@@ -119,7 +124,7 @@ func New(cfg Config) (*Provider, error) {
 
 // Generate issues a token for the parameters of req and those of [Config].
 // Expiry is the vendor's expiration_time corrected by the answer's Date; one
-// that has passed already is an error, for it means a wrong clock or unit.
+// that has passed is an error, for it means a wrong clock or unit.
 func (p *Provider) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
 	body, err := p.params(req)
 	if err != nil {
@@ -135,7 +140,7 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 	if auth != "" {
 		body["auth"] = auth
 	}
-	if p.server != "" {
+	if p.server != "" && body["server"] == nil {
 		body["server"] = p.server
 	}
 	res, err := p.client.Do(ctx, upstream.Call{

@@ -143,6 +143,20 @@ func TestExpiryIsCorrectedByDate(t *testing.T) {
 	}
 }
 
+// The document's sample ends in 2020. It is good for a clock that says 2020,
+// whatever the Date of the machine that plays the vendor.
+func TestTheDocumentsSampleIsGoodInItsTime(t *testing.T) {
+	u := recorder.Serve(t, 200, nil, `{"token":"bbf18f21-3d0d-4a4c-b650-9c14d4075ce0","expiration_time":1595917409}`)
+	cfg := config()
+	cfg.Now = func() time.Time { return at("2020-07-28T05:00:00Z") }
+	token, err := build(t, u.URL, cfg).Generate(t.Context(), providers.Request{})
+	require.NoError(t, err)
+	assert.Equal(t, at("2020-07-28T06:23:29Z"), token.Expiry)
+	cfg.Now = nil
+	_, err = build(t, u.URL, cfg).Generate(t.Context(), providers.Request{})
+	assert.Equal(t, providers.CodeBadResponse, providers.AsError(err).Code, "and bad in ours")
+}
+
 func TestVerifyIsCached(t *testing.T) {
 	f, err := providertest.NewKudo(providertest.KudoConfig{AccessKey: accessKey})
 	require.NoError(t, err)

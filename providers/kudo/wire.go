@@ -32,24 +32,27 @@ func simpleName(s string) bool {
 // params checks req and returns a new map of the parameters that a token for it
 // is bound to, without those of Config.
 func (p *Provider) params(req providers.Request) (map[string]any, error) {
+	if err := wire.NoAssertion(req); err != nil {
+		return nil, err
+	}
+	if err := wire.NoIdentifiers(req); err != nil {
+		return nil, err
+	}
 	params := make(map[string]any, len(req.Params)+3)
 	for _, name := range slices.Sorted(maps.Keys(req.Params)) {
 		v := req.Params[name]
 		if err := p.check(name, v); err != nil {
 			return nil, err
 		}
-		if v != nil && v != "" {
-			params[name] = v
+		if v != nil {
+			params[name] = v // "" is a value
 		}
 	}
 	if req.Subject != "" {
-		if named := params["userId"]; named != nil && named != req.Subject {
+		if named := params["userId"]; named != nil && named != "" && named != req.Subject {
 			return nil, wire.Invalid("userId differs from the subject")
 		}
 		params["userId"] = req.Subject
-	}
-	if params["file"] == nil && params["fileUrl"] == nil {
-		return nil, wire.Invalid("file is required")
 	}
 	return params, nil
 }
@@ -57,6 +60,8 @@ func (p *Provider) params(req providers.Request) (map[string]any, error) {
 func (p *Provider) check(name string, v any) error {
 	_, isString := v.(string)
 	switch {
+	case name == "server":
+		return p.checkServer(v)
 	case ours(name):
 		return wire.Invalid(name + " may not be sent")
 	case (name == "file" || name == "fileUrl" || name == "userId") && v != nil && !isString:
@@ -69,9 +74,25 @@ func (p *Provider) check(name string, v any) error {
 	return wire.Invalid("a parameter is not allowed here")
 }
 
-// Decode reads a caller's editor parameters: file or fileUrl, userId, which
-// becomes the Subject, and any others that [Config] allows. members are those of
-// the body, of a bounded size; the query is not read.
+// checkServer checks the server of one request, which only Go code can name.
+func (p *Provider) checkServer(v any) error {
+	s, ok := v.(string)
+	switch {
+	case v == nil:
+		return nil
+	case !ok || s == "":
+		return wire.Invalid("server must be a string that is not empty")
+	case len(p.servers) > 0 && s != p.server && !slices.Contains(p.servers, s):
+		return wire.Invalid("server is none of Servers")
+	}
+	return nil
+}
+
+// Decode reads a caller's editor parameters: userId, which becomes the Subject,
+// and any others that [Config] allows; none is required. null counts as absent,
+// an empty string is a value. What only [Config] and Go code may set is refused:
+// auth and server, in any capitals. members are those of the body, of a bounded
+// size; the query is not read.
 func (p *Provider) Decode(_ url.Values, members map[string]json.RawMessage) (providers.Request, error) {
 	o := wire.Object(members)
 	req := providers.Request{Params: make(map[string]any, len(o))}
@@ -80,7 +101,10 @@ func (p *Provider) Decode(_ url.Values, members map[string]json.RawMessage) (pro
 		return providers.Request{}, err
 	}
 	for name := range o {
-		if name == "userId" || o.Absent(name) && !ours(name) {
+		switch {
+		case ours(name):
+			return providers.Request{}, wire.Invalid(name + " may not be sent")
+		case name == "userId", string(o[name]) == "null":
 			continue
 		}
 		if req.Params[name], err = o.Value(name); err != nil {

@@ -79,6 +79,7 @@ func TestDecode(t *testing.T) {
 		"minimal":                 {body: `{"file":"a"}`},
 		"any editor parameter":    {body: `{"fileUrl":"https://x/a.dwg","sessionId":"s","whatever":1}`},
 		"allowed":                 {cfg: narrow, body: `{"file":"a","userId":"u","locale":"de"}`},
+		"not allowed, but empty":  {cfg: narrow, body: `{"file":"a","access":""}`, detail: "access is not allowed here"},
 		"not allowed, but absent": {cfg: narrow, body: `{"file":"a","access":null}`},
 		"not allowed":             {cfg: narrow, body: `{"file":"a","access":"edit"}`, detail: "access is not allowed here"},
 		"not allowed, odd name":   {cfg: narrow, body: `{"file":"a","<script>":1}`, detail: "a parameter is not allowed here"},
@@ -89,9 +90,12 @@ func TestDecode(t *testing.T) {
 		"server":                  {body: `{"file":"a","server":"https://evil"}`, detail: "server may not be sent"},
 		"apiServerURL":            {body: `{"file":"a","apiServerURL":"https://evil"}`, detail: "apiServerURL may not be sent"},
 		"x-api-key":               {body: `{"file":"a","X-API-KEY":"k"}`, detail: "X-API-KEY may not be sent"},
-		"no file":                 {body: `{"userId":"u"}`, detail: "file is required"},
-		"file null":               {body: `{"file":null}`, detail: "file is required"},
-		"nothing":                 {body: ``, detail: "file is required"},
+		"no file":                 {body: `{"userId":"u"}`},
+		"file null":               {body: `{"file":null}`},
+		"an empty string":         {body: `{"file":"","locale":""}`},
+		"nothing":                 {body: ``},
+		"Server":                  {body: `{"file":"a","Server":"https://evil"}`, detail: "Server may not be sent"},
+		"server, null":            {body: `{"file":"a","server":null}`, detail: "server may not be sent"},
 		"file of another type":    {body: `{"file":{}}`, detail: "file must be a string"},
 		"userId of another type":  {body: `{"file":"a","userId":1}`, detail: "userId must be a string"},
 	} {
@@ -119,7 +123,9 @@ func TestGenerateChecksToo(t *testing.T) {
 	p := build(t, u.URL, config())
 	for name, params := range map[string]map[string]any{
 		"auth":           {"file": "a", "auth": "x"},
-		"no file":        {"locale": "de"},
+		"Server":         {"file": "a", "Server": "https://x"},
+		"empty server":   {"file": "a", "server": ""},
+		"server's type":  {"file": "a", "server": 1},
 		"userId differs": {"file": "a", "userId": "other"},
 		"not JSON":       {"file": "a", "f": func() {}},
 	} {
@@ -132,6 +138,36 @@ func TestGenerateChecksToo(t *testing.T) {
 	assert.Zero(t, hits)
 }
 
+// Go code may choose the server of one request, within a list if there is one;
+// a caller never.
+func TestAServerPerRequest(t *testing.T) {
+	u := recorder.Serve(t, 200, nil, `{"token":"t"}`)
+	send := func(cfg kudo.Config, server any) (any, error) {
+		_, err := build(t, u.URL, cfg).Generate(t.Context(), providers.Request{Params: map[string]any{"server": server}})
+		got, _ := u.Seen()
+		var body map[string]any
+		require.NoError(t, json.Unmarshal([]byte(got.Body), &body))
+		return body["server"], err
+	}
+	cfg := config()
+	cfg.Server = "https://default.example"
+	for server, want := range map[any]any{nil: "https://default.example", "https://other.example": "https://other.example"} {
+		got, err := send(cfg, server)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
+	cfg.Servers = []string{"https://eu.example"}
+	for _, server := range []string{"https://eu.example", "https://default.example"} {
+		got, err := send(cfg, server)
+		require.NoError(t, err)
+		assert.Equal(t, server, got)
+	}
+	_, err := send(cfg, "https://other.example")
+	e := providers.AsError(err)
+	assert.Equal(t, providers.CodeInvalidField, e.Code)
+	assert.Equal(t, "server is none of Servers", e.Description)
+}
+
 func TestKeyCoversEveryParameter(t *testing.T) {
 	p := build(t, "", config())
 	key := func(subject string, params map[string]any) string {
@@ -141,13 +177,17 @@ func TestKeyCoversEveryParameter(t *testing.T) {
 		return k
 	}
 	base := key("u", map[string]any{"file": "a", "access": "view"})
-	assert.Equal(t, base, key("", map[string]any{"access": "view", "file": "a", "userId": "u", "mobile": nil, "locale": ""}))
+	assert.Equal(t, base, key("", map[string]any{"access": "view", "file": "a", "userId": "u", "mobile": nil}))
 	for _, other := range []string{
 		key("v", map[string]any{"file": "a", "access": "view"}),
 		key("u", map[string]any{"file": "b", "access": "view"}),
 		key("u", map[string]any{"file": "a", "access": "edit"}),
 		key("u", map[string]any{"file": "a"}),
 		key("u", map[string]any{"fileUrl": "a", "access": "view"}),
+		key("u", map[string]any{"file": "a", "access": "view", "locale": ""}),
+		key("u", map[string]any{"file": "a", "access": "view", "server": "https://x"}),
+		key("u", map[string]any{"access": "view"}),
+		key("u", nil),
 	} {
 		assert.NotEqual(t, base, other)
 	}

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -23,10 +24,11 @@ import (
 )
 
 const (
-	// assertionLife is the time from iat to exp. RFC 7523 has no bound;
-	// vendors refuse more than five minutes, and clocks may differ by some of
-	// it.
-	assertionLife = 2 * time.Minute
+	// assertionLife is the time from iat to exp unless the configuration says
+	// otherwise. RFC 7523 has no bound; vendors refuse more than five minutes,
+	// and clocks may differ by some of it.
+	assertionLife    = 2 * time.Minute
+	maxAssertionLife = time.Hour
 	// signTime bounds the wait for a signature.
 	signTime = 10 * time.Second
 	// maxAssertion bounds an assertion from a file or function, in bytes.
@@ -58,9 +60,13 @@ func signer(c Config) (func(ctx context.Context, claims map[string]any) (string,
 	if audience == "" {
 		return nil, errors.New("AssertionAudience: required without a TokenURL")
 	}
+	life := cmp.Or(c.AssertionLifetime, assertionLife)
+	if life < time.Second || life > maxAssertionLife || life%time.Second != 0 {
+		return nil, fmt.Errorf("AssertionLifetime: must be whole seconds, from one second to %v", maxAssertionLife)
+	}
 	return func(ctx context.Context, claims map[string]any) (string, error) {
 		now := c.Now().Unix()
-		maps.Copy(claims, map[string]any{"iss": c.ClientID, "aud": audience, "jti": rand.Text(), "iat": now, "exp": now + int64(assertionLife/time.Second)})
+		maps.Copy(claims, map[string]any{"iss": c.ClientID, "aud": audience, "jti": rand.Text(), "iat": now, "exp": now + int64(life/time.Second)})
 		ctx, cancel := context.WithTimeout(ctx, signTime)
 		defer cancel()
 		return key.SignContext(ctx, claims)

@@ -50,7 +50,7 @@ func New(c Config) (*Provider, error) {
 		tokenTypes: slices.Clone(c.TokenTypes), classify: c.Classify,
 	}
 	if grant.exchanges() {
-		own, _ := providers.Request{Tenant: c.TokenURL, Subject: c.ClientID, Audience: strings.Join(c.Audience, " "), Scopes: c.Scopes}.Key()
+		own, _ := providers.Request{Tenant: c.TokenURL, Subject: c.ClientID, Audience: params.Encode(), Scopes: c.Scopes}.Key()
 		p.keyPrefix = own
 	}
 	return p, nil

@@ -67,6 +67,10 @@ type Config struct {
 	AssertionFile string
 	// AssertionAudience is the aud of the assertions; TokenURL if empty.
 	AssertionAudience string
+	// AssertionLifetime is the time from iat to exp of the assertions that Key
+	// signs: whole seconds, up to an hour; 0 for two minutes. Servers refuse
+	// what lives longer than they allow, often five minutes.
+	AssertionLifetime time.Duration
 	// Scopes are asked for unless the request names its own.
 	Scopes []string
 	// Audience names the parties the token will be presented to, unless the

@@ -91,6 +91,9 @@ func (p *Provider) resolve(req providers.Request) (tenant, identity, error) {
 	if err != nil {
 		return tenant{}, identity{}, err
 	}
+	if err := wire.NoAssertion(req); err != nil {
+		return tenant{}, identity{}, err
+	}
 	if len(req.Params) > 0 {
 		return tenant{}, identity{}, refuse(providers.CodeInvalidField, "Params: the vendor knows none")
 	}

@@ -17,8 +17,8 @@
 //
 // # Errors
 //
-// Every error is an [*providers.Error]. A 4xx other than 408, 425 and 429
-// means that the key or its settings at Redox are wrong:
+// Every error is an [*providers.Error]. A 4xx with an error code, other than
+// 408, 425 and 429, means that the key or its settings at Redox are wrong:
 // [providers.CodeCredentialsRejected], [providers.Permanent]. The description
 // says what Redox said in words of ours: that it does not know the public key
 // yet, or which claim it refused. If Redox gave no reason and its clock and ours

@@ -23,6 +23,9 @@ const defaultBase = "https://api.redoxengine.com"
 // does not say how long it keeps a copy of the set.
 const overlap = 24 * time.Hour
 
+// maxLife is the most that Redox lets lie between iat and exp.
+const maxLife = 5 * time.Minute
+
 // Config configures a [Provider]. ClientID and Key are required.
 type Config struct {
 	// ClientID is the API key's client ID in the Redox dashboard.
@@ -43,6 +46,9 @@ type Config struct {
 	// TokenPath is where the token endpoint is; "" means /v2/auth/token. With
 	// BaseURL it is the aud of the assertions.
 	TokenPath string
+	// AssertionLifetime is the time from iat to exp of the assertions: whole
+	// seconds, up to the five minutes that Redox allows; 0 means two minutes.
+	AssertionLifetime time.Duration
 	// HTTPClient makes the calls, redirects and cookies switched off; nil
 	// means one over http.DefaultTransport.
 	HTTPClient *http.Client
@@ -80,6 +86,11 @@ func New(cfg Config) (*Provider, error) {
 	}
 	if _, err := oauth.New(settings); err != nil {
 		fault("%w", err)
+	}
+	if life := cfg.AssertionLifetime; life < 0 || life > maxLife || life%time.Second != 0 {
+		fault("AssertionLifetime: must be whole seconds, up to %v", maxLife)
+	} else {
+		settings.AssertionLifetime = life
 	}
 	current, err := newSigner(settings, cfg.Key)
 	if err != nil {

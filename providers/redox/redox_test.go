@@ -117,6 +117,26 @@ func TestTheDocumentedRequest(t *testing.T) {
 	}
 }
 
+// The vendor allows up to five minutes, which its Python sample takes.
+func TestAssertionLifetime(t *testing.T) {
+	for _, life := range []time.Duration{time.Second, 5 * time.Minute} {
+		var exp float64
+		p := provider(t, redox.Config{ClientID: "c", Key: currentKey, AssertionLifetime: life, Now: func() time.Time { return start },
+			HTTPClient: answering(200, string(must(os.ReadFile("testdata/token.json"))), nil, func(_ *http.Request, form url.Values) {
+				token, _, err := jwt.NewParser().ParseUnverified(form.Get("client_assertion"), jwt.MapClaims{})
+				require.NoError(t, err)
+				exp = token.Claims.(jwt.MapClaims)["exp"].(float64)
+			})})
+		_, err := p.Generate(t.Context(), providers.Request{})
+		require.NoError(t, err)
+		require.Equal(t, float64(start.Add(life).Unix()), exp)
+	}
+	for _, life := range []time.Duration{-time.Second, 5*time.Minute + time.Second, 1500 * time.Millisecond} {
+		_, err := redox.New(redox.Config{ClientID: "c", Key: currentKey, AssertionLifetime: life})
+		require.ErrorContains(t, err, "redox: AssertionLifetime: must be whole seconds, up to 5m0s")
+	}
+}
+
 func TestScopes(t *testing.T) {
 	var sent string
 	p := provider(t, redox.Config{ClientID: "c", Key: currentKey, Scopes: []string{"fhir:development"},

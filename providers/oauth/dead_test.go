@@ -1,0 +1,247 @@
+package oauth_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/oauth"
+)
+
+// A dead refresh token has many names. Each ends the grant, on a refresh alone.
+func TestTheNamesOfADeadRefreshToken(t *testing.T) {
+	for name, a := range map[string]answer{
+		"RFC 6749":                {status: 400, body: `{"error":"invalid_grant"}`},
+		"with status 401":         {status: 401, body: `{"error":"invalid_grant"}`},
+		"with status 404":         {status: 404, body: `{"error":"invalid_grant"}`},
+		"with status 200":         {status: 200, body: `{"error":"invalid_grant","refresh_token":"canary"}`},
+		"the user has to sign in": {status: 400, body: `{"error":"login_required"}`},
+		"interaction":             {status: 400, body: `{"error":"interaction_required"}`},
+		"consent":                 {status: 400, body: `{"error":"consent_required"}`},
+		"GitHub":                  {status: 200, body: `{"error":"bad_refresh_token","error_description":"canary"}`},
+		"GitHub, as a form": {status: 200, body: "error=bad_refresh_token&error_description=canary",
+			header: http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}},
+		"HubSpot":           {status: 400, body: `{"status":"BAD_REFRESH_TOKEN","message":"canary"}`},
+		"dex, claimed":      {status: 400, body: `{"error":"invalid_request","error_description":"Refresh token is invalid or has already been claimed by another client."}`},
+		"dex, expired":      {status: 400, body: `{"error":"invalid_request","error_description":"Refresh token expired."}`},
+		"an error object":   {status: 400, body: `{"error":{"code":"invalid_grant","message":"canary"}}`},
+		"an object by type": {status: 400, body: `{"error":{"message":"canary","type":"invalid_grant"}}`},
+		"an error list":     {status: 400, body: `{"error":[{"error":"canary"},{"error":"invalid_grant"}]}`},
+		"a list errors":     {status: 400, body: `{"errors":[{"code":"invalid_grant"}]}`},
+		"a list of codes":   {status: 401, body: `{"errors":["invalid_grant"]}`},
+		"the body a list":   {status: 400, body: `[{"errorCode":"invalid_grant","message":"canary"}]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, s := user(t, a)
+			token, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+			e := failure(t, err)
+			require.Equal(t, providers.CodeRefreshRejected, e.Code)
+			require.Equal(t, providers.GrantDead, e.Class)
+			require.Zero(t, token)
+			require.Len(t, s.got, 1)
+
+			c, _ = client(t, a)
+			_, err = provider(t, c).Generate(t.Context(), providers.Request{})
+			e = failure(t, err)
+			require.NotEqual(t, providers.GrantDead, e.Class, "nothing was presented")
+			require.NotEqual(t, providers.CodeRefreshRejected, e.Code)
+		})
+	}
+}
+
+func TestWhatDoesNotEndAGrant(t *testing.T) {
+	for name, a := range map[string]answer{
+		"our fault":                  {status: 400, body: `{"error":"invalid_request","error_description":"No refresh token is found in request."}`},
+		"dex's text, not whole":      {status: 400, body: `{"error":"invalid_request","error_description":"Refresh token expired"}`},
+		"dex's text, another code":   {status: 400, body: `{"error":"invalid_scope","error_description":"Refresh token expired."}`},
+		"a code in the description":  {status: 400, body: `{"error":"invalid_request","error_description":"invalid_grant"}`},
+		"a code in the message":      {status: 400, body: `{"error":{"code":"other","message":"invalid_grant"}}`},
+		"another status of HubSpot":  {status: 400, body: `{"status":"error","message":"BAD_REFRESH_TOKEN"}`},
+		"a firewall's page":          {status: 403, body: "<html>invalid_grant</html>"},
+		"text":                       {status: 400, body: "invalid_grant"},
+		"a JSON string":              {status: 400, body: `"invalid_grant"`},
+		"empty":                      {status: 401},
+		"a server's failure":         {status: 500, body: `{"error":"invalid_grant"}`},
+		"asked to come back":         {status: 429, body: `{"error":"invalid_grant"}`},
+		"a list that is a success's": {status: 200, body: `[{"error":"invalid_grant"}]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := user(t, a)
+			_, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+			require.NotEqual(t, providers.GrantDead, failure(t, err).Class)
+		})
+	}
+	// What was asked for on top may need the user, and the grant as it was may
+	// live on.
+	for _, code := range []string{"interaction_required", "consent_required"} {
+		for _, req := range []providers.Request{{Subject: "alice", Scopes: []string{"more"}}, {Subject: "alice", Audience: "urn:more"}, {Subject: "alice", Params: map[string]any{"resource": "urn:more"}}} {
+			c, _ := user(t, answer{status: 400, body: `{"error":"` + code + `"}`})
+			_, err := provider(t, c).Refresh(t.Context(), req, "canary-rt")
+			require.Equal(t, providers.Permanent, failure(t, err).Class)
+		}
+	}
+}
+
+// What nobody can list is for the application to tell.
+func TestClassify(t *testing.T) {
+	type seen struct {
+		status int
+		header string
+		body   string
+	}
+	var got []seen
+	classify := func(e *providers.Error) func(int, http.Header, []byte) *providers.Error {
+		return func(status int, header http.Header, body []byte) *providers.Error {
+			got = append(got, seen{status, header.Get("X-Reason"), string(body)})
+			clear(body) // its own copy
+			return e
+		}
+	}
+	dead := &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead}
+	a := answer{status: 418, body: `{"reason":"canary"}`, header: http.Header{"X-Reason": {"gone"}, "Retry-After": {"7"}}}
+	c, _ := user(t, a)
+	c.Classify = classify(dead)
+	_, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+	e := failure(t, err)
+	require.Equal(t, providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: "oauth: refresh", Status: 418, RetryAfter: 7 * time.Second}, *e)
+	require.Equal(t, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead}, dead, "what it returned is left alone")
+	require.Equal(t, []seen{{418, "gone", `{"reason":"canary"}`}}, got)
+
+	// Before the built-in rules, and nil is "as usual".
+	c, _ = user(t, answer{status: 400, body: `{"error":"invalid_grant"}`})
+	c.Classify = classify(&providers.Error{Code: providers.CodeBusy, Class: providers.Transient})
+	_, err = provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+	require.Equal(t, providers.CodeBusy, failure(t, err).Code)
+	c.Classify = classify(nil)
+	_, err = provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+	require.Equal(t, providers.GrantDead, failure(t, err).Class)
+
+	// The new refresh token is salvaged whatever it says, but for the end.
+	pair := answer{body: `{"access_token":"a","refresh_token":"new"}`}
+	for class, want := range map[providers.Class]providers.Token{
+		providers.Transient: {RefreshToken: "new", IssuedAt: start}, providers.InDoubt: {RefreshToken: "new", IssuedAt: start},
+		providers.Permanent: {RefreshToken: "new", IssuedAt: start}, providers.GrantDead: {},
+	} {
+		c, _ = user(t, pair)
+		c.Classify = classify(&providers.Error{Code: providers.CodeUpstreamError, Class: class})
+		token, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+		require.Equal(t, want, token, class)
+		require.Equal(t, class == providers.Permanent, failure(t, err).Class != class)
+	}
+
+	// Other endpoints are not its business.
+	got = nil
+	c, _ = client(t, answer{body: `{"active":true,"token_type":"Bearer"}`})
+	c.Classify = classify(dead)
+	_, err = provider(t, c).Verify(t.Context(), "t")
+	require.NoError(t, err)
+	require.Empty(t, got)
+}
+
+// The good refresh token in an odd answer is kept.
+func TestTheNewRefreshTokenIsSalvaged(t *testing.T) {
+	for name, body := range map[string]string{
+		"another type":        `{"access_token":"a","token_type":"BearerToken","refresh_token":"new"}`,
+		"bound to a key":      `{"access_token":"a","token_type":"DPoP","refresh_token":"new"}`,
+		"no token":            `{"token_type":"Bearer","refresh_token":"new"}`,
+		"a token of no use":   `{"access_token":"a b","refresh_token":"new"}`,
+		"one that has passed": `{"access_token":"a","expires_at":1,"refresh_token":"new"}`,
+		"a JWT that has":      `{"access_token":"` + jwtEnding(-time.Minute) + `","refresh_token":"new"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := user(t, answer{body: body})
+			token, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+			e := failure(t, err)
+			require.Equal(t, providers.CodeBadResponse, e.Code)
+			require.Equal(t, providers.InDoubt, e.Class)
+			require.Equal(t, providers.Token{RefreshToken: "new", IssuedAt: start}, token)
+		})
+	}
+}
+
+func TestTokenTypes(t *testing.T) {
+	for kind, listed := range map[string][]string{"BearerToken": {"bearertoken"}, "bot": {"x", "bot"}, "User Access Token": {"User Access Token"}, "BEARER": nil} {
+		c, _ := client(t, answer{body: `{"access_token":"a","token_type":"` + kind + `"}`})
+		c.TokenTypes = listed
+		token, err := provider(t, c).Generate(t.Context(), providers.Request{})
+		require.NoError(t, err)
+		require.Equal(t, "Bearer", token.TokenType)
+		c, _ = client(t, answer{body: `{"active":true,"token_type":"` + kind + `"}`})
+		c.TokenTypes = listed
+		_, err = provider(t, c).Verify(t.Context(), "t")
+		require.NoError(t, err)
+	}
+}
+
+func TestFormEncodedAnswers(t *testing.T) {
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	c, _ := user(t, answer{body: "access_token=a%2Fb&expires_in=60&refresh_token=new&scope=x+y&token_type=bearer\n", header: form})
+	token, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+	require.NoError(t, err)
+	require.Equal(t, providers.Token{AccessToken: "a/b", TokenType: "Bearer", RefreshToken: "new", Expiry: start.Add(time.Minute), IssuedAt: start, Scopes: []string{"x", "y"}}, token)
+	for name, a := range map[string]answer{
+		"twice":         {body: "access_token=a&access_token=b", header: form},
+		"JSON":          {body: `{"access_token":"a"}`, header: form},
+		"not said so":   {body: "access_token=a", header: http.Header{"Content-Type": {"text/plain"}}},
+		"no token":      {body: "x=y", header: form},
+		"bad escapes":   {body: "access_token=%zz", header: form},
+		"empty":         {body: "", header: form},
+		"another token": {body: "access_token=a&token_type=mac", header: form},
+	} {
+		c, _ := client(t, a)
+		_, err := provider(t, c).Generate(t.Context(), providers.Request{})
+		require.Equal(t, providers.CodeBadResponse, failure(t, err).Code, name)
+	}
+}
+
+func TestNumbersInExtraKeepTheirDigits(t *testing.T) {
+	c, _ := client(t, answer{body: `{"access_token":"a","id":9007199254740993,"more":{"n":[1e400,0.1]}}`})
+	token, err := provider(t, c).Generate(t.Context(), providers.Request{})
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"id": json.Number("9007199254740993"), "more": map[string]any{"n": []any{json.Number("1e400"), json.Number("0.1")}}}, token.Extra)
+}
+
+// An invalid_grant may be about our assertion's clock, and not about the grant.
+func TestInvalidGrantUnderAWrongClock(t *testing.T) {
+	ahead := func(d time.Duration) answer {
+		return answer{status: 400, body: `{"error":"invalid_grant","error_description":"canary"}`, header: http.Header{"Date": {start.Add(d).Format(http.TimeFormat)}}}
+	}
+	for _, c := range []struct {
+		name    string
+		skew    time.Duration
+		signs   bool
+		refresh providers.Class
+		warns   bool
+	}{
+		{"in time", 0, true, providers.GrantDead, false},
+		{"nearly in time", 10 * time.Second, true, providers.GrantDead, false},
+		{"behind", 11 * time.Second, true, providers.InDoubt, true},
+		{"ahead", -time.Hour, true, providers.InDoubt, true},
+		{"a secret has no clock", time.Hour, false, providers.GrantDead, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var logs bytes.Buffer
+			cfg, _ := user(t, ahead(c.skew))
+			cfg.Logger = slog.New(slog.NewTextHandler(&logs, nil))
+			if c.signs {
+				cfg.Secret, cfg.Key = "", oauth.Key{Signer: ed}
+			}
+			_, err := provider(t, cfg).Refresh(t.Context(), alice, "canary-rt")
+			e := failure(t, err)
+			require.Equal(t, c.refresh, e.Class)
+			require.Equal(t, c.warns, logs.Len() > 0)
+			if c.warns {
+				require.Contains(t, logs.String(), "level=WARN")
+				require.Contains(t, logs.String(), "skew="+c.skew.String())
+				require.NotContains(t, logs.String(), "canary")
+				require.NotEqual(t, providers.CodeRefreshRejected, e.Code, "the user is not signed out for our clock")
+			}
+		})
+	}
+}
