@@ -9,6 +9,7 @@ package jws
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -21,9 +22,10 @@ var (
 	ErrEncoding  = errors.New("not strict base64url")
 	ErrHeader    = errors.New("header is not an acceptable JSON object")
 	ErrClaims    = errors.New("claims are not an acceptable JSON object")
+	ErrNames     = errors.New("a claim's name looks like one that is reserved")
 	ErrCritical  = errors.New("header has crit or b64")
 	ErrEncrypted = errors.New("header of an encrypted or compressed token")
-	ErrKeyInside = errors.New("header carries a key or says where to fetch one")
+	ErrKeyInside = errors.New("header carries a key")
 	ErrKeyID     = errors.New("kid is not a string of 1 to 256 bytes")
 	ErrAlgorithm = errors.New("alg is not a string")
 	ErrType      = errors.New("typ is not a string")
@@ -119,10 +121,17 @@ func parseHeader(s string) (t Token, err error) {
 			t.Type = mediaType(t.Type)
 		case "crit", "b64":
 			return Token{}, ErrCritical
-		case "enc", "zip", "p2c", "p2s", "epk":
+		case "enc", "p2c", "p2s", "epk":
 			return Token{}, ErrEncrypted
-		case "jwk", "jwks", "jku", "x5u", "x5c":
+		case "zip":
+			if zip, _ := m.String(); zip == "DEF" {
+				return Token{}, ErrEncrypted
+			} // any other value is an unknown parameter
+		case "jwk", "jwks":
 			return Token{}, ErrKeyInside
+		case "jku", "x5u", "x5c", "x5t", "x5t#S256":
+			// Allowed (RFC 7515 section 4), and never used: keys come from the
+			// issuer's configuration alone.
 		default:
 			if m.spells(headerNames) {
 				return Token{}, ErrHeader
@@ -172,7 +181,7 @@ func Claims(payload string, buf []Member) ([]Member, error) {
 	}
 	for i := range members {
 		if members[i].spells(claimNames) {
-			return nil, ErrClaims
+			return nil, fmt.Errorf("%w: %.64q", ErrNames, members[i].Name)
 		}
 	}
 	return members, nil

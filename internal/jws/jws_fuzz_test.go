@@ -48,12 +48,34 @@ func FuzzClaims(f *testing.F) {
 			return
 		}
 		requireSameAsJSON(t, s, members)
-		// No name can be taken for another one.
-		for i, a := range members {
-			for _, b := range members[i+1:] {
-				require.False(t, strings.EqualFold(a.Name, b.Name))
+		// No name that decides can be taken for another one.
+		for _, m := range members {
+			for _, name := range []string{"iss", "sub", "aud", "exp", "scope", "cnf", "azp"} {
+				require.True(t, m.Name == name || !strings.EqualFold(m.Name, name))
 			}
 		}
+	})
+}
+
+// Reading ends, whatever stands in a string, and reads what encoding/json reads.
+func FuzzText(f *testing.F) {
+	for _, s := range []string{`a`, `\ud800`, `\ud83d\ude00`, `\udc00\ud800`, `\u`, `\`, `\ud800\`, `\x`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		value := `"` + s + `"`
+		text, ok := jws.Text(value)
+		members, err := jws.ParseObject(`{"a":`+value+`}`, nil)
+		if err != nil || len(members) != 1 {
+			return
+		}
+		var want string
+		require.NoError(t, json.Unmarshal([]byte(value), &want))
+		require.True(t, ok == (text == want) || text == "" && !ok, s)
+		p := jws.Pointer{"a"}
+		got, err := p.Find(`{"a":` + value + `}`)
+		require.NoError(t, err)
+		require.Equal(t, value, got)
 	})
 }
 

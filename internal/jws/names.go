@@ -6,11 +6,11 @@ import (
 	"unicode"
 )
 
-// Registered names whose misspellings some JSON decoders, or people, take for
-// the real ones.
+// Names that decide, whose misspellings some JSON decoders, or people, take for
+// the real ones. All other names are case-sensitive (RFC 7519 section 10.1.1).
 var (
-	headerNames = []string{"alg", "kid", "typ", "cty", "crit", "b64", "enc", "zip", "jku", "jwk", "jwks", "x5u", "x5c", "x5t", "p2c", "p2s", "epk"}
-	claimNames  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf", "scope", "scp", "acr", "amr", "auth_time", "azp", "client_id", "events"}
+	headerNames = []string{"alg", "kid", "typ", "crit", "b64", "enc", "jwk", "jwks", "p2c", "p2s", "epk"}
+	claimNames  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf", "scope", "scp", "acr", "auth_time", "azp", "client_id", "events", "tid", "token_use", "typ"}
 )
 
 // spells reports that m's name is one of names in disguise: in another case,
@@ -26,17 +26,6 @@ func (m *Member) spells(names []string) bool {
 		skeleton = lower(m.Name)
 	}
 	return slices.Contains(names, skeleton)
-}
-
-// like reports that two members' names are or look the same.
-func (m *Member) like(o *Member) bool {
-	if m.plain && o.plain {
-		if len(m.Name) != len(o.Name) || m.Name != "" && m.Name[0]|0x20 != o.Name[0]|0x20 {
-			return false
-		}
-		return strings.EqualFold(m.Name, o.Name)
-	}
-	return strings.EqualFold(m.Name, o.Name) || skeletonOf(m.Name) == skeletonOf(o.Name)
 }
 
 // skeletonOf maps a name to the ASCII it is mistaken for: case folded, letters

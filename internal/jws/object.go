@@ -5,10 +5,13 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of the JSON that is read, far beyond what honest tokens hold.
+// Bounds of the JSON that is read. An object may have minMembers members, or
+// one per memberBytes bytes of the whole text if that is more, so that the
+// bound follows the bound on tokens.
 const (
-	maxDepth   = 16
-	maxMembers = 256
+	maxDepth    = 16
+	minMembers  = 256
+	memberBytes = 32
 )
 
 var errJSON = errors.New("not strict JSON")
@@ -29,14 +32,14 @@ func Get(members []Member, name string) string {
 	return ""
 }
 
-// String is m's value if it is a string.
+// String is m's value if it is a string, see [Text].
 func (m Member) String() (string, bool) { return Text(m.Value) }
 
 // ParseObject reads s, which must be one JSON object and nothing else, and
 // appends its members to buf. It is stricter than RFC 8259: names are unique
-// in every object, also when compared without case or by the look of their
-// letters; strings are valid UTF-8 and hold no half surrogate pairs; depth and
-// number of members are bounded.
+// in every object (RFC 7519 section 4), strings are valid UTF-8, names hold no
+// half of a surrogate pair, and depth and number of members are bounded. A
+// string value may hold half a surrogate pair; [Text] refuses it.
 func ParseObject(s string, buf []Member) ([]Member, error) {
 	if !utf8.ValidString(s) {
 		return nil, errJSON
@@ -45,69 +48,99 @@ func ParseObject(s string, buf []Member) ([]Member, error) {
 	if i >= len(s) || s[i] != '{' {
 		return nil, errJSON
 	}
-	members, i, err := object(s, i, 1, buf)
+	p := parser{s: s, most: max(minMembers, len(s)/memberBytes), members: buf}
+	i, err := p.object(i, 1)
 	if err != nil {
 		return nil, err
 	}
 	if space(s, i) != len(s) {
 		return nil, errJSON
 	}
-	return members, nil
+	return p.members, nil
+}
+
+// parser reads one text. members are those of the outermost object.
+type parser struct {
+	s       string
+	most    int // members of an object
+	members []Member
 }
 
 // object reads the object that starts at s[i] and returns the index behind it.
-func object(s string, i, depth int, buf []Member) ([]Member, int, error) {
+func (p *parser) object(i, depth int) (int, error) {
+	s := p.s
 	if depth > maxDepth {
-		return nil, 0, errJSON
+		return 0, errJSON
 	}
 	i = space(s, i+1)
 	if i < len(s) && s[i] == '}' {
-		return buf, i + 1, nil
+		return i + 1, nil
 	}
-	for {
+	var seen nameSet
+	for n := 1; ; n++ {
 		start := i
-		end, err := stringEnd(s, i)
-		if err != nil {
-			return nil, 0, err
+		end, half, err := stringEnd(s, i)
+		if err != nil || half || n > p.most {
+			return 0, errJSON
 		}
-		var m Member
-		m.Name, _ = Text(s[start:end])
-		m.plain = ascii(m.Name)
-		if !unique(buf, &m) {
-			return nil, 0, errJSON
+		name, _ := Text(s[start:end])
+		if !seen.add(name) {
+			return 0, errJSON
 		}
 		i = space(s, end)
 		if i >= len(s) || s[i] != ':' {
-			return nil, 0, errJSON
+			return 0, errJSON
 		}
 		start = space(s, i+1)
-		if end, err = valueEnd(s, start, depth); err != nil {
-			return nil, 0, err
+		if end, err = p.valueEnd(start, depth); err != nil {
+			return 0, err
 		}
-		m.Value = s[start:end]
-		buf = append(buf, m)
+		if depth == 1 {
+			p.members = append(p.members, Member{name, s[start:end], ascii(name)})
+		}
 		i = space(s, end)
 		switch {
 		case i >= len(s):
-			return nil, 0, errJSON
+			return 0, errJSON
 		case s[i] == '}':
-			return buf, i + 1, nil
+			return i + 1, nil
 		case s[i] != ',':
-			return nil, 0, errJSON
+			return 0, errJSON
 		}
 		i = space(s, i+1)
 	}
 }
 
-func unique(seen []Member, m *Member) bool {
-	if len(seen) >= maxMembers {
-		return false
-	}
-	for i := range seen {
-		if seen[i].like(m) {
-			return false
+// nameSet holds the names of one object. A search through a few names is
+// faster than a map; from there on a map keeps the whole linear.
+type nameSet struct {
+	few  [16]string
+	n    int
+	many map[string]struct{}
+}
+
+// add reports whether name was not in the set.
+func (u *nameSet) add(name string) bool {
+	if u.many == nil {
+		for i := range u.few[:u.n] {
+			if u.few[i] == name {
+				return false
+			}
+		}
+		if u.n < len(u.few) {
+			u.few[u.n] = name
+			u.n++
+			return true
+		}
+		u.many = make(map[string]struct{}, 2*len(u.few))
+		for _, have := range u.few {
+			u.many[have] = struct{}{}
 		}
 	}
+	if _, found := u.many[name]; found {
+		return false
+	}
+	u.many[name] = struct{}{}
 	return true
 }
 
@@ -120,7 +153,8 @@ func ascii(s string) bool {
 	return true
 }
 
-func array(s string, i, depth int) (int, error) {
+func (p *parser) array(i, depth int) (int, error) {
+	s := p.s
 	if depth > maxDepth {
 		return 0, errJSON
 	}
@@ -129,7 +163,7 @@ func array(s string, i, depth int) (int, error) {
 		return i + 1, nil
 	}
 	for {
-		end, err := valueEnd(s, i, depth)
+		end, err := p.valueEnd(i, depth)
 		if err != nil {
 			return 0, err
 		}
@@ -147,19 +181,19 @@ func array(s string, i, depth int) (int, error) {
 }
 
 // valueEnd returns the index behind the value that starts at s[i].
-func valueEnd(s string, i, depth int) (int, error) {
+func (p *parser) valueEnd(i, depth int) (int, error) {
+	s := p.s
 	if i >= len(s) {
 		return 0, errJSON
 	}
 	switch s[i] {
 	case '"':
-		return stringEnd(s, i)
-	case '{':
-		var buf [8]Member
-		_, end, err := object(s, i, depth+1, buf[:0])
+		end, _, err := stringEnd(s, i)
 		return end, err
+	case '{':
+		return p.object(i, depth+1)
 	case '[':
-		return array(s, i, depth+1)
+		return p.array(i, depth+1)
 	case 't':
 		return literal(s, i, "true")
 	case 'f':

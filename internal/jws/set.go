@@ -1,8 +1,6 @@
 package jws
 
 import (
-	"bytes"
-	"crypto"
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
@@ -15,56 +13,24 @@ import (
 // maxKeys bounds a set; honest ones have a handful.
 const maxKeys = 256
 
-// Key is one verification key. Algorithm "" leaves the choice to the kind of
-// key.
-type Key struct {
-	ID        string
-	Algorithm string
-	Public    any  // *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey, or []byte for a secret
-	Short     bool // a secret shorter than the hash will do
-}
-
-// Fits reports whether k may verify alg.
-func (k *Key) Fits(alg string) bool {
-	a := find(alg)
-	if a == nil || !a.fits(k.Public) && !(k.Short && a.kind == "oct") {
-		return false
-	}
-	if k.Algorithm == "" || k.Algorithm == alg {
-		return true
-	}
-	own := find(k.Algorithm) // EdDSA and Ed25519 are two names of one method
-	return own != nil && own.method == a.method
-}
-
-// Equal reports whether k and o are the same key in every respect.
-func (k *Key) Equal(o *Key) bool {
-	if k.ID != o.ID || k.Algorithm != o.Algorithm {
-		return false
-	}
-	if secret, ok := k.Public.([]byte); ok {
-		other, ok := o.Public.([]byte)
-		return ok && bytes.Equal(secret, other)
-	}
-	pub, ok := k.Public.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && pub.Equal(o.Public)
-}
-
 // ParseSet reads a JWK Set (RFC 7517). Keys that are no public signing keys,
 // or that nothing here can verify with, are skipped one by one and named in
 // skipped; a set without a single usable key is an error.
-func ParseSet(body []byte) (keys []Key, skipped []error, err error) {
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if json.Unmarshal(body, &set) != nil {
+//
+// uses are the values of use that are accepted; with none, sig and no use at
+// all. Member names are compared exactly. Members that are not known are
+// ignored, and so are certificates, whatever their type (RFC 7517 section 4).
+func ParseSet(body []byte, uses ...string) (keys []Key, skipped []error, err error) {
+	var members map[string]json.RawMessage // a map's names match exactly
+	var set []json.RawMessage
+	if json.Unmarshal(body, &members) != nil || json.Unmarshal(members["keys"], &set) != nil {
 		return nil, nil, errors.New("not a JWK Set")
 	}
-	if len(set.Keys) > maxKeys {
+	if len(set) > maxKeys {
 		return nil, nil, errors.New("JWK Set with too many keys")
 	}
-	for i, raw := range set.Keys {
-		k, err := parseKey(raw)
+	for i, raw := range set {
+		k, err := parseKey(string(raw), uses)
 		if err != nil {
 			skipped = append(skipped, fmt.Errorf("key %d: %w", i, err))
 			continue
@@ -77,24 +43,46 @@ func ParseSet(body []byte) (keys []Key, skipped []error, err error) {
 	return keys, skipped, nil
 }
 
-func parseKey(raw json.RawMessage) (Key, error) {
-	var m jwkset.JWKMarshal
-	if json.Unmarshal(raw, &m) != nil {
+// privateMembers are those that a public key does not have: what is published
+// with one, everybody has (RFC 7518 section 6).
+var privateMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+func parseKey(raw string, uses []string) (Key, error) {
+	members, err := ParseObject(raw, nil)
+	if err != nil {
 		return Key{}, errors.New("not a JWK")
 	}
-	// A private part in a published set is a key that everybody has.
-	if m.D != "" || m.P != "" || m.Q != "" || m.DP != "" || m.DQ != "" || m.QI != "" || m.K != "" || len(m.OTH) > 0 {
-		return Key{}, errors.New("private or symmetric")
+	for _, name := range privateMembers {
+		if v := Get(members, name); v != "" && v != "null" && v != `""` {
+			return Key{}, errors.New("private or symmetric")
+		}
 	}
-	if m.USE != "" && m.USE != jwkset.UseSig || len(m.KEYOPS) > 0 && !slices.Contains(m.KEYOPS, jwkset.KeyOpsVerify) {
-		return Key{}, errors.New("not for signatures")
+	k := Key{}
+	var m jwkset.JWKMarshal
+	var kty, crv, use string
+	for _, field := range []struct {
+		name string
+		to   *string
+	}{{"kty", &kty}, {"crv", &crv}, {"x", &m.X}, {"y", &m.Y}, {"n", &m.N}, {"e", &m.E}, {"kid", &k.ID}, {"alg", &k.Algorithm}, {"use", &use}, {"issuer", &k.Issuer}} {
+		value := Get(members, field.name)
+		if value == "" || value == "null" && field.name != "issuer" {
+			continue
+		}
+		text, ok := Text(value)
+		if !ok || text == "" && field.name == "issuer" {
+			return Key{}, fmt.Errorf("%s is not a string", field.name)
+		}
+		*field.to = text
 	}
-	m.X5C, m.X5U, m.X5T, m.X5TS256 = nil, "", "", "" // certificates are not looked at
+	if err := forSignatures(use, Get(members, "key_ops"), uses); err != nil {
+		return Key{}, err
+	}
+	m.KTY, m.CRV = jwkset.KTY(kty), jwkset.CRV(crv)
 	jwk, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil {
 		return Key{}, errors.New("malformed") // jwkset's text may repeat the key
 	}
-	k := Key{ID: m.KID, Algorithm: string(m.ALG), Public: jwk.Key()}
+	k.Public = jwk.Key()
 	if err := sound(k.Public); err != nil {
 		return Key{}, err
 	}
@@ -106,40 +94,31 @@ func parseKey(raw json.RawMessage) (Key, error) {
 	return Key{}, errors.New("alg or size not usable")
 }
 
+// forSignatures checks use and key_ops (RFC 7517 sections 4.2 and 4.3).
+func forSignatures(use, operations string, uses []string) error {
+	if len(uses) == 0 {
+		uses = []string{"sig", ""}
+	}
+	if !slices.Contains(uses, use) {
+		return fmt.Errorf("use is %.32q", use)
+	}
+	if operations == "" || operations == "null" {
+		return nil
+	}
+	list, ok := Texts(operations)
+	if !ok || operations[0] != '[' {
+		return errors.New("key_ops is not an array of strings")
+	}
+	if len(list) > 0 && !slices.Contains(list, "verify") {
+		return errors.New("key_ops lacks verify")
+	}
+	return nil
+}
+
 // sound checks what Fits does not.
 func sound(public any) error {
 	if k, ok := public.(*rsa.PublicKey); ok && (k.E < 3 || k.E&1 == 0) {
 		return errors.New("RSA exponent is even or under 3")
 	}
 	return nil
-}
-
-// distinct drops a key listed twice, and both of two different keys that have
-// one kid and could verify the same algorithm: RFC 7517 section 4.5 leaves it
-// open which of them is meant.
-func distinct(keys []Key) []Key {
-	kept := make([]Key, 0, len(keys))
-next:
-	for i := range keys {
-		for j := range keys {
-			if i == j || keys[i].ID == "" || keys[i].ID != keys[j].ID {
-				continue
-			}
-			same := keys[i].Equal(&keys[j])
-			if same && j < i || !same && overlap(&keys[i], &keys[j]) {
-				continue next
-			}
-		}
-		kept = append(kept, keys[i])
-	}
-	return kept
-}
-
-func overlap(k, o *Key) bool {
-	for i := range algorithms {
-		if a := algorithms[i].name; k.Fits(a) && o.Fits(a) {
-			return true
-		}
-	}
-	return false
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,7 +67,10 @@ func TestKeysThatAreSkipped(t *testing.T) {
 		"RSA 16384": with(strong, "n", b64(append([]byte{0xff}, make([]byte, 2047)...))), "wrong alg": with(p256, "alg", "ES384"), "unknown alg": with(p256, "alg", "ES521"), "RSA-OAEP": with(strong, "alg", "RSA-OAEP"),
 		"off the curve": with(p256, "y", p256["x"]), "wrong curve": with(p256, "crv", "P-384"), "secp256k1": with(p256, "crv", "secp256k1"), "X25519": with(good, "crv", "X25519"),
 		"Ed25519 short": with(good, "x", "AAAA"), "no kty": jwk{"x": "AA"}, "unknown kty": with(good, "kty", "AKP"), "null": nil, "number": 1, "text": "x", "array": []any{}, "empty": jwk{}, "kid a number": with(p256, "kid", 1),
-		"not base64": with(good, "x", "!"),
+		"not base64":   with(good, "x", "!"),
+		"use mistyped": with(good, "use", []string{"sig"}), "alg mistyped": with(good, "alg", 1), "key_ops mistyped": with(good, "key_ops", "verify"), "key_ops with a number": with(good, "key_ops", []any{"verify", 1}),
+		"issuer mistyped": with(good, "issuer", []string{"a"}), "issuer null": with(good, "issuer", nil), "issuer empty": with(good, "issuer", ""), "private of another type": with(good, "d", 1), "oth": with(strong, "oth", []any{}),
+		"use of SPIFFE": with(good, "use", "jwt-svid"), "only in another case": jwk{"KTY": "OKP", "Crv": "Ed25519", "X": good["x"]},
 	} {
 		keys, skipped, err := parse(t, bad, good)
 		require.NoError(t, err, name)
@@ -79,7 +83,9 @@ func TestKeysThatAreSkipped(t *testing.T) {
 	}
 	for name, fine := range map[string]jwk{
 		"use": with(p256, "use", "sig"), "verify": with(p256, "key_ops", []string{"verify"}), "alg": with(p256, "alg", "ES256"), "padded": with(strong, "n", strong["n"].(string)+"="),
-		"certificate that is none": with(p256, "x5c", []string{"AAAA"}, "x5u", "http://x"), "unknown member": with(p256, "x-own", 1), "EdDSA": with(good, "alg", "EdDSA"), "Ed25519": with(good, "alg", "Ed25519"),
+		"certificate that is none": with(p256, "x5c", []string{"AAAA"}, "x5u", "http://x"), "unknown member": with(p256, "x-own", 1), "D is a note": with(p256, "D", "a note"), "K too": with(p256, "K", 1), "USE is not use": with(p256, "USE", "enc", "Alg", "ES384", "Key_Ops", 1),
+		"x5c as text": with(p256, "x5c", "AAAA", "x5t", 7, "x5t#S256", []any{}), "nulls": with(p256, "use", nil, "alg", nil, "key_ops", nil, "kid", nil, "d", nil), "half surrogate in a note": with(p256, "note", json.RawMessage(`"\ud800"`)),
+		"issuer": with(good, "issuer", "https://login.microsoftonline.com/{tenantid}/v2.0"), "EdDSA": with(good, "alg", "EdDSA"), "Ed25519": with(good, "alg", "Ed25519"),
 	} {
 		keys, _, err := parse(t, fine)
 		require.NoError(t, err, name)
@@ -110,10 +116,98 @@ func TestKidsThatAreNotUnique(t *testing.T) {
 	keys, _, err = parse(t, with(a, "alg", "EdDSA"), with(key("a"), "alg", "Ed25519"), b)
 	require.NoError(t, err)
 	require.Len(t, keys, 1, "two names of one algorithm")
+	for _, twice := range [][]any{{with(a, "alg", "EdDSA"), a, b}, {a, with(a, "alg", "EdDSA"), b}, {with(a, "alg", "Ed25519"), with(a, "alg", "EdDSA"), b}} {
+		keys, _, err = parse(t, twice...)
+		require.NoError(t, err)
+		require.Len(t, keys, 2, "one public key listed twice, with alg and without, is one key")
+		require.True(t, keys[0].Fits("EdDSA") && keys[0].Fits("Ed25519"))
+	}
+	strong := with(rsaJWK(t, 2048, 65537), "kid", "r")
+	keys, _, err = parse(t, with(strong, "alg", "RS256"), with(strong, "alg", "PS256"))
+	require.NoError(t, err)
+	require.Len(t, keys, 2, "one public key for two algorithms")
+	keys, _, err = parse(t, with(strong, "alg", "RS256"), strong)
+	require.NoError(t, err)
+	require.True(t, len(keys) == 1 && keys[0].Fits("PS256"))
+	keys, _, err = parse(t, with(a, "issuer", "x"), with(key("a"), "issuer", "y"))
+	require.NoError(t, err)
+	require.Len(t, keys, 2, "one kid at two issuers")
+	keys, _, err = parse(t, with(a, "issuer", "x"), key("a"), b)
+	require.NoError(t, err)
+	require.Len(t, keys, 1, "one of the two serves every issuer")
+}
+
+// RFC 7517 section 4.2 leaves other values of use to those who agree on them.
+func TestUsesThatAreConfigured(t *testing.T) {
+	pub, _, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	svid := jwk{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": b64(pub), "use": "jwt-svid"}
+	body, err := json.Marshal(jwk{"keys": []any{svid, with(svid, "kid", "b", "use", "x509-svid"), with(svid, "kid", "c", "use", "enc"), with(svid, "kid", "d", "use", "sig"), jwk{"kty": "OKP", "crv": "Ed25519", "x": b64(pub)}}})
+	require.NoError(t, err)
+	keys, skipped, err := jws.ParseSet(body, "jwt-svid")
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	require.Equal(t, "a", keys[0].ID)
+	require.Len(t, skipped, 4)
+}
+
+func TestRingFindsByAlgorithmKidAndIssuer(t *testing.T) {
+	key := func(kid string, members ...any) jwk {
+		pub, _, err := ed25519.GenerateKey(rand.Reader)
+		require.NoError(t, err)
+		return with(jwk{"kty": "OKP", "crv": "Ed25519", "x": b64(pub)}, append(members, "kid", kid)...)
+	}
+	named, bound, free := key("named", "alg", "EdDSA"), key("bound", "issuer", "https://id/{tenantid}/v2"), key("")
+	keys, _, err := parse(t, named, bound, free, with(rsaJWK(t, 2048, 65537), "kid", "r"))
+	require.NoError(t, err)
+	ring := jws.NewRing(keys, []string{"EdDSA", "Ed25519", "RS256", "PS256", "ES256"})
+	for _, c := range []struct {
+		alg, kid string
+		n        int
+		match    jws.Match
+	}{
+		{"EdDSA", "named", 1, jws.Named}, {"Ed25519", "named", 1, jws.Named}, {"RS256", "named", 0, jws.Named}, {"RS256", "r", 1, jws.Named}, {"PS256", "r", 1, jws.Named},
+		{"EdDSA", "unknown", 1, jws.Hinted}, {"RS256", "unknown", 0, jws.Hinted}, {"EdDSA", "", 3, jws.Unnamed}, {"ES256", "", 0, jws.Unnamed}, {"RS512", "r", 0, jws.Named}, {"HS256", "", 0, jws.Unnamed},
+	} {
+		got, match := ring.Candidates(&jws.Token{Algorithm: c.alg, KeyID: c.kid})
+		require.Equal(t, c.match, match, c)
+		require.Len(t, got, c.n, c)
+		for _, k := range got {
+			require.NoError(t, jws.Fit(c.alg, k.Public), c)
+			require.True(t, ring.Has(k.Thumbprint()))
+		}
+	}
+	got, _ := ring.Candidates(&jws.Token{Algorithm: "EdDSA", KeyID: "bound"})
+	require.Len(t, got, 1)
+	for iss, want := range map[[2]string]bool{
+		{"https://id/t1/v2", "t1"}: true, {"https://id/t1/v2", "t2"}: false, {"https://id/t1/v2", ""}: false, {"https://id//v2", ""}: false, {"https://id/t1/v2/", "t1"}: false,
+		{"https://id/{tenantid}/v2", "{tenantid}"}: true, {"https://evil/t1/v2", "t1"}: false,
+	} {
+		require.Equal(t, want, got[0].For(iss[0], iss[1]), iss)
+	}
+	fewer := jws.NewRing(keys[:3], []string{"EdDSA"})
+	require.True(t, ring.Keeps(fewer))
+	require.False(t, fewer.Keeps(ring))
+	moved := slices.Clone(keys)
+	moved[1].Issuer = "https://other"
+	require.False(t, jws.NewRing(moved, nil).Keeps(ring), "the issuer is part of a key's identity")
+}
+
+// RFC 7638 section 3.1, and RFC 8037 appendix A.3.
+func TestThumbprints(t *testing.T) {
+	for want, key := range map[string]string{
+		"NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs": `{"kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw","e":"AQAB","alg":"RS256","kid":"2011-04-29"}`,
+		"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k": `{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`,
+	} {
+		keys, _, err := jws.ParseSet([]byte(`{"keys":[` + key + `]}`))
+		require.NoError(t, err)
+		sum := keys[0].Thumbprint()
+		require.Equal(t, want, b64(sum[:]))
+	}
 }
 
 func TestSetsThatAreNone(t *testing.T) {
-	for _, body := range []string{``, `null`, `[]`, `{}`, `{"keys":null}`, `{"keys":{}}`, `{"keys":[]}`, `{"keys":"x"}`, `{"keys":[{}` + strings.Repeat(`,{}`, 256) + `]}`, `{"keys":[`} {
+	for _, body := range []string{``, `null`, `[]`, `{}`, `{"keys":null}`, `{"keys":{}}`, `{"keys":[]}`, `{"keys":"x"}`, `{"keys":[{}` + strings.Repeat(`,{}`, 256) + `]}`, `{"keys":[`, `{"Keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`} {
 		keys, _, err := jws.ParseSet([]byte(body))
 		require.Error(t, err, body)
 		require.Empty(t, keys, body)

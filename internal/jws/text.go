@@ -8,17 +8,21 @@ import (
 )
 
 // Text decodes a JSON string that [ParseObject] has seen. ok is false for any
-// other value.
+// other value, and for a string with half a surrogate pair: decoded, such
+// strings would all be the same.
 func Text(value string) (s string, ok bool) {
 	if len(value) < 2 || value[0] != '"' {
 		return "", false
 	}
 	s = value[1 : len(value)-1]
 	if strings.IndexByte(s, '\\') >= 0 {
-		s = unescape(s)
+		return unescape(s)
 	}
 	return s, true
 }
+
+// IsString reports whether value is a JSON string, readable by [Text] or not.
+func IsString(value string) bool { return value != "" && value[0] == '"' }
 
 // Texts decodes a JSON string, or an array of nothing but strings, that
 // [ParseObject] has seen.
@@ -40,8 +44,11 @@ func EachText(value string, do func(string)) (ok bool) {
 		if value[i] != '"' {
 			return false
 		}
-		end, _ := stringEnd(value, i)
-		s, _ := Text(value[i:end])
+		end, _, _ := stringEnd(value, i)
+		s, ok := Text(value[i:end])
+		if !ok {
+			return false
+		}
 		do(s)
 		if i = space(value, end); value[i] == ',' {
 			i = space(value, i+1)
@@ -50,27 +57,29 @@ func EachText(value string, do func(string)) (ok bool) {
 	return true
 }
 
-// stringEnd returns the index behind the string that starts at s[i].
-func stringEnd(s string, i int) (int, error) {
+// stringEnd returns the index behind the string that starts at s[i]. half
+// reports half a surrogate pair in it.
+func stringEnd(s string, i int) (end int, half bool, err error) {
 	if i >= len(s) || s[i] != '"' {
-		return 0, errJSON
+		return 0, false, errJSON
 	}
 	for i++; i < len(s); i++ {
 		switch c := s[i]; {
 		case literalByte[c]: // nearly always
 		case c == '"':
-			return i + 1, nil
+			return i + 1, half, nil
 		case c == '\\':
-			_, n := escape(s[i:])
+			r, n := escape(s[i:])
 			if n == 0 {
-				return 0, errJSON
+				return 0, false, errJSON
 			}
+			half = half || r == halfPair
 			i += n - 1
 		default:
-			return 0, errJSON
+			return 0, false, errJSON
 		}
 	}
-	return 0, errJSON
+	return 0, false, errJSON
 }
 
 // literalByte marks what stands for itself in a string.
@@ -80,6 +89,9 @@ var literalByte = func() (t [256]bool) {
 	}
 	return t
 }()
+
+// halfPair is what [escape] returns for half a surrogate pair.
+const halfPair rune = -1
 
 // escape decodes the escape sequence at the start of s, a surrogate pair being
 // one, and returns its length, 0 if it is not valid.
@@ -113,7 +125,7 @@ func escape(s string) (r rune, n int) {
 	}
 	low, ok := hex4(s[6:])
 	if r = utf16.DecodeRune(r, low); !ok || r == utf8.RuneError {
-		return 0, 0
+		return halfPair, 6
 	}
 	return r, 12
 }
@@ -126,7 +138,9 @@ func hex4(s string) (rune, bool) {
 	return rune(n), err == nil
 }
 
-func unescape(s string) string {
+// unescape decodes what is between the quotes of a string. ok is false for an
+// escape sequence that is not valid or half a surrogate pair.
+func unescape(s string) (text string, ok bool) {
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); {
 		if s[i] != '\\' {
@@ -135,8 +149,11 @@ func unescape(s string) string {
 			continue
 		}
 		r, n := escape(s[i:])
+		if n == 0 || r == halfPair {
+			return "", false
+		}
 		b = utf8.AppendRune(b, r)
 		i += n
 	}
-	return string(b)
+	return string(b), true
 }
