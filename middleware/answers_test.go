@@ -36,10 +36,10 @@ func TestAnswers(t *testing.T) {
 			return providers.Verified{}, &providers.Error{Code: providers.CodeInvalidToken, Description: "Wrong token"}
 		})
 		base := middleware.Config{
-			Issuers: []middleware.Issuer{trusting(i)}, Realm: `a "b" \c`, Resource: "https://api.example/v1",
+			Issuers: own(trusting(i)), Realm: `a "b" \c`, Resource: "https://api.example/v1",
 			Opaque: []middleware.Opaque{
-				{Verifier: busy, Owns: func(t string) bool { return strings.HasPrefix(t, "busy") }},
-				{Verifier: no, Owns: func(t string) bool { return strings.HasPrefix(t, "wrong") }},
+				{Verifier: busy, Owns: func(t string) bool { return strings.HasPrefix(t, "busy") }, AnyAudience: true, Subjects: middleware.Qualified},
+				{Verifier: no, Owns: func(t string) bool { return strings.HasPrefix(t, "wrong") }, AnyAudience: true, Subjects: middleware.Qualified},
 			},
 			Revoked: func(_ context.Context, v *middleware.Verified) (bool, error) {
 				if v.ID == "store down" {

@@ -9,9 +9,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/clocks"
 	"github.com/bearerkit/bearerkit/internal/jws"
 	"github.com/bearerkit/bearerkit/internal/warnlog"
-	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
 // Authenticator checks the bearer tokens of incoming requests. [New] makes it.
@@ -19,7 +19,7 @@ import (
 // closing.
 type Authenticator struct {
 	*core
-	rules  []Rule
+	rules  []*rule
 	errors *errorTable
 	quiet  bool // checks for another check, which is the one to count
 }
@@ -27,18 +27,23 @@ type Authenticator struct {
 // core is what an Authenticator shares with those that [Authenticator.Require]
 // derives from it: everything but rules, which is why the cache can be shared.
 type core struct {
-	cfg      Config
-	leeway   time.Duration
-	now      func() time.Time
-	logger   *slog.Logger
-	byIss    map[string]*issuer
-	byClaim  []*issuer
-	sets     []*keySet
-	opaque   []*opaque
-	cache    *cache
-	renewals *renewals
-	metadata string
-	counters counters
+	cfg       Config
+	leeway    time.Duration
+	maxBytes  int
+	now       func() time.Time
+	clock     *clocks.Clock
+	logger    *slog.Logger
+	entries   []*entry
+	byIss     map[string][]*entry
+	templates []*entry // for many tenants
+	unissued  []*entry // for tokens without iss
+	sets      []*keySet
+	resolver  *resolver
+	opaque    []*opaque
+	cache     *cache
+	renewals  *renewals
+	metadata  string
+	counters  counters
 }
 
 // New returns an Authenticator, or every fault of c at once. It reaches for no
@@ -48,16 +53,20 @@ func New(c Config) (*Authenticator, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	s := &core{cfg: c, leeway: c.Leeway, now: c.Now, logger: warnlog.OrDefault(c.Logger), byIss: map[string]*issuer{}}
+	s := &core{cfg: c, leeway: c.Leeway, maxBytes: c.MaxTokenBytes, now: c.Now, logger: warnlog.OrDefault(c.Logger), byIss: map[string][]*entry{}}
 	switch {
 	case c.Leeway == 0:
 		s.leeway = defaultLeeway
 	case c.Leeway < 0:
 		s.leeway = 0
 	}
+	if s.maxBytes == 0 {
+		s.maxBytes = defaultTokenBytes
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.clock = clocks.New(s.now)
 	if c.CacheSize == 0 {
 		c.CacheSize = defaultCacheSize
 	}
@@ -65,19 +74,25 @@ func New(c Config) (*Authenticator, error) {
 	for i := range c.Issuers {
 		s.add(c.Issuers[i])
 	}
+	if err := s.checkShared(); err != nil {
+		return nil, err
+	}
+	if c.Resolve != nil {
+		s.resolver = newResolver(&c, s.resolved, s.clock, s.logger)
+	}
 	for _, o := range c.Opaque {
 		s.opaque = append(s.opaque, newOpaque(o, s.now, s.verdict))
 	}
 	if c.Renew != nil {
-		s.renewals = newRenewals(*c.Renew, s.now)
+		s.renewals = newRenewals(*c.Renew, s.clock)
 	}
 	if c.Resource != "" {
 		s.metadata, _ = metadataURL(c.Resource) // check has seen it
 	}
-	return s.derive([]Rule{c.Require}), nil
+	return s.derive([]*rule{newRule(c.Require)}), nil
 }
 
-func (c *core) derive(rules []Rule) *Authenticator {
+func (c *core) derive(rules []*rule) *Authenticator {
 	realm := c.cfg.Realm
 	if realm == "" {
 		realm = "api"
@@ -87,35 +102,61 @@ func (c *core) derive(rules []Rule) *Authenticator {
 
 // add compiles an issuer's configuration and its source of keys.
 func (c *core) add(cfg Issuer) {
-	cfg.Algorithms, cfg.Audiences = slices.Clone(cfg.Algorithms), slices.Clone(cfg.Audiences)
-	i := &issuer{Issuer: cfg}
-	switch {
-	case len(cfg.Keys) > 0:
-		var keys []jws.Key
-		for kid, public := range cfg.Keys {
-			keys = append(keys, jws.Key{ID: kid, Public: public})
-		}
-		i.keys = fixedKeys(keys)
-	case len(cfg.Secrets) > 0:
-		var keys []jws.Key
-		for _, secret := range cfg.Secrets {
-			keys = append(keys, jws.Key{Public: slices.Clone(secret), Short: cfg.DangerouslyShortSecrets})
-		}
-		i.keys = fixedKeys(keys)
-	default:
-		logger := c.logger.With("issuer", cfg.Issuer)
-		r := &remote{url: cfg.JWKSURL, client: upstream.New("issuer", cfg.HTTPClient, c.now), now: c.now, logger: logger}
-		if cfg.Discover {
-			r.issuer = cfg.Issuer
-		}
-		i.keys = &keySet{fetch: r.fetch, every: cfg.RefreshEvery, now: c.now, logger: logger, observe: c.keysFetched}
-		c.sets = append(c.sets, i.keys)
+	e := newEntry(cfg)
+	e.keys = c.keysOf(e, e.HTTPClient)
+	c.entries = append(c.entries, e)
+	if e.keys.fetch != nil {
+		c.sets = append(c.sets, e.keys)
 	}
-	if i.issuerClaim() == "iss" {
-		c.byIss[cfg.Issuer] = i
+	if cfg.template() {
+		c.templates = append(c.templates, e)
 	} else {
-		c.byClaim = append(c.byClaim, i)
+		c.byIss[cfg.Issuer] = append(c.byIss[cfg.Issuer], e)
 	}
+	if cfg.WithoutIssuer {
+		c.unissued = append(c.unissued, e)
+	}
+}
+
+// resolved compiles an answer of Config.Resolve.
+func (c *core) resolved(cfg Issuer) *entry {
+	e := newEntry(cfg)
+	e.keys = c.keysOf(e, c.resolver.client(&cfg))
+	return e
+}
+
+func (c *core) keysOf(e *entry, client *http.Client) *keySet {
+	var keys []jws.Key
+	for kid, public := range e.Keys {
+		keys = append(keys, jws.Key{ID: kid, Public: public})
+	}
+	for _, secret := range e.Secrets {
+		keys = append(keys, jws.Key{Public: slices.Clone(secret), Short: e.DangerouslyShortSecrets})
+	}
+	if len(keys) > 0 {
+		return fixedKeys(keys, e.Algorithms)
+	}
+	logger := c.logger.With("issuer", e.Issuer.Issuer)
+	r := newRemote(&e.Issuer, client, c.clock, c.now, logger)
+	return &keySet{fetch: r.fetch, algs: e.Algorithms, every: e.RefreshEvery, clock: c.clock, logger: logger, observe: c.keysFetched}
+}
+
+// checkShared finds configured keys that an entry for tokens without iss
+// shares with another entry. Sets that are fetched are compared when a token
+// is verified with them.
+func (c *core) checkShared() error {
+	var errs []error
+	for i, e := range c.entries {
+		for j, other := range c.entries {
+			if i == j || !e.WithoutIssuer || e.keys.current.Load() == nil || other.keys.current.Load() == nil {
+				continue
+			}
+			if e.keys.current.Load().ring.Shares(other.keys.current.Load().ring) {
+				errs = append(errs, fmt.Errorf("middleware: Issuers[%d] accepts tokens without iss, and Issuers[%d] has one of its keys", i, j))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Require returns an Authenticator that demands rules too, and shares
@@ -131,7 +172,11 @@ func (a *Authenticator) Require(rules ...Rule) (*Authenticator, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return a.derive(slices.Concat(a.rules, rules)), nil
+	all := slices.Clone(a.rules)
+	for _, r := range rules {
+		all = append(all, newRule(r))
+	}
+	return a.derive(all), nil
 }
 
 // Verify checks a token that came by any transport. Its error is an [*Error].
@@ -166,11 +211,11 @@ func (a *Authenticator) check(r *http.Request) (string, *Verified, *Error) {
 	case token == "" && a.cfg.Optional:
 		return "", nil, nil
 	case token == "":
-		return "", nil, a.errors.plain[missing]
+		return "", nil, a.errors.with(missing, errNoToken)
 	}
 	v, err := a.verify(r.Context(), token)
-	if err == a.errors.plain[malformed] && !b64token(token) {
-		err = a.errors.plain[misformed] // looked at last, for good tokens have no such characters
+	if err != nil && err.Reason == refusals[malformed].Reason && !b64token(token) {
+		err = a.errors.with(misformed, errCharacters) // looked at last, for good tokens have no such characters
 	}
 	return token, v, err
 }
@@ -194,6 +239,9 @@ func (a *Authenticator) Handler(next http.Handler) http.Handler {
 		}
 		if v != nil {
 			r = r.WithContext(NewContext(r.Context(), v))
+		}
+		if a.cfg.Query != "" {
+			r = withoutQuery(r, a.cfg.Query)
 		}
 		next.ServeHTTP(w, r)
 	})

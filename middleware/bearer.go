@@ -1,8 +1,12 @@
 package middleware
 
 import (
+	"bytes"
+	"io"
+	"maps"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -15,16 +19,16 @@ func (a *Authenticator) credentials(r *http.Request) (token string, err *Error) 
 	if a.cfg.Extract != nil {
 		return a.only(a.cfg.Extract(r))
 	}
-	token, why := fromHeader(r.Header["Authorization"])
-	if why != 0 {
-		return "", a.errors.plain[why]
+	token, why, cause := fromHeader(r.Header["Authorization"])
+	if why != noFault {
+		return "", a.errors.with(why, cause)
 	}
 	if a.cfg.Cookie == "" && a.cfg.Query == "" && a.cfg.Form == "" {
 		return token, nil
 	}
-	found, why := a.elsewhere(r)
-	if why != 0 {
-		return "", a.errors.plain[why]
+	found, cause := a.elsewhere(r)
+	if cause != nil {
+		return "", a.errors.with(misformed, cause)
 	}
 	if token != "" {
 		found = append(found, token)
@@ -35,34 +39,34 @@ func (a *Authenticator) credentials(r *http.Request) (token string, err *Error) 
 func (a *Authenticator) only(found []string) (string, *Error) {
 	switch {
 	case len(found) > 1:
-		return "", a.errors.plain[repeated]
+		return "", a.errors.with(repeated, errTwoTokens)
 	case len(found) == 0:
 		return "", nil
 	case found[0] == "":
-		return "", a.errors.plain[misformed]
+		return "", a.errors.with(misformed, errEmptyToken)
 	}
 	return found[0], nil
 }
 
 // fromHeader reads RFC 6750 section 2.1. Header lines are as net/http gives
-// them, trimmed of white space. reason 0 (missing) is none.
-func fromHeader(lines []string) (token string, why reason) {
+// them, trimmed of white space. No token and noFault: no Bearer credentials.
+func fromHeader(lines []string) (token string, why reason, cause error) {
 	switch len(lines) {
 	case 0:
-		return "", 0
+		return "", noFault, nil
 	case 1:
 	default:
-		return "", repeated
+		return "", repeated, errTwoTokens
 	}
 	scheme, rest := cutScheme(lines[0])
 	if !strings.EqualFold(scheme, "bearer") {
-		return "", 0
+		return "", noFault, nil
 	}
 	token = strings.TrimLeft(rest, " ")
 	if len(token) == len(rest) || token == "" {
-		return "", misformed
+		return "", misformed, errScheme
 	}
-	return token, 0
+	return token, noFault, nil
 }
 
 // cutScheme splits off the auth-scheme, a token of RFC 9110 section 5.6.2.
@@ -78,7 +82,7 @@ func cutScheme(line string) (scheme, rest string) {
 }
 
 // elsewhere collects the tokens in the places that were named.
-func (a *Authenticator) elsewhere(r *http.Request) (found []string, why reason) {
+func (a *Authenticator) elsewhere(r *http.Request) (found []string, cause error) {
 	if name := a.cfg.Cookie; name != "" {
 		for _, c := range r.CookiesNamed(name) {
 			if c.Value != "" {
@@ -87,18 +91,80 @@ func (a *Authenticator) elsewhere(r *http.Request) (found []string, why reason) 
 		}
 	}
 	if name := a.cfg.Query; name != "" {
-		found = append(found, r.URL.Query()[name]...)
+		query, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil { // the token may be in the part that was not read
+			return nil, errQuery
+		}
+		found = append(found, query[name]...)
 	}
 	if name := a.cfg.Form; name != "" && urlencoded(r) {
-		if r.PostForm == nil && r.Body != nil {
-			r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
+		form, err := readForm(r)
+		if err != nil {
+			return nil, errForm
 		}
-		if r.ParseForm() != nil {
-			return nil, misformed
-		}
-		found = append(found, r.PostForm[name]...)
+		found = append(found, form[name]...)
 	}
-	return found, 0
+	return found, nil
+}
+
+// readForm reads a form and leaves the body as it was.
+func readForm(r *http.Request) (url.Values, error) {
+	switch {
+	case r.PostForm != nil: // somebody before us has read it
+		return r.PostForm, nil
+	case r.Body == nil || r.Method != http.MethodPost && r.Method != http.MethodPut && r.Method != http.MethodPatch:
+		return nil, nil
+	}
+	body := r.Body
+	read, err := io.ReadAll(io.LimitReader(body, maxForm+1))
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(read), body), body}
+	if err != nil {
+		return nil, err
+	}
+	if len(read) > maxForm {
+		return nil, errForm
+	}
+	return url.ParseQuery(string(read))
+}
+
+// withoutQuery is r without the parameter called name, which is compared as it
+// is decoded. Everything else of the query stays as it was written.
+func withoutQuery(r *http.Request, name string) *http.Request {
+	query, found := cutParameter(r.URL.RawQuery, name)
+	if !found {
+		return r
+	}
+	out := *r
+	u := *r.URL
+	u.RawQuery = query
+	out.URL = &u
+	if path, _, ok := strings.Cut(r.RequestURI, "?"); ok {
+		out.RequestURI = path
+		if query != "" {
+			out.RequestURI += "?" + query
+		}
+	}
+	if r.Form != nil {
+		out.Form = maps.Clone(r.Form)
+		delete(out.Form, name)
+	}
+	return &out
+}
+
+func cutParameter(query, name string) (rest string, found bool) {
+	var kept []string
+	for part := range strings.SplitSeq(query, "&") {
+		key, _, _ := strings.Cut(part, "=")
+		if decoded, err := url.QueryUnescape(key); err == nil && decoded == name {
+			found = true
+			continue
+		}
+		kept = append(kept, part)
+	}
+	return strings.Join(kept, "&"), found
 }
 
 func urlencoded(r *http.Request) bool {

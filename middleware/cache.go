@@ -67,6 +67,9 @@ func (c *cache) put(token string, v *Verified) {
 	}
 	s := c.shardOf(token)
 	size := len(token) + len(v.Claims)*2 + entryBase
+	if size > c.limit*entryBytes {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.young[token]; !ok {

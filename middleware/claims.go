@@ -5,19 +5,20 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"reflect"
-	"strings"
 	"time"
-
-	"github.com/bearerkit/bearerkit/internal/jws"
 )
 
 // Verified is what a token says, every check passed. It is shared between the
 // requests that present the token and must not be changed.
 type Verified struct {
-	// Subject is whom the token is for; "" if it does not say.
+	// Subject is whom the token is for, as the token says it; "" if it does
+	// not. Two issuers may have the same one: see the function [Subject].
 	Subject string
-	// Issuer is the configured issuer that the token is of.
+	// Issuer is the token's iss, or the configured one of an entry for tokens
+	// without.
 	Issuer string
+	// Audience is whom the token is meant for: aud, or the AudienceClaim.
+	Audience []string
 	// ID is the token's jti, "" if it has none.
 	ID string
 	// Scopes are those granted, from scope or scp.
@@ -35,8 +36,15 @@ type Verified struct {
 	input    string // what was signed; the whole token if it is opaque
 	token    string
 
+	client    bool // its subject is a client and no user
+	qualified bool // its subject is another's than this program's
+	resolved  bool // its entry is an answer of Resolve
+	unissued  bool // it has no iss
+
+	entry      *entry  // that it passed; nil if it is opaque
 	keys       *keySet // that verified it, as of generation; nil if it is opaque
 	generation uint64
+	thumbprint [sha256.Size]byte // of the key, for a token without iss
 }
 
 // Digest is the SHA-256 of what was signed, or of the whole token if it is
@@ -45,10 +53,10 @@ type Verified struct {
 func (v *Verified) Digest() [sha256.Size]byte { return sha256.Sum256([]byte(v.input)) }
 
 // Decode reads the claims into c, a pointer, by encoding/json, but for names
-// that match a field of a struct only when case is ignored: those are an
-// error. The error is an [*Error], 401 invalid_token.
+// that match a field of a struct, at any depth, only when case is ignored:
+// those are an error. The error is an [*Error], 401 invalid_token.
 func (v *Verified) Decode(c any) error {
-	err := unambiguous(string(v.Claims), reflect.TypeOf(c))
+	err := exactNames(v.Claims, reflect.TypeOf(c))
 	if err == nil {
 		err = json.Unmarshal(v.Claims, c)
 	}
@@ -74,16 +82,6 @@ func VerifiedFrom(ctx context.Context) (*Verified, bool) {
 	return v, ok && v != nil
 }
 
-// Subject returns the subject of the token that ctx carries. ok is false if
-// there is no token or it has no subject: nobody is called "".
-func Subject(ctx context.Context) (subject string, ok bool) {
-	v, ok := VerifiedFrom(ctx)
-	if !ok || v.Subject == "" {
-		return "", false
-	}
-	return v.Subject, true
-}
-
 // ClaimsFrom decodes the claims of the token that ctx carries into a C, any
 // struct or a map, as [Verified.Decode] does. ok is false without a token and
 // if the claims do not fit; to refuse such tokens, decode in [Rule.Check].
@@ -97,35 +95,4 @@ func ClaimsFrom[C any](ctx context.Context) (claims C, ok bool) {
 		return zero, false
 	}
 	return claims, true
-}
-
-// unambiguous finds members of a claims set that encoding/json would put in a
-// field of another name: it ignores case.
-func unambiguous(claims string, t reflect.Type) error {
-	for t != nil && t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	if t == nil || t.Kind() != reflect.Struct {
-		return nil
-	}
-	members, err := jws.ParseObject(claims, nil)
-	if err != nil {
-		return err
-	}
-	names := map[string]bool{}
-	for _, f := range reflect.VisibleFields(t) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "" {
-			name = f.Name
-		}
-		names[name] = true
-	}
-	for _, m := range members {
-		for name := range names {
-			if !names[m.Name] && strings.EqualFold(m.Name, name) {
-				return errAmbiguous
-			}
-		}
-	}
-	return nil
 }

@@ -137,7 +137,7 @@ func TestErrorHandlerAndLog(t *testing.T) {
 	require.Equal(t, "audience", w.Header().Get("X-Reason"))
 	require.Contains(t, log.String(), `"reason":"audience"`)
 	require.NotContains(t, log.String(), token)
-	require.NotContains(t, log.String(), "other.example")
+	require.Contains(t, log.String(), `claim aud is \"https://other.example\": it must be one of https://api.example`)
 
 	w = httptest.NewRecorder()
 	auth.Deny(w, httptest.NewRequest("GET", "/", nil), io.ErrUnexpectedEOF)
@@ -188,6 +188,6 @@ func TestLogOfKeySetsHasNoSecrets(t *testing.T) {
 			require.Equal(t, n+1, strings.Count(log.String(), "can be fetched")+strings.Count(log.String(), "could not be fetched"), n)
 		}
 		require.NotContains(t, log.String(), "canary")
-		require.Contains(t, log.String(), "keys of a key set are of no use")
+		require.Contains(t, log.String(), "keys of a key set cannot be used")
 	})
 }

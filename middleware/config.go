@@ -2,27 +2,41 @@ package middleware
 
 import (
 	"context"
-	"crypto"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"slices"
 	"time"
 
-	"github.com/bearerkit/bearerkit/internal/jws"
-	"github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
 // Config says whose tokens an [Authenticator] accepts, where it looks for them
-// and how it answers. At least one of Issuers and Opaque is required.
+// and how it answers. At least one of Issuers, Opaque and Resolve is required.
 type Config struct {
 	// Issuers sign JWTs. A token belongs to the one whose Issuer is its iss.
+	// Of several entries with one Issuer a token must pass all checks of one,
+	// and be signed with a key of that one.
 	Issuers []Issuer
 	// Opaque are verifiers of tokens that say nothing by themselves.
 	Opaque []Opaque
+	// Resolve, if set, is asked for the Issuer of an iss that Issuers does not
+	// have: nil means that it is not accepted, and an error that nobody can
+	// tell, 503. It is asked once for all requests that wait, after every
+	// check that needs no Issuer, on a context of its own with a deadline. The
+	// answer must have that iss, an https address, and Qualified subjects. An
+	// Issuer is used for 5 minutes and asked for again; a refusal holds for
+	// 30 s. See the package comment on the addresses that are not reached.
+	Resolve func(ctx context.Context, iss string) (*Issuer, error)
+	// DangerouslyPrivateHosts are host names, without port, from which the
+	// key sets of Resolve's issuers may be fetched although their addresses
+	// are loopback, private or link-local ones, or although HTTPClient does
+	// not let the address be seen.
+	DangerouslyPrivateHosts []string
+	// DangerouslySharedSubjects lets more than one source of tokens have Own
+	// subjects: a user of one is then the user of the same name of the others.
+	DangerouslySharedSubjects bool
+
 	// Require is demanded of every token; see [Authenticator.Require] for
 	// more on single routes.
 	Require Rule
@@ -33,12 +47,16 @@ type Config struct {
 	// Cookie, Query and Form name further places in which a token may be.
 	// The Authorization header is always looked at; two tokens in one
 	// request are refused. A cookie needs protection against cross-site
-	// requests (net/http.CrossOriginProtection); a query ends up in logs.
-	// Form is read from url-encoded bodies only (RFC 6750 section 2.2), which
-	// the handler then finds in r.PostForm.
+	// requests (net/http.CrossOriginProtection). A query ends up in the logs
+	// of servers in front; the handler gets the request without the token.
+	// Form is read from url-encoded bodies of up to 1 MiB only (RFC 6750
+	// section 2.2); the handler can read the body as if it had not been read.
 	Cookie, Query, Form string
 	// Extract, if set, replaces all of these: it returns the tokens found.
 	Extract func(*http.Request) []string
+	// MaxTokenBytes is the length up to which a token is looked at: 0 means
+	// 16 KiB, and 128 KiB is the most.
+	MaxTokenBytes int
 
 	// Realm is the realm of challenges; "" means "api".
 	Realm string
@@ -59,73 +77,23 @@ type Config struct {
 	Leeway time.Duration
 	// CacheSize is how many verified tokens are remembered, so that they need
 	// no second signature check: 0 means 10 000, negative none. A token and
-	// its claims take 2 KiB on average at most.
+	// its claims take 2 KiB on average at most; one that is too long for that
+	// is not remembered.
 	CacheSize int
 	// Observer, if set, gets events: the package comment lists them. Its
 	// context has the values of the request that caused the event. It must be
 	// fast and safe for concurrent use.
 	Observer func(context.Context, providers.Event)
-	// Logger gets key sets that cannot be fetched, and at Debug every refusal;
-	// never a token. Nil means slog.Default at Warn and above;
+	// Logger gets key sets that cannot be fetched, and at Debug every refusal
+	// and its cause; never a token. Nil means slog.Default at Warn and above;
 	// slog.DiscardHandler is silence.
 	Logger *slog.Logger
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// Issuer is one party whose JWTs are accepted, and how they are checked. Its
-// keys come from exactly one of JWKSURL, Discover, Keys and Secrets, and never
-// verify another issuer's tokens.
-type Issuer struct {
-	// Issuer is the value of iss, compared byte by byte.
-	Issuer string
-	// Audiences are the values of aud that mean us; one of them must be in
-	// the token.
-	Audiences []string
-	// AnyAudience accepts tokens for everybody, or without aud, as
-	// ContactsManager's are. Audiences must then be empty.
-	AnyAudience bool
-	// Algorithms are those accepted: RS256, RS384, RS512, PS256, PS384, PS512,
-	// ES256, ES384, ES512, EdDSA, Ed25519; with Secrets HS256, HS384, HS512.
-	Algorithms []string
-
-	// JWKSURL is where the issuer publishes its keys (RFC 7517): https, or
-	// http to a loopback address.
-	JWKSURL string
-	// Discover finds JWKSURL by OpenID Connect Discovery or RFC 8414 from
-	// Issuer, which must then be such a URL.
-	Discover bool
-	// Keys are public keys by kid: *rsa.PublicKey, *ecdsa.PublicKey or
-	// ed25519.PublicKey. The key of kid "" serves tokens of any kid or none.
-	Keys map[string]crypto.PublicKey
-	// Secrets are HMAC keys, tried in order: the current one first, then
-	// those it replaced. The token's kid is not looked at.
-	Secrets [][]byte
-	// DangerouslyShortSecrets accepts Secrets shorter than the hash, which
-	// RFC 7518 section 3.2 forbids because they can be guessed.
-	DangerouslyShortSecrets bool
-
-	// AccessTokenProfile demands RFC 9068: typ at+jwt, and exp, iat, jti, sub
-	// and client_id. Without it, typ may be absent, JWT or at+jwt.
-	AccessTokenProfile bool
-	// SubjectClaim names the claim that is the subject; "" means sub.
-	SubjectClaim string
-	// IssuerClaim names the claim that is compared with Issuer; "" means iss.
-	// Another one serves issuers whose tokens have no iss, like org_id of
-	// ContactsManager's Node SDK.
-	IssuerClaim string
-
-	// RefreshEvery is how often the key set is fetched again while requests
-	// come, at least 1 s. 0 means every 15 minutes, or as the answer's
-	// Cache-Control says within 1 minute and 1 hour. Unknown kids and removed
-	// keys are noticed as the package comment says.
-	RefreshEvery time.Duration
-	// HTTPClient fetches the key set; nil means one over
-	// http.DefaultTransport. Redirects are never followed.
-	HTTPClient *http.Client
-}
-
-// Opaque verifies tokens that are not JWTs by asking whoever issued them.
+// Opaque verifies tokens that are not JWTs by asking the server that issued
+// them.
 type Opaque struct {
 	// Verifier answers for the tokens. An [*providers.Error] with
 	// CodeInvalidToken refuses the token; any other error is answered 503.
@@ -135,51 +103,62 @@ type Opaque struct {
 	// accepts travels to the Verifier.
 	Owns func(token string) bool
 	// Issuer is what [Verified.Issuer] says of these tokens; it may be empty.
+	// An answer that has an iss must have this one.
 	Issuer string
+	// Audiences are the values of the answer's aud that mean us; one must be
+	// there. AnyAudience accepts any answer, also without aud.
+	Audiences   []string
+	AnyAudience bool
+	// SubjectClaim names the member of the answer that is the subject, a
+	// string. "" means what the Verifier says.
+	SubjectClaim string
+	// Subjects says whether the subjects are Own or Qualified; it is required
+	// if there is more than one source of tokens.
+	Subjects Subjects
 	// CacheFor is how long a positive answer is believed, never beyond the
 	// token's expiry: 0 means 30 s, negative not at all. Negative answers
 	// hold for a sixth of it.
 	CacheFor time.Duration
+	// AtOnce is how many calls of Verifier run at one time: 0 means 32. For
+	// each of them 32 more requests wait; others are answered 503.
+	AtOnce int
 }
 
 const (
-	defaultLeeway    = time.Minute
-	maxLeeway        = 5 * time.Minute
-	defaultCacheSize = 10_000
-	maxTokenBytes    = 16 << 10
+	defaultLeeway     = time.Minute
+	maxLeeway         = 5 * time.Minute
+	defaultCacheSize  = 10_000
+	defaultTokenBytes = 16 << 10
+	maxTokenBytes     = 128 << 10
 )
 
 func (c *Config) check() error {
 	var errs []error
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf("middleware: "+format, args...)) }
-	if len(c.Issuers)+len(c.Opaque) == 0 {
-		fault("Config has neither Issuers nor Opaque")
+	if len(c.Issuers)+len(c.Opaque) == 0 && c.Resolve == nil {
+		fault("Config has neither Issuers nor Opaque nor Resolve")
 	}
-	seen := map[[2]string]bool{}
 	for i := range c.Issuers {
-		iss := &c.Issuers[i]
-		for _, err := range iss.check() {
+		for _, err := range c.Issuers[i].check() {
 			fault("Issuers[%d]: %w", i, err)
 		}
-		id := [2]string{iss.issuerClaim(), iss.Issuer}
-		if seen[id] {
-			fault("Issuers[%d]: Issuer %q is configured twice", i, iss.Issuer)
-		}
-		seen[id] = true
 	}
-	for i, o := range c.Opaque {
-		if o.Verifier == nil {
-			fault("Opaque[%d]: Verifier is nil", i)
-		}
-		if o.Owns == nil {
-			fault("Opaque[%d]: Owns is nil", i)
+	for i := range c.Opaque {
+		for _, err := range c.Opaque[i].check() {
+			fault("Opaque[%d]: %w", i, err)
 		}
 	}
+	errs = append(errs, checkPrivateHosts(c.DangerouslyPrivateHosts)...)
+	errs = append(errs, c.checkEntries()...)
+	errs = append(errs, c.checkSubjects()...)
 	if err := c.Require.check(); err != nil {
 		fault("Require: %w", err)
 	}
 	if c.Leeway > maxLeeway {
 		fault("Leeway is over 5 minutes")
+	}
+	if c.MaxTokenBytes < 0 || c.MaxTokenBytes > maxTokenBytes {
+		fault("MaxTokenBytes is not within 0 and 128 KiB")
 	}
 	if !quotable(c.Realm) {
 		fault("Realm has characters outside printable ASCII")
@@ -200,91 +179,73 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-func (i *Issuer) issuerClaim() string {
-	if i.IssuerClaim == "" {
-		return "iss"
-	}
-	return i.IssuerClaim
-}
-
-func (i *Issuer) check() (errs []error) {
-	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if i.Issuer == "" {
-		fault("Issuer is empty")
-	}
-	switch {
-	case i.AnyAudience && len(i.Audiences) > 0:
-		fault("AnyAudience and Audiences contradict each other")
-	case !i.AnyAudience && len(i.Audiences) == 0:
-		fault("Audiences is empty (AnyAudience accepts tokens for everybody)")
-	case slices.Contains(i.Audiences, ""):
-		fault("an audience is empty")
-	}
-	sources := 0
-	for _, set := range []bool{i.JWKSURL != "", i.Discover, len(i.Keys) > 0, len(i.Secrets) > 0} {
-		if set {
-			sources++
+// checkEntries compares the entries that share an Issuer.
+func (c *Config) checkEntries() (errs []error) {
+	first := map[string]int{}
+	for i := range c.Issuers {
+		j, seen := first[c.Issuers[i].Issuer]
+		if !seen {
+			first[c.Issuers[i].Issuer] = i
+			continue
 		}
-	}
-	if sources != 1 {
-		fault("exactly one of JWKSURL, Discover, Keys and Secrets must be set, not %d", sources)
-	}
-	if i.JWKSURL != "" {
-		if err := checkKeysURL("JWKSURL", i.JWKSURL); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if i.Discover {
-		if _, err := upstream.CheckURL("Issuer", i.Issuer); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if i.RefreshEvery != 0 && i.RefreshEvery < time.Second {
-		fault("RefreshEvery is under 1 s")
-	}
-	return append(errs, i.checkAlgorithms()...)
-}
-
-func (i *Issuer) checkAlgorithms() (errs []error) {
-	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if len(i.Algorithms) == 0 {
-		fault("Algorithms is empty")
-	}
-	for _, alg := range i.Algorithms {
-		known, symmetric := jws.Known(alg)
-		switch {
-		case !known:
-			fault("algorithm %q is not known", alg)
-		case symmetric && len(i.Secrets) == 0:
-			fault("%s needs Secrets, and never goes with public keys", alg)
-		case !symmetric && len(i.Secrets) > 0:
-			fault("%s does not go with Secrets", alg)
-		}
-		for n, secret := range i.Secrets {
-			switch {
-			case len(secret) == 0:
-				fault("Secrets[%d] is empty", n)
-			case symmetric && !i.DangerouslyShortSecrets && jws.Fit(alg, secret) != nil:
-				fault("Secrets[%d] is shorter than the hash of %s", n, alg)
-			}
-		}
-	}
-	for kid, key := range i.Keys {
-		k := jws.Key{Public: key}
-		if !slices.ContainsFunc(i.Algorithms, k.Fits) {
-			fault("Keys[%q] is a %T that fits none of Algorithms", kid, key)
+		a, b := &c.Issuers[j], &c.Issuers[i]
+		if a.SubjectClaim != b.SubjectClaim || a.IntegerSubject != b.IntegerSubject || a.Subjects != b.Subjects {
+			errs = append(errs, fmt.Errorf("middleware: Issuers[%d] and Issuers[%d] have one Issuer and must have one SubjectClaim, IntegerSubject and Subjects", j, i))
 		}
 	}
 	return errs
 }
 
-// checkKeysURL is upstream.CheckURL, but a key set's address may have a query.
-func checkKeysURL(field, raw string) error {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return fmt.Errorf("%s: not a URL", field)
+// checkSubjects demands that it is said whose subject a subject is.
+func (c *Config) checkSubjects() (errs []error) {
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf("middleware: "+format, args...)) }
+	sources := map[string]bool{}
+	own := 0
+	for i := range c.Issuers {
+		if id := c.Issuers[i].Issuer; !sources[id] {
+			sources[id] = true
+			if c.Issuers[i].Subjects == Own {
+				own++
+			}
+		}
 	}
-	u.RawQuery = ""
-	_, err = upstream.CheckURL(field, u.String())
-	return err
+	for _, o := range c.Opaque {
+		if o.Subjects == Own {
+			own++
+		}
+	}
+	several := len(sources)+len(c.Opaque) > 1 || c.Resolve != nil && len(sources)+len(c.Opaque) > 0
+	for i := range c.Issuers {
+		switch e := &c.Issuers[i]; {
+		case several && e.Subjects == 0:
+			fault("Issuers[%d]: Subjects is not set: with more than one source of tokens each says Own or Qualified", i)
+		case e.manyTenants() && e.Subjects == 0:
+			fault("Issuers[%d]: Subjects is not set: with more than one tenant it must say Own or Qualified", i)
+		}
+	}
+	for i, o := range c.Opaque {
+		if several && o.Subjects == 0 {
+			fault("Opaque[%d]: Subjects is not set: with more than one source of tokens each says Own or Qualified", i)
+		}
+	}
+	if own > 1 && !c.DangerouslySharedSubjects {
+		fault("more than one source of tokens has Own subjects (DangerouslySharedSubjects makes them one)")
+	}
+	return errs
+}
+
+func (o *Opaque) check() (errs []error) {
+	if o.Verifier == nil {
+		errs = append(errs, errors.New("Verifier is nil"))
+	}
+	if o.Owns == nil {
+		errs = append(errs, errors.New("Owns is nil"))
+	}
+	if o.AtOnce < 0 {
+		errs = append(errs, errors.New("AtOnce is negative"))
+	}
+	if err := checkAudiences(o.Audiences, o.AnyAudience); err != nil {
+		errs = append(errs, err)
+	}
+	return append(errs, o.Subjects.check()...)
 }

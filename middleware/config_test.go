@@ -44,7 +44,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 		"Issuers[1]: AnyAudience and Audiences", `algorithm "none" is not known`, "Issuers[1]: HS256 needs Secrets", "Issuers[1]: JWKSURL: must be https", "Issuers[1]: exactly one of", "Issuers[1]: Issuer: ",
 		"Issuers[2]: an audience is empty", "Issuers[2]: RS256 does not go with Secrets", "Secrets[0] is empty", "Secrets[1] is shorter than the hash of HS512",
 		`Issuers[3]: Keys["weak"]`, `Issuers[3]: Keys["curve"]`, `Issuers[3]: Keys["private"]`,
-		`Issuers[4]: Issuer "c" is configured twice`, "Issuers[4]: JWKSURL: userinfo", "RefreshEvery is under 1 s",
+		"Issuers[4]: JWKSURL: userinfo", "RefreshEvery is under 1 s",
 		"Opaque[0]: Verifier is nil", "Opaque[0]: Owns is nil", `"a b" is not a scope`, `"\"" is not a scope`, "cannot be an acr value", "MaxAge is negative",
 		"Leeway is over 5 minutes", "Realm has", "Resource: not an https URL", "Extract replaces", "Renew: no positive Window", "Renew: no Token", "Renew: no Deliver",
 	} {
@@ -52,7 +52,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 	}
 	require.NotContains(t, err.Error(), "pw@")
 	_, err = middleware.New(middleware.Config{})
-	require.ErrorContains(t, err, "neither Issuers nor Opaque")
+	require.ErrorContains(t, err, "neither Issuers nor Opaque nor Resolve")
 	auth := authFor(t, trusting(newIssuer(t)))
 	_, err = auth.Require(middleware.Rule{AllScopes: []string{""}}, middleware.Rule{MaxAge: -1})
 	require.ErrorContains(t, err, `"" is not a scope`)
@@ -118,14 +118,28 @@ func TestSecretsAndTheirRotation(t *testing.T) {
 }
 
 // ContactsManager's Node SDK leaves iss out.
-func TestIssuerByAnotherClaim(t *testing.T) {
-	auth := authFor(t, middleware.Issuer{Issuer: "org-1", IssuerClaim: "org_id", AnyAudience: true, Algorithms: []string{"HS256"}, Secrets: [][]byte{secret}, SubjectClaim: "user_id"})
+func TestTokensWithoutIssuer(t *testing.T) {
+	cfg := middleware.Issuer{
+		Issuer: "org-1", WithoutIssuer: true, AnyAudience: true, Algorithms: []string{"HS256"}, Secrets: [][]byte{secret}, SubjectClaim: "user_id",
+		Require: middleware.Rule{Claims: map[string][]string{"/org_id": {"org-1"}}},
+	}
+	auth := authFor(t, cfg)
 	exp := time.Now().Unix() + 60
-	require.Empty(t, reasonOf(t, auth, hs256(t, jwt.MapClaims{"org_id": "org-1", "user_id": "u", "exp": exp})))
+	good := hs256(t, jwt.MapClaims{"org_id": "org-1", "user_id": "u", "exp": exp})
+	v, err := auth.Verify(t.Context(), good)
+	require.NoError(t, err)
+	require.Equal(t, "org-1", v.Issuer)
 	require.Empty(t, reasonOf(t, auth, hs256(t, jwt.MapClaims{"iss": "org-1", "org_id": "org-1", "exp": exp})))
-	require.Equal(t, "issuer", reasonOf(t, auth, hs256(t, jwt.MapClaims{"org_id": "org-2", "exp": exp})))
-	require.Equal(t, "issuer", reasonOf(t, auth, hs256(t, jwt.MapClaims{"iss": "org-1", "exp": exp})))
-	require.Equal(t, "issuer", reasonOf(t, auth, hs256(t, jwt.MapClaims{"iss": 1, "org_id": "org-1", "exp": exp})))
+	for reason, claims := range map[string][]jwt.MapClaims{
+		"claims": {{"org_id": "org-2", "exp": exp}, {"iss": "org-1", "exp": exp}},
+		"issuer": {{"iss": "", "org_id": "org-1", "exp": exp}, {"iss": nil, "org_id": "org-1", "exp": exp}, {"iss": 1, "org_id": "org-1", "exp": exp}, {"iss": "org-2", "org_id": "org-1", "exp": exp}, {"iss": []string{"org-1"}, "org_id": "org-1", "exp": exp}},
+	} {
+		for _, c := range claims {
+			require.Equal(t, reason, reasonOf(t, auth, hs256(t, c)), c)
+		}
+	}
+	cfg.WithoutIssuer = false
+	require.Equal(t, "issuer", reasonOf(t, authFor(t, cfg), good))
 }
 
 func TestAccessTokenProfile(t *testing.T) {

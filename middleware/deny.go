@@ -36,7 +36,7 @@ func (d *DenyList) Add(v *Verified) {
 
 // AddID withdraws the token of issuer whose jti is id, which ends at expiry.
 func (d *DenyList) AddID(issuer, id string, expiry time.Time) {
-	d.add(denied{issuer: issuer, id: id}, expiry.Add(maxLeeway))
+	d.add(deniedID(issuer, id), expiry.Add(maxLeeway))
 }
 
 // Revoked reports whether v was withdrawn. It never fails.
@@ -70,7 +70,19 @@ func (d *DenyList) add(k denied, until time.Time) {
 
 func deniedOf(v *Verified) denied {
 	if v.ID != "" {
-		return denied{issuer: v.Issuer, id: v.ID}
+		return deniedID(v.Issuer, v.ID)
 	}
 	return denied{issuer: v.Issuer, digest: v.Digest()}
+}
+
+// maxDeniedID is the length of a jti up to which it is kept as it is. Tokens
+// are long enough for one of 90 KB.
+const maxDeniedID = 64
+
+func deniedID(issuer, id string) denied {
+	if len(id) > maxDeniedID {
+		sum := sha256.Sum256([]byte(id))
+		id = "sha256:" + string(sum[:])
+	}
+	return denied{issuer: issuer, id: id}
 }

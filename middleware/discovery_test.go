@@ -110,7 +110,7 @@ func TestDiscoveredAddressMoves(t *testing.T) {
 func TestMetadata(t *testing.T) {
 	i := newIssuer(t)
 	auth := newAuth(t, middleware.Config{
-		Issuers:  []middleware.Issuer{trusting(i), {Issuer: "org-1", AnyAudience: true, Algorithms: []string{"HS256"}, Secrets: [][]byte{secret}}},
+		Issuers:  own(trusting(i), middleware.Issuer{Issuer: "org-1", AnyAudience: true, Algorithms: []string{"HS256"}, Secrets: [][]byte{secret}}),
 		Resource: "https://api.example/v1/", Require: middleware.Rule{AllScopes: []string{"b", "a"}}, Query: "access_token",
 	})
 	more, err := auth.Require(middleware.Rule{AnyScope: []string{"c", "a"}})

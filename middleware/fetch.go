@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/clocks"
 	"github.com/bearerkit/bearerkit/internal/jws"
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
@@ -20,28 +21,61 @@ import (
 // rediscover is how long a discovered address is believed.
 const rediscover = time.Hour
 
+// accept lets a server choose; kube-apiserver has key sets in the first form
+// alone and answers 406 otherwise.
+const accept = "application/jwk-set+json, application/json;q=0.9, */*;q=0.1"
+
+// accepting puts accept into every request.
+type accepting struct{ base http.RoundTripper }
+
+func (a accepting) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Accept", accept)
+	return a.base.RoundTrip(r)
+}
+
 // remote fetches one issuer's key set. Its calls do not overlap: keySet has
-// one flight at a time.
+// one fetch at a time.
 type remote struct {
 	issuer string // "" unless the address is discovered
+	plain  []string
+	uses   []string
 	client *upstream.Client
-	now    func() time.Time
+	clock  *clocks.Clock
 	logger *slog.Logger
 
-	mu    sync.Mutex // a panicking client may leave its flight behind
+	mu    sync.Mutex // a fetch that ignores its deadline may still run
 	url   string
-	found time.Time
+	found clocks.Instant
+	// skipped is what was last said of keys that cannot be used.
+	skipped string
+}
+
+func newRemote(cfg *Issuer, client *http.Client, clock *clocks.Clock, now func() time.Time, logger *slog.Logger) *remote {
+	var c http.Client
+	if client != nil {
+		c = *client
+	}
+	if c.Transport == nil {
+		c.Transport = http.DefaultTransport
+	}
+	c.Transport = accepting{c.Transport}
+	r := &remote{url: cfg.JWKSURL, plain: cfg.DangerouslyPlainHTTP, uses: cfg.KeyUses, client: upstream.New("issuer", &c, now), clock: clock, logger: logger}
+	if cfg.Discover {
+		r.issuer = cfg.Issuer
+	}
+	return r
 }
 
 func (r *remote) fetch(ctx context.Context) (fetched, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.issuer != "" && (r.url == "" || r.now().Sub(r.found) >= rediscover) {
+	if r.issuer != "" && (r.url == "" || r.clock.Now().Since(r.found) >= rediscover) {
 		address, err := r.discover(ctx)
 		if err != nil {
 			return fetched{}, err
 		}
-		r.url, r.found = address, r.now()
+		r.url, r.found = address, r.clock.Now()
 	}
 	f, err := r.keys(ctx)
 	if err != nil && r.issuer != "" {
@@ -55,9 +89,12 @@ func (r *remote) keys(ctx context.Context) (fetched, error) {
 	if err != nil {
 		return fetched{}, err
 	}
-	keys, skipped, err := jws.ParseSet(res.Body)
-	if len(skipped) > 0 {
-		r.logger.Warn("keys of a key set are of no use", "skipped", errors.Join(skipped...))
+	keys, skipped, err := jws.ParseSet(res.Body, r.uses...)
+	if text := fmt.Sprint(errors.Join(skipped...)); text != r.skipped {
+		r.skipped = text
+		if len(skipped) > 0 {
+			r.logger.Warn("keys of a key set cannot be used", "skipped", text)
+		}
 	}
 	if err != nil {
 		return fetched{}, err
@@ -66,9 +103,10 @@ func (r *remote) keys(ctx context.Context) (fetched, error) {
 }
 
 // discover tries OpenID Connect Discovery 1.0 section 4, which appends to the
-// issuer's path, then RFC 8414 section 3, which goes before it.
+// issuer's path, then RFC 8414 section 3, which goes before it. The document
+// for all tenants of Microsoft Entra is that of the tenant "common".
 func (r *remote) discover(ctx context.Context) (string, error) {
-	u, err := url.Parse(r.issuer)
+	u, err := url.Parse(strings.Replace(r.issuer, tenantParam, "common", 1))
 	if err != nil {
 		return "", errors.New("issuer is not a URL")
 	}
@@ -90,17 +128,21 @@ func (r *remote) metadata(ctx context.Context, address string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var doc struct {
-		Issuer  string `json:"issuer"`
-		JWKSURI string `json:"jwks_uri"`
+	var doc map[string]json.RawMessage // a map's names match exactly
+	if json.Unmarshal(res.Body, &doc) != nil || doc == nil {
+		return "", errors.New("discovery document is not a JSON object")
 	}
-	if json.Unmarshal(res.Body, &doc) != nil {
-		return "", errors.New("discovery document is not JSON")
+	var issuer, jwks string
+	if json.Unmarshal(doc["issuer"], &issuer) != nil || issuer != r.issuer {
+		return "", fmt.Errorf("discovery document is another issuer's: its issuer is %s and not %s", quoted(string(doc["issuer"])), r.issuer)
 	}
-	if doc.Issuer != r.issuer {
-		return "", errors.New("discovery document is another issuer's")
+	if json.Unmarshal(doc["jwks_uri"], &jwks) != nil {
+		return "", errors.New("discovery document has no jwks_uri")
 	}
-	return doc.JWKSURI, checkKeysURL("jwks_uri", doc.JWKSURI)
+	if strings.HasPrefix(r.issuer, "https:") && !strings.HasPrefix(jwks, "https:") {
+		return "", errors.New("jwks_uri: must be https, as the issuer is")
+	}
+	return jwks, checkAddress("jwks_uri", jwks, r.plain)
 }
 
 func (r *remote) get(ctx context.Context, op, address string) (*upstream.Response, error) {

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	calls "github.com/bearerkit/bearerkit/internal/flight"
+	"github.com/bearerkit/bearerkit/internal/flight"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -121,7 +121,7 @@ func (a *Authenticator) renewal(ctx context.Context, began time.Time, err error)
 // Observer does, it does not end the work.
 func (c *core) observeFlight(ctx context.Context, e providers.Event) {
 	if c.cfg.Observer != nil {
-		_ = calls.Guard(func() { c.observe(ctx, e) })
+		_ = flight.Guard(func() { c.observe(ctx, e) })
 	}
 }
 

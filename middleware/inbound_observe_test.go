@@ -213,7 +213,7 @@ func (f verifierFunc) Verify(_ context.Context, token string) (providers.Verifie
 func TestAuthenticatorTellsOfVerdicts(t *testing.T) {
 	log := &inboundLog{}
 	auth := newAuth(t, middleware.Config{Observer: log.observe, Logger: slog.New(slog.DiscardHandler), Opaque: []middleware.Opaque{{
-		Owns: func(string) bool { return true },
+		AnyAudience: true, Owns: func(string) bool { return true },
 		Verifier: verifierFunc(func(token string) (providers.Verified, error) {
 			switch token {
 			case "good":

@@ -62,7 +62,7 @@ func (s *keySet) health() (age time.Duration, missing, stale bool) {
 	if snap == nil {
 		return 0, true, false
 	}
-	age = max(s.now().Sub(snap.fetched), 0)
+	age = max(s.clock.Now().Since(snap.fetched), 0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return age, age > maxStale, s.failures > 0

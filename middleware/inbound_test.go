@@ -58,6 +58,16 @@ func trusting(i *authtest.Issuer, algs ...string) middleware.Issuer {
 	}
 }
 
+// own says that the first issuer's subjects are our users, and that those of
+// the others are not.
+func own(issuers ...middleware.Issuer) []middleware.Issuer {
+	for n := range issuers {
+		issuers[n].Subjects = middleware.Qualified
+	}
+	issuers[0].Subjects = middleware.Own
+	return issuers
+}
+
 func newAuth(t testing.TB, c middleware.Config) *middleware.Authenticator {
 	t.Helper()
 	a, err := middleware.New(c)

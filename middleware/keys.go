@@ -3,13 +3,15 @@ package middleware
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/clocks"
+	"github.com/bearerkit/bearerkit/internal/flight"
 	"github.com/bearerkit/bearerkit/internal/jws"
 )
 
@@ -25,7 +27,7 @@ const (
 	limitEvery     = 10 * time.Second // refetches because of unknown kids
 	limitBurst     = 5
 	maxAbsent      = 256 // unknown kids remembered
-	maxTries       = 8   // keys tried for a token without kid
+	maxTries       = 8   // signature checks of one token
 )
 
 var (
@@ -39,32 +41,35 @@ type waitError struct{ wait time.Duration }
 func (e *waitError) Error() string { return errUnavailable.Error() + ": the last fetch failed" }
 func (e *waitError) Unwrap() error { return errUnavailable }
 
-// keySet holds the keys of one issuer. With fetch nil it never changes.
+// keySet holds the keys of one entry. With fetch nil it never changes.
 //
 // There is no goroutine but the fetch under way: requests notice that the set
-// is due and start one, which runs on its own context and serves everybody who
-// waits for it.
+// is due and start one, which runs on its own context and serves all who wait
+// for it.
 type keySet struct {
 	fetch  func(context.Context) (fetched, error)
+	algs   []string
 	every  time.Duration // 0: as the answers say
-	now    func() time.Time
+	clock  *clocks.Clock
 	logger *slog.Logger
 	// observe is told of each fetch, see core.keysFetched.
 	observe func(ctx context.Context, began time.Time, err error, inHand bool, n int)
 
-	current atomic.Pointer[snapshot]
-	due     atomic.Int64 // Unix ns at which a request has to look closer
+	current          atomic.Pointer[snapshot]
+	dueWall, dueMono atomic.Int64 // when a request has to look closer, on either clock
 
-	flights atomic.Uint64 // started so far
+	fetches atomic.Uint64 // started so far
+	calls   flight.Group[struct{}]
 
-	mu       sync.Mutex
-	flight   *flight
-	failures int
-	unusable bool      // was logged
-	failed   time.Time // first of the failures in a row
-	retry    time.Time // no fetch before
-	limiter  bucket
-	absent   map[string]time.Time // unknown kids and until when they are known to be
+	mu        sync.Mutex
+	call      *fetchCall // under way
+	failures  int
+	unusable  bool           // was logged
+	failed    clocks.Instant // first of the failures in a row
+	retry     clocks.Instant // no fetch before
+	rotations bucket         // fetches for kids that the set does not have
+	unnamed   bucket         // fetches for tokens without kid
+	absent    map[string]clocks.Instant
 }
 
 // fetched is a set as it came, and how long its publisher says it is good for.
@@ -75,105 +80,219 @@ type fetched struct {
 
 // snapshot is immutable.
 type snapshot struct {
-	keys       []jws.Key
-	fixed      bool   // configured: a key of ID "" serves any kid
+	ring       *jws.Ring
 	generation uint64 // moves on when a key has gone
-	flight     uint64 // the one that brought it
-	fetched    time.Time
-	due        time.Time
+	fetch      uint64 // the one that brought it
+	fetched    clocks.Instant
+	interval   time.Duration // to the next refresh
 }
 
-func fixedKeys(keys []jws.Key) *keySet {
+func fixedKeys(keys []jws.Key, algs []string) *keySet {
 	s := &keySet{}
-	s.current.Store(&snapshot{keys: keys, fixed: true})
-	s.due.Store(math.MaxInt64)
+	s.current.Store(&snapshot{ring: jws.NewRing(keys, algs)})
+	s.dueWall.Store(math.MaxInt64)
+	s.dueMono.Store(math.MaxInt64)
 	return s
 }
 
-// find returns the keys that may verify a token with this header, and the
-// generation they are of. offline keeps it from fetching anything. Its errors
-// are errUnknownKey, to be believed, and everything else, which means that
-// nobody can tell.
-func (s *keySet) find(ctx context.Context, t *jws.Token, offline bool) ([]jws.Key, uint64, error) {
-	asked := s.flights.Load()
+// search is the search for the key of one token, over all entries that the
+// token may be of.
+type search struct {
+	token    *jws.Token
+	iss, tid string
+	offline  bool  // nothing is fetched
+	named    bool  // a set has the token's kid
+	tried    []any // keys whose signature check failed
+	left     int   // candidates that there was no check left for
+}
+
+// try checks the signature with candidates, each key once.
+func (q *search) try(candidates []jws.Candidate) (jws.Candidate, bool) {
+next:
+	for _, c := range candidates {
+		if !c.For(q.iss, q.tid) {
+			continue
+		}
+		for _, before := range q.tried {
+			if samePublic(before, c.Public) {
+				continue next
+			}
+		}
+		if len(q.tried) >= maxTries {
+			q.left++
+			continue
+		}
+		if q.token.Verify(c.Public) == nil {
+			return c, true
+		}
+		q.tried = append(q.tried, c.Public)
+	}
+	return jws.Candidate{}, false
+}
+
+func samePublic(a, b any) bool {
+	return (&jws.Key{Public: a}).Equal(&jws.Key{Public: b})
+}
+
+// signature is the error of a search without result.
+func (q *search) signature(why string) error {
+	if q.left > 0 {
+		why = fmt.Sprintf("%s; %d more candidates were not tried", why, q.left)
+	}
+	if len(q.tried) > 1 {
+		why = fmt.Sprintf("%s (%d keys tried)", why, len(q.tried))
+	}
+	return fmt.Errorf("%w: %s", jws.ErrSignature, why)
+}
+
+// result is the key that verified a token, of the generation of its set.
+type result struct {
+	key        jws.Candidate
+	generation uint64
+}
+
+// verify looks among the keys at hand. Without a result it says whether
+// another fetch may bring the key; asked is the number of fetches that had
+// begun when it looked.
+//
+// Its errors are errUnknownKey and jws.ErrSignature, to be believed, and
+// everything else, which means that nobody can tell.
+func (s *keySet) verify(ctx context.Context, q *search) (r result, refetch bool, asked uint64, err error) {
+	asked = s.fetches.Load()
 	snap := s.current.Load()
-	if !offline {
-		var err error
+	if !q.offline {
 		if snap, err = s.usable(ctx); err != nil {
-			return nil, 0, err
+			return result{}, false, asked, err
 		}
 	}
 	if snap == nil {
-		return nil, 0, errUnavailable
+		return result{}, false, asked, errUnavailable
 	}
-	keys, known := snap.match(t)
-	if known || s.fetch == nil {
-		return keys, snap.generation, nil
+	candidates, match := snap.ring.Candidates(q.token)
+	if key, ok := q.try(candidates); ok {
+		return result{key, snap.generation}, false, asked, nil
 	}
-	if offline || snap.flight > asked {
-		return nil, 0, errUnknownKey
+	q.named = q.named || match == jws.Named
+	final := q.offline || snap.fetch > asked
+	switch {
+	case match == jws.Named && len(candidates) == 0:
+		return result{}, false, asked, q.signature("the key of kid " + quoted(q.token.KeyID) + " is not for " + quoted(q.token.Algorithm))
+	case match == jws.Named && len(q.tried) == 0:
+		return result{}, false, asked, q.signature("the key of kid " + quoted(q.token.KeyID) + " is another issuer's")
+	case match == jws.Named:
+		return result{}, false, asked, q.signature("the key of kid " + quoted(q.token.KeyID) + " does not verify it")
+	case s.fetch == nil && match == jws.Hinted:
+		return result{}, false, asked, q.signature("no key has kid " + quoted(q.token.KeyID))
+	case s.fetch == nil:
+		return result{}, false, asked, q.signature("no key verifies it")
+	case match == jws.Hinted && final:
+		return result{}, false, asked, s.unknown(q)
+	case final:
+		return result{}, false, asked, q.signature("no key verifies it")
 	}
-	return s.refetch(ctx, t, asked)
+	return result{}, true, asked, nil
 }
 
-// unnamed reports that t and a key that fits it have no kid, so that a bad
-// signature may mean a rotation.
-func (s *snapshot) unnamed(t *jws.Token) bool {
-	return t.KeyID == "" && !s.fixed && slices.ContainsFunc(s.keys, func(k jws.Key) bool { return k.ID == "" && k.Fits(t.Algorithm) })
+func (s *keySet) unknown(q *search) error {
+	err := fmt.Errorf("%w: kid %s", errUnknownKey, quoted(q.token.KeyID))
+	if q.left > 0 {
+		err = fmt.Errorf("%w; %d more keys without kid were not tried", err, q.left)
+	}
+	return err
 }
 
-// match selects keys by kid, or by the algorithm alone for a token without
-// one. known tells that the header names a key we have, of use or not.
-func (s *snapshot) match(t *jws.Token) (keys []jws.Key, known bool) {
-	for i := range s.keys {
-		k := &s.keys[i]
-		if t.KeyID != "" && k.ID != t.KeyID && (k.ID != "" || !s.fixed) {
-			continue
+// refetch looks for the key of a token that the set at hand does not have. A
+// fetch that began before the question, number asked or an earlier one, may
+// have missed the key, so that its result is final only if it has it. A token
+// without kid has a budget of its own: forgeries of that kind must not use up
+// the one for rotations.
+func (s *keySet) refetch(ctx context.Context, q *search, asked uint64) (result, error) {
+	hinted := q.token.KeyID != ""
+	missing := func() error {
+		if hinted {
+			return s.unknown(q)
 		}
-		known = true
-		switch {
-		case !k.Fits(t.Algorithm) || len(keys) == maxTries:
-		case keys == nil:
-			keys = s.keys[i : i+1 : i+1] // the usual one key needs no copy
-		default:
-			keys = append(keys, *k)
+		return q.signature("no key verifies it")
+	}
+	if hinted && s.knownAbsent(q.token.KeyID) {
+		return result{}, missing()
+	}
+	limiter := &s.unnamed
+	if hinted {
+		limiter = &s.rotations
+	}
+	for {
+		f, _, err := s.start(ctx, limiter)
+		if errors.Is(err, errLimited) {
+			return result{}, missing()
+		}
+		if err != nil {
+			return result{}, err
+		}
+		if err := f.wait(ctx, fetchTimeout); err != nil {
+			return result{}, err
+		}
+		snap := s.current.Load()
+		candidates, match := snap.ring.Candidates(q.token)
+		if key, ok := q.try(candidates); ok {
+			return result{key, snap.generation}, nil
+		}
+		if match == jws.Named {
+			return result{}, q.signature("the key of kid " + quoted(q.token.KeyID) + " does not verify it")
+		}
+		if f.number > asked {
+			if hinted {
+				s.remember(q.token.KeyID)
+			}
+			return result{}, missing()
 		}
 	}
-	return keys, known
 }
 
-// fresh reports, at the price of one load, that nothing is to be done.
-func (s *keySet) fresh(now time.Time) bool { return now.UnixNano() < s.due.Load() }
+// fresh reports, at the price of two loads, that nothing is to be done.
+func (s *keySet) fresh(now clocks.Instant) bool {
+	return now.Wall < s.dueWall.Load() && now.Mono < s.dueMono.Load()
+}
+
+func (s *keySet) setDue(at clocks.Instant) {
+	s.dueWall.Store(at.Wall)
+	s.dueMono.Store(at.Mono)
+}
 
 // generation changes when a key is removed, so that what it verified can be
 // forgotten.
 func (s *keySet) generation() uint64 { return s.current.Load().generation }
 
-// ready reports that there is a set that may be used, and otherwise sees to it
-// that one is fetched.
+// has reports that the set at hand has a key with that thumbprint.
+func (s *keySet) has(thumbprint [32]byte) bool {
+	snap := s.current.Load()
+	return snap != nil && snap.ring.Has(thumbprint)
+}
+
+// ready reports that there is a set that may be used, and otherwise starts a
+// fetch.
 func (s *keySet) ready() bool {
-	now := s.now()
-	if snap := s.current.Load(); snap != nil && now.Sub(snap.fetched) <= maxStale {
+	if snap := s.current.Load(); snap != nil && s.clock.Now().Since(snap.fetched) <= maxStale {
 		return true
 	}
-	_, _, _ = s.start(context.Background(), now, false)
+	_, _, _ = s.start(context.Background(), nil)
 	return false
 }
 
 // usable returns the set to use now. It waits for the first set and for one
-// that has grown too old; a set that is merely due is refreshed behind the
-// request's back.
+// that has grown too old; a set that is merely due is refreshed in the
+// background.
 func (s *keySet) usable(ctx context.Context) (*snapshot, error) {
 	snap := s.current.Load()
 	if s.fetch == nil {
 		return snap, nil
 	}
-	now := s.now()
+	now := s.clock.Now()
 	if snap != nil && s.fresh(now) {
 		return snap, nil
 	}
-	gone := snap == nil || now.Sub(snap.fetched) > maxStale
-	f, healthy, err := s.start(ctx, now, false)
+	gone := snap == nil || now.Since(snap.fetched) > maxStale
+	f, healthy, err := s.start(ctx, nil)
 	switch {
 	case err != nil && gone:
 		return nil, err
@@ -183,51 +302,29 @@ func (s *keySet) usable(ctx context.Context) (*snapshot, error) {
 		if err := f.wait(ctx, fetchTimeout); err != nil {
 			return nil, err
 		}
-	case healthy && now.Sub(snap.due) > snap.due.Sub(snap.fetched):
-		// Nobody asked for a long time: keys may have been withdrawn since.
-		_ = f.wait(ctx, refreshWait-now.Sub(f.began))
+	case healthy && (now.Since(snap.fetched) > 2*snap.interval || now.Suspended(snap.fetched) > snap.interval):
+		// Without requests, or while the machine was suspended, nothing was
+		// fetched for a long time: keys may have been withdrawn since.
+		_ = f.wait(ctx, refreshWait-now.Since(f.began))
 	}
 	return s.current.Load(), nil
 }
 
-// refetch looks for a kid that the set in hand does not have. A flight that
-// began before the question, number asked or an earlier one, may have missed
-// the key, so that its result is final only if it has it.
-func (s *keySet) refetch(ctx context.Context, t *jws.Token, asked uint64) ([]jws.Key, uint64, error) {
+func (s *keySet) knownAbsent(kid string) bool {
 	s.mu.Lock()
-	absent := t.KeyID != "" && s.now().Before(s.absent[t.KeyID])
-	s.mu.Unlock()
-	if absent {
-		return nil, 0, errUnknownKey
-	}
-	for {
-		f, _, err := s.start(ctx, s.now(), true)
-		if err != nil {
-			return nil, 0, err
-		}
-		if err := f.wait(ctx, fetchTimeout); err != nil {
-			return nil, 0, err
-		}
-		snap := s.current.Load()
-		if keys, known := snap.match(t); known {
-			return keys, snap.generation, nil
-		}
-		if f.number > asked {
-			s.remember(t.KeyID)
-			return nil, 0, errUnknownKey
-		}
-	}
+	defer s.mu.Unlock()
+	until, found := s.absent[kid]
+	return found && s.clock.Now().Mono < until.Mono
 }
 
 func (s *keySet) remember(kid string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.now()
 	if len(s.absent) >= maxAbsent {
 		clear(s.absent)
 	}
 	if s.absent == nil {
-		s.absent = make(map[string]time.Time)
+		s.absent = make(map[string]clocks.Instant)
 	}
-	s.absent[kid] = now.Add(limitEvery)
+	s.absent[kid] = s.clock.Now().Add(limitEvery)
 }

@@ -247,7 +247,7 @@ func TestIssuersDoNotShareKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newIssuer(t), newIssuer(t)
 		b.URL = "https://other.example"
-		h := authFor(t, trusting(a), trusting(b)).Handler(ok) // both have a kid es256-1
+		h := authFor(t, own(trusting(a), trusting(b))...).Handler(ok) // both have a kid es256-1
 		require.Equal(t, 200, ask(h, mint(t, a, nil)).Code)
 		require.Equal(t, 200, ask(h, mint(t, b, nil)).Code)
 		require.Equal(t, 401, ask(h, mint(t, a, map[string]any{"iss": b.URL})).Code)

@@ -49,7 +49,7 @@ func (a *Authenticator) Metadata() (pattern string, h http.Handler) {
 		Methods  []string `json:"bearer_methods_supported"`
 	}{Resource: a.cfg.Resource, Methods: []string{"header"}}
 	for _, i := range a.cfg.Issuers {
-		if upstreamURL(i.Issuer) {
+		if !i.template() && checkAddress("", i.Issuer, nil) == nil && !slices.Contains(doc.Servers, i.Issuer) {
 			doc.Servers = append(doc.Servers, i.Issuer)
 		}
 	}
@@ -71,9 +71,4 @@ func (a *Authenticator) Metadata() (pattern string, h http.Handler) {
 		w.Header().Set("Cache-Control", "max-age=3600")
 		_, _ = w.Write(body)
 	})
-}
-
-func upstreamURL(s string) bool {
-	_, err := upstream.CheckURL("", s)
-	return err == nil
 }

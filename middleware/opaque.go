@@ -3,6 +3,8 @@ package middleware
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/jws"
@@ -13,7 +15,10 @@ import (
 const (
 	defaultCacheFor = 30 * time.Second
 	opaqueVerdicts  = 10_000
+	opaqueBytes     = opaqueVerdicts * entryBytes
 	opaqueTimeout   = 10 * time.Second
+	opaqueAtOnce    = 32
+	opaqueWaiting   = 32 // for each call at once
 )
 
 type opaque struct {
@@ -29,13 +34,16 @@ func newOpaque(cfg Opaque, now func() time.Time, observe func(context.Context, t
 	case cfg.CacheFor < 0:
 		cfg.CacheFor = 0
 	}
+	if cfg.AtOnce == 0 {
+		cfg.AtOnce = opaqueAtOnce
+	}
 	return &opaque{cfg, verdict.New(verdict.Config{
-		Positive: cfg.CacheFor, Negative: cfg.CacheFor / 6,
-		Max: opaqueVerdicts, Timeout: opaqueTimeout, Now: now,
+		Positive: cfg.CacheFor, Negative: cfg.CacheFor / 6, Max: opaqueVerdicts, MaxBytes: opaqueBytes,
+		Timeout: opaqueTimeout, AtOnce: cfg.AtOnce, Waiting: opaqueWaiting * cfg.AtOnce, Now: now,
 	}), observe}
 }
 
-// verify asks the token's owner. reason 0 is none.
+// verify asks the token's owner.
 func (o *opaque) verify(ctx context.Context, token string) (*Verified, reason, error) {
 	caller := ctx
 	got, err := o.verdicts.Verify(ctx, token, func(ctx context.Context) (providers.Verified, error) {
@@ -52,24 +60,59 @@ func (o *opaque) verify(ctx context.Context, token string) (*Verified, reason, e
 		return nil, unavailable, err
 	}
 	v := &Verified{
-		Subject: got.Subject, Issuer: o.cfg.Issuer, Scopes: got.Scopes, Expiry: got.Expiry,
+		Issuer: o.cfg.Issuer, Scopes: got.Scopes, Expiry: got.Expiry,
 		Claims: got.Claims, input: token, token: token,
 	}
-	if len(got.Claims) == 0 {
-		return v, 0, nil
+	var members []jws.Member
+	if len(got.Claims) > 0 {
+		if members, err = jws.ParseObject(string(got.Claims), nil); err != nil {
+			return nil, unavailable, err
+		}
 	}
-	members, err := jws.ParseObject(string(got.Claims), nil)
-	if err != nil {
-		return nil, unavailable, err
+	why, err := o.accept(v, got.Subject, func(name string) string { return jws.Get(members, name) })
+	if why != noFault {
+		return nil, why, err
 	}
-	get := func(name string) string { return jws.Get(members, name) }
-	if get("cnf") != "" {
-		return nil, bound, nil
+	return v, noFault, nil
+}
+
+// accept checks what the answer says, and copies what is of use into v.
+func (o *opaque) accept(v *Verified, subject string, get func(string) string) (reason, error) {
+	if value := get("cnf"); value != "" && value != "null" {
+		return bound, claimFault("cnf", value, "absent: a bearer does not prove that it has the key (RFC 7800)")
+	}
+	if value := get("iss"); value != "" && value != "null" {
+		if iss, ok := jws.Text(value); !ok || iss != o.cfg.Issuer {
+			return badIssuer, claimFault("iss", value, "the Issuer of the Opaque entry, "+quoted(o.cfg.Issuer))
+		}
+	}
+	ours := o.cfg.AnyAudience
+	value := get("aud")
+	ok := jws.EachText(value, func(aud string) {
+		ours = ours || slices.Contains(o.cfg.Audiences, aud)
+		v.Audience = append(v.Audience, aud)
+	})
+	switch {
+	case !ours:
+		return badAudience, claimFault("aud", value, "one of "+strings.Join(o.cfg.Audiences, ", "))
+	case !ok && value != "" && value != "null":
+		return badAudience, claimFault("aud", value, "a string or an array of strings")
+	}
+	if name := o.cfg.SubjectClaim; name != "" {
+		if subject, ok = jws.Text(get(name)); !ok {
+			return badSubject, claimFault(name, get(name), "a string")
+		}
+	}
+	if !v.takeSubject(subject, o.cfg.Subjects) {
+		return badSubject, &fault{"the subject", subject, "no text in the form of another issuer's subject"}
 	}
 	v.ID, _ = jws.Text(get("jti"))
 	if iat, ok := numericDate(get("iat")); ok {
 		v.IssuedAt = time.Unix(iat, 0)
 	}
-	v.signIn(get)
-	return v, 0, nil
+	v.client = ofClient(get)
+	if !v.signIn(get) {
+		return badOpaque, claimFault("acr", get("acr"), "a text of whole characters")
+	}
+	return noFault, nil
 }

@@ -5,11 +5,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/clocks"
+	"github.com/bearerkit/bearerkit/internal/flight"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -40,11 +41,11 @@ type Renew struct {
 }
 
 // RenewByGenerate is a Renew.Token that has p issue a new token, like
-// ContactsManager's. request says for whom; nil means for the subject of the
-// expired token.
+// ContactsManager's. request says for which user; nil means for the subject of
+// the expired token, as [Subject] returns it.
 func RenewByGenerate(p providers.Provider, request func(expired *Verified) providers.Request) func(context.Context, *Verified, string) (providers.Token, error) {
 	if request == nil {
-		request = func(v *Verified) providers.Request { return providers.Request{Subject: v.Subject} }
+		request = func(v *Verified) providers.Request { return providers.Request{Subject: v.user()} }
 	}
 	return func(ctx context.Context, expired *Verified, _ string) (providers.Token, error) {
 		return p.Generate(ctx, request(expired))
@@ -55,7 +56,7 @@ func RenewByGenerate(p providers.Provider, request func(expired *Verified) provi
 // token, at p. Deliver finds the next one in the token.
 func RenewByRefresh(p providers.Refresher) func(context.Context, *Verified, string) (providers.Token, error) {
 	return func(ctx context.Context, expired *Verified, refresh string) (providers.Token, error) {
-		return p.Refresh(ctx, providers.Request{Subject: expired.Subject}, refresh)
+		return p.Refresh(ctx, providers.Request{Subject: expired.user()}, refresh)
 	}
 }
 
@@ -77,6 +78,8 @@ const (
 	renewGrace   = 30 * time.Second // how long a successor is handed out again
 	renewFail    = time.Second      // how long a failure holds
 	maxRenewals  = 10_000
+	// maxRenewalBytes bounds the tokens that are handed out again.
+	maxRenewalBytes = 16 << 20
 )
 
 var errNotRenewed = errors.New("middleware: the renewed token is another issuer's or subject's")
@@ -96,24 +99,31 @@ func (r *Renew) check() (errs []error) {
 
 // renewals shares renewals between requests.
 type renewals struct {
-	cfg Renew
-	now func() time.Time
+	cfg   Renew
+	clock *clocks.Clock
+	calls flight.Group[struct{}]
 
 	mu    sync.Mutex
-	last  map[[sha256.Size]byte]*renewal
-	swept time.Time
+	last  map[renewalKey]*renewal
+	bytes int // of the tokens in last
+	swept clocks.Instant
 }
 
+type renewalKey [sha256.Size]byte
+
+// renewal is one that is under way or done. What it brought is written before
+// its call is answered.
 type renewal struct {
-	done     chan struct{}
 	token    providers.Token
 	verified *Verified
 	err      error
-	until    time.Time // zero while it is under way
+	done     bool
+	until    clocks.Instant // how long it is handed out, once it is done
+	size     int
 }
 
-func newRenewals(cfg Renew, now func() time.Time) *renewals {
-	return &renewals{cfg: cfg, now: now, last: map[[sha256.Size]byte]*renewal{}}
+func newRenewals(cfg Renew, clock *clocks.Clock) *renewals {
+	return &renewals{cfg: cfg, clock: clock, last: map[renewalKey]*renewal{}}
 }
 
 func (r *renewals) within(v *Verified, now time.Time) bool {
@@ -130,7 +140,7 @@ func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token stri
 		}
 	}
 	bare := &Authenticator{core: a.core, errors: a.errors, quiet: true} // the rules are each request's own
-	n := s.join(token, credential, func(ctx context.Context) (providers.Token, *Verified, error) {
+	n := s.join(r.Context(), token, credential, func(ctx context.Context) (providers.Token, *Verified, error) {
 		began := time.Now()
 		t, err := s.cfg.Token(ctx, v, credential)
 		var next *Verified
@@ -138,71 +148,115 @@ func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token stri
 			next, err = bare.Verify(ctx, t.AccessToken)
 		}
 		defer func() { a.renewal(context.WithoutCancel(r.Context()), began, err) }()
-		if err == nil && (next.Issuer != v.Issuer || next.Subject != v.Subject) {
-			err = errNotRenewed
+		switch {
+		case err != nil:
+		case next.Issuer != v.Issuer:
+			err = fmt.Errorf("%w: its issuer is %s and not %s", errNotRenewed, quoted(next.Issuer), quoted(v.Issuer))
+		case next.user() != v.user():
+			err = fmt.Errorf("%w: it is another subject's", errNotRenewed)
 		}
 		return t, next, err
 	})
 	if n == nil {
 		return nil
 	}
-	select {
-	case <-n.done:
-	case <-r.Context().Done():
-		return nil
-	}
 	if n.err != nil {
 		return nil
 	}
-	if err := a.permit(r.Context(), n.verified, s.now()); err != nil {
+	if err := a.permit(r.Context(), n.verified, s.clock.Wall()); err != nil {
 		return nil
 	}
 	s.cfg.Deliver(w, r, n.token)
 	return n.verified
 }
 
-// join returns the renewal of token under way or just done, or starts one, or
-// nil if there are too many. The credential is part of the key: who has only the
-// expired token must not partake of a refresh token that another request showed.
-func (s *renewals) join(token, credential string, do func(context.Context) (providers.Token, *Verified, error)) *renewal {
-	key := sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(token), token, credential))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.now()
-	if n := s.last[key]; n != nil && (n.until.IsZero() || now.Before(n.until)) {
+// join returns the renewal of token, under way or just done, or starts one. It
+// returns nil if there are too many or if ctx ends before it is done. The
+// credential is part of the key: a client that has only the expired token must
+// not get what another request's refresh token brought.
+func (s *renewals) join(ctx context.Context, token, credential string, do func(context.Context) (providers.Token, *Verified, error)) *renewal {
+	key := renewalKey(sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(token), token, credential)))
+	n, ticket := s.enter(key, do)
+	if n == nil || ticket == nil {
 		return n
 	}
-	if now.Sub(s.swept) >= renewGrace || len(s.last) >= maxRenewals {
-		maps.DeleteFunc(s.last, func(_ [sha256.Size]byte, n *renewal) bool { return !n.until.IsZero() && !now.Before(n.until) })
-		s.swept = now
-	}
-	if len(s.last) >= maxRenewals {
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout+time.Second)
+	defer cancel()
+	if _, err := ticket.Wait(ctx); err != nil {
 		return nil
 	}
-	n := &renewal{done: make(chan struct{}), err: errUnavailable}
-	s.last[key] = n
-	go s.run(n, do)
 	return n
 }
 
-func (s *renewals) run(n *renewal, do func(context.Context) (providers.Token, *Verified, error)) {
+// enter finds or starts the renewal of key. Without a ticket it is done.
+func (s *renewals) enter(key renewalKey, do func(context.Context) (providers.Token, *Verified, error)) (*renewal, *flight.Ticket[struct{}]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.Now()
+	switch n := s.last[key]; {
+	case n == nil:
+	case !n.done:
+		ticket := s.calls.Join(string(key[:]))
+		return n, &ticket
+	case !now.Reached(n.until):
+		return n, nil
+	}
+	if now.Since(s.swept) >= renewGrace || len(s.last) >= maxRenewals {
+		s.sweep(now)
+		s.swept = now
+	}
+	if len(s.last) >= maxRenewals {
+		return nil, nil
+	}
+	n := &renewal{}
+	s.forget(key)
+	s.last[key] = n
+	ticket := s.calls.Start(string(key[:]), func(call *flight.Call[struct{}]) { s.run(call, key, n, do) })
+	return n, &ticket
+}
+
+func (s *renewals) run(call *flight.Call[struct{}], key renewalKey, n *renewal, do func(context.Context) (providers.Token, *Verified, error)) {
 	ctx, cancel := context.WithTimeout(context.Background(), renewTimeout)
 	defer cancel()
 	var token providers.Token
 	var verified *Verified
-	err := errUnavailable
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("renewing panicked with a %T", p)
+	var err error
+	if crash := flight.Guard(func() { token, verified, err = do(ctx) }); crash != nil {
+		err = crash
+	}
+	now := s.clock.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n.token, n.verified, n.err = token, verified, err
+	n.until = now.Add(renewGrace)
+	if err != nil {
+		n.until = now.Add(renewFail)
+	}
+	n.size = len(token.AccessToken) + len(token.RefreshToken) + entryBase
+	if verified != nil {
+		n.size += len(verified.token) + len(verified.Claims)
+	}
+	if s.bytes+n.size > maxRenewalBytes {
+		s.sweep(now.Add(renewGrace)) // all that are done make room
+	}
+	s.bytes += n.size
+	n.done = true
+	call.Answer(struct{}{}, nil)
+}
+
+// sweep forgets what is done and not handed out at now any more. The caller
+// holds s.mu.
+func (s *renewals) sweep(now clocks.Instant) {
+	for key, n := range s.last {
+		if n.done && now.Reached(n.until) {
+			s.forget(key)
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		n.token, n.verified, n.err = token, verified, err
-		n.until = s.now().Add(renewGrace)
-		if err != nil {
-			n.until = s.now().Add(renewFail)
-		}
-		close(n.done)
-	}()
-	token, verified, err = do(ctx)
+	}
+}
+
+func (s *renewals) forget(key renewalKey) {
+	if n := s.last[key]; n != nil && n.done {
+		s.bytes -= n.size
+	}
+	delete(s.last, key)
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/bearerkit/bearerkit/internal/jws"
 )
 
 // Rule is what a route demands of a token beyond its being valid. All fields
@@ -18,6 +21,15 @@ type Rule struct {
 	AllScopes []string
 	// AnyScope lists scopes of which one must be granted.
 	AnyScope []string
+	// Audiences lists values of which one must be in [Verified.Audience]: for
+	// routes that take only some of an Issuer's Audiences. A token without one
+	// is answered 401.
+	Audiences []string
+	// Claims demands claims by JSON Pointer (RFC 6901), such as
+	// "/realm_access/roles" or "/token_use": what is there must be one of the
+	// values, or an array of strings with one of them. A token without is
+	// answered 403.
+	Claims map[string][]string
 	// ACR lists the authentication contexts that suffice, the token's acr
 	// being one of them, and MaxAge bounds the age of auth_time. A token that
 	// falls short is answered as RFC 9470 says, so that the client can send
@@ -41,6 +53,17 @@ func (r *Rule) check() error {
 			errs = append(errs, fmt.Errorf("%q cannot be an acr value in a challenge", s))
 		}
 	}
+	if slices.Contains(r.Audiences, "") {
+		errs = append(errs, errors.New("an audience is empty"))
+	}
+	for _, pointer := range slices.Sorted(maps.Keys(r.Claims)) {
+		if _, err := jws.ParsePointer(pointer); err != nil {
+			errs = append(errs, fmt.Errorf("Claims[%q]: %w", pointer, err))
+		}
+		if len(r.Claims[pointer]) == 0 {
+			errs = append(errs, fmt.Errorf("Claims[%q]: no values", pointer))
+		}
+	}
 	if r.MaxAge < 0 {
 		errs = append(errs, errors.New("MaxAge is negative"))
 	}
@@ -57,26 +80,101 @@ func scopeToken(s string) bool {
 	return s != ""
 }
 
-func (a *Authenticator) obey(ctx context.Context, v *Verified, now time.Time) *Error {
-	for i := range a.rules {
-		r := &a.rules[i]
-		switch {
-		case !holdsAll(v.Scopes, r.AllScopes), len(r.AnyScope) > 0 && !slices.ContainsFunc(r.AnyScope, v.hasScope):
-			return a.errors.scopes[i]
-		case !a.authenticatedEnough(v, r, now):
-			return a.errors.stepUp[i]
-		case r.Check == nil:
-			continue
+// rule is a Rule, compiled.
+type rule struct {
+	Rule
+	claims []claimRule
+}
+
+type claimRule struct {
+	name    string
+	pointer jws.Pointer
+	values  []string
+}
+
+// newRule compiles r, which has been checked.
+func newRule(r Rule) *rule {
+	out := &rule{Rule: r}
+	for _, name := range slices.Sorted(maps.Keys(r.Claims)) {
+		pointer, _ := jws.ParsePointer(name)
+		out.claims = append(out.claims, claimRule{name, pointer, slices.Clone(r.Claims[name])})
+	}
+	return out
+}
+
+// kind checks Audiences and Claims, which no other sign-in of the same user
+// would change.
+func (r *rule) kind(v *Verified) (reason, error) {
+	if len(r.Audiences) > 0 && !slices.ContainsFunc(r.Audiences, func(s string) bool { return slices.Contains(v.Audience, s) }) {
+		return badAudience, &fault{"the audience", strings.Join(v.Audience, ", "), "one of " + strings.Join(r.Audiences, ", ")}
+	}
+	for i := range r.claims {
+		if err := r.claims[i].holds(string(v.Claims)); err != nil {
+			return forbidden, err
 		}
-		if err := r.Check(ctx, v); err != nil {
-			var e *Error
-			if errors.As(err, &e) {
-				return a.complete(e)
-			}
+	}
+	return noFault, nil
+}
+
+func (c *claimRule) holds(claims string) error {
+	rule := "one of " + strings.Join(c.values, ", ")
+	if claims == "" {
+		return claimFault(c.name, "", rule)
+	}
+	value, err := c.pointer.Find(claims)
+	if err != nil {
+		return fmt.Errorf("claim %s: %w", c.name, err)
+	}
+	found := false
+	if ok := jws.EachText(value, func(s string) { found = found || slices.Contains(c.values, s) }); !ok || !found {
+		return claimFault(c.name, value, rule)
+	}
+	return nil
+}
+
+// obey asks the rules in their order, those of the entry first.
+func (a *Authenticator) obey(ctx context.Context, v *Verified, now time.Time) *Error {
+	if v.entry != nil {
+		if err := a.obeyOne(ctx, v.entry.require, v, now); err != nil {
+			return err
+		}
+	}
+	for _, r := range a.rules {
+		if why, err := r.kind(v); why == badAudience {
+			return a.errors.with(badAudience, err)
+		} else if why != noFault {
 			return a.errors.with(forbidden, err)
+		}
+		if err := a.obeyOne(ctx, r, v, now); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// obeyOne checks all of r but what [rule.kind] does.
+func (a *Authenticator) obeyOne(ctx context.Context, r *rule, v *Verified, now time.Time) *Error {
+	switch {
+	case !holdsAll(v.Scopes, r.AllScopes):
+		return a.errors.scope(r, &fault{"the scope", strings.Join(v.Scopes, " "), "all of " + strings.Join(r.AllScopes, " ")})
+	case len(r.AnyScope) > 0 && !slices.ContainsFunc(r.AnyScope, v.hasScope):
+		return a.errors.scope(r, &fault{"the scope", strings.Join(v.Scopes, " "), "one of " + strings.Join(r.AnyScope, " ")})
+	case len(r.ACR) > 0 && !slices.Contains(r.ACR, v.acr):
+		return a.errors.stepUp(r, claimFault("acr", v.acr, "one of "+strings.Join(r.ACR, " ")))
+	case r.MaxAge > 0 && (v.authTime == 0 || now.Sub(time.Unix(v.authTime, 0)) > r.MaxAge+a.leeway):
+		return a.errors.stepUp(r, claimFault("auth_time", strconv.FormatInt(v.authTime, 10), "at most "+r.MaxAge.String()+" ago"))
+	case r.Check == nil:
+		return nil
+	}
+	err := r.Check(ctx, v)
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return a.errors.seal(*e) // it may lack a challenge
+	}
+	return a.errors.with(forbidden, err)
 }
 
 func holdsAll(have, want []string) bool {
@@ -89,16 +187,6 @@ func holdsAll(have, want []string) bool {
 }
 
 func (v *Verified) hasScope(s string) bool { return slices.Contains(v.Scopes, s) }
-
-func (a *Authenticator) authenticatedEnough(v *Verified, r *Rule, now time.Time) bool {
-	if len(r.ACR) > 0 && !slices.Contains(r.ACR, v.acr) {
-		return false
-	}
-	return r.MaxAge == 0 || v.authTime != 0 && now.Sub(time.Unix(v.authTime, 0)) <= r.MaxAge+a.leeway
-}
-
-// complete gives an error of a rule's the challenge it lacks.
-func (a *Authenticator) complete(e *Error) *Error { return a.errors.seal(*e) }
 
 // scope is the scope parameter of a challenge: what a token should have had.
 func (r *Rule) scope() string {

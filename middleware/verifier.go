@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/jws"
+	"github.com/bearerkit/bearerkit/internal/verdict"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -18,18 +19,11 @@ const tellExpired = 24 * time.Hour
 // maxRetryAfter bounds what clients are told to wait.
 const maxRetryAfter = 5 * time.Minute
 
-var errAmbiguous = errors.New("a claim's name differs from a field's in case only")
-
-type issuer struct {
-	Issuer
-	keys *keySet
-}
-
 // verify runs the whole pipeline. With an authentic token whose only fault is
 // its age it returns both.
 func (a *Authenticator) verify(ctx context.Context, token string) (*Verified, *Error) {
-	if len(token) > maxTokenBytes {
-		return nil, a.errors.plain[tooLong]
+	if len(token) > a.maxBytes {
+		return nil, a.errors.with(tooLong, errTooLong)
 	}
 	now := a.now()
 	how := acceptedRemembered
@@ -42,10 +36,11 @@ func (a *Authenticator) verify(ctx context.Context, token string) (*Verified, *E
 		return nil, err
 	}
 	if a.late(v, now) {
+		err := a.errors.with(expired, &fault{"claim exp", v.Expiry.UTC().Format(time.RFC3339), "in the future"})
 		if a.renewals == nil || !a.renewals.within(v, now) || a.permit(ctx, v, now) != nil {
 			v = nil
 		}
-		return v, a.errors.plain[expired]
+		return v, err
 	}
 	if err := a.permit(ctx, v, now); err != nil {
 		return nil, err
@@ -65,29 +60,55 @@ func (a *Authenticator) permit(ctx context.Context, v *Verified, now time.Time) 
 		case err != nil:
 			return a.cannotTell(err)
 		case gone:
-			return a.errors.plain[revoked]
+			return a.errors.with(revoked, errRevoked)
 		}
 	}
 	return a.obey(ctx, v, now)
 }
 
-// remembered looks the token up among those already verified. The key it was
-// verified with must still be there.
+// remembered looks the token up among those already verified. Its entry and
+// the key it was verified with must still be there.
 func (a *Authenticator) remembered(ctx context.Context, token string, now time.Time) (*Verified, *Error) {
 	v := a.cache.get(token)
 	if v == nil {
 		return nil, nil
 	}
-	if !v.keys.fresh(now) && !a.late(v, now) {
+	if v.resolved {
+		if stands, err := a.stands(ctx, v, now); !stands {
+			a.cache.drop(token, v)
+			return nil, err
+		}
+	}
+	if v.keys.fetch != nil && !v.keys.fresh(a.clock.At(now)) && !a.late(v, now) {
 		if _, err := v.keys.usable(ctx); err != nil {
 			return nil, a.keyError(err)
 		}
 	}
-	if v.keys.generation() != v.generation {
+	if v.keys.generation() != v.generation || v.unissued && a.sharedKey(v) {
 		a.cache.drop(token, v)
 		return nil, nil
 	}
 	return v, nil
+}
+
+// stands reports that v's entry is still the one that Resolve answers with.
+func (a *Authenticator) stands(ctx context.Context, v *Verified, now time.Time) (bool, *Error) {
+	if a.late(v, now) {
+		return a.resolver.current(v.Issuer) == v.entry, nil
+	}
+	e, err := a.resolver.entry(ctx, v.Issuer)
+	if err != nil {
+		return false, a.resolveError(err)
+	}
+	return e == v.entry, nil
+}
+
+// option is an entry that a token may be of, and what the token says then.
+type option struct {
+	entry   *entry
+	says    *Verified
+	asked   uint64
+	refetch bool
 }
 
 // authenticate verifies a token that is not remembered.
@@ -96,7 +117,7 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 		if b64token(token) && o.cfg.Owns(token) {
 			v, why, err := o.verify(ctx, token)
 			switch why {
-			case 0:
+			case noFault:
 				return v, nil
 			case unavailable:
 				return nil, a.cannotTell(err)
@@ -111,34 +132,200 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 	var buf [24]jws.Member
 	members, err := jws.Claims(t.Payload, buf[:0])
 	if err != nil {
-		return nil, a.errors.plain[malformed]
+		return nil, a.errors.with(malformed, err)
 	}
-	iss := a.issuerOf(members)
-	if iss == nil {
-		return nil, a.errors.plain[badIssuer]
+	v, why, err := forNow(members, a.leeway, now)
+	if why != noFault {
+		return nil, a.errors.with(why, err)
 	}
-	if why := iss.header(&t); why != 0 {
-		return nil, a.errors.plain[why]
-	}
-	v, why := iss.claims(members, a.leeway, now)
-	if why != 0 {
-		return nil, a.errors.plain[why]
-	}
+	v.token, v.input, v.Claims = token, t.Input, json.RawMessage(t.Payload)
 	offline := a.late(v, now) // no fetch for a token that cannot pass
-	if offline && now.Sub(v.Expiry) > tellExpired && (a.renewals == nil || !a.renewals.within(v, now)) {
-		return nil, a.errors.plain[stale]
+	entries, refused := a.entriesFor(ctx, v, &t, members, offline)
+	if refused != nil {
+		return nil, refused
 	}
-	v.generation, err = iss.signature(ctx, &t, offline)
+	var few [2]option
+	options, refused := a.options(few[:0], entries, v, &t, members)
+	if refused != nil {
+		return nil, refused
+	}
+	if offline && now.Sub(v.Expiry) > tellExpired && (a.renewals == nil || !a.renewals.within(v, now)) {
+		return nil, a.errors.with(stale, &fault{"claim exp", v.Expiry.UTC().Format(time.RFC3339), "in the future"})
+	}
+	q := search{token: &t, iss: v.Issuer, offline: offline}
+	q.tid, _ = jws.Text(jws.Get(members, "tid"))
+	v, err = a.signature(ctx, &q, options)
 	switch {
 	case err == nil:
+		a.cache.put(token, v)
+		return v, nil
 	case offline && !errors.Is(err, jws.ErrSignature):
-		return nil, a.errors.plain[stale]
-	default:
-		return nil, a.keyError(err)
+		return nil, a.errors.with(stale, err)
 	}
-	v.token, v.input, v.Claims, v.keys = token, t.Input, json.RawMessage(t.Payload), iss.keys
-	a.cache.put(token, v)
+	return nil, a.keyError(err)
+}
+
+// entriesFor finds the entries that the token may be of, by exact comparison
+// of iss, and puts the issuer into v.
+func (a *Authenticator) entriesFor(ctx context.Context, v *Verified, t *jws.Token, members []jws.Member, offline bool) ([]*entry, *Error) {
+	value := jws.Get(members, "iss")
+	if value == "" {
+		if len(a.unissued) == 0 {
+			return nil, a.errors.with(badIssuer, claimFault("iss", "", "that of a configured Issuer"))
+		}
+		v.unissued = true
+		return a.unissued, nil
+	}
+	iss, ok := jws.Text(value)
+	if !ok || iss == "" {
+		return nil, a.errors.with(badIssuer, claimFault("iss", value, "a string that is not empty"))
+	}
+	v.Issuer = iss
+	entries := a.byIss[iss]
+	if len(a.templates) > 0 {
+		tid, _ := jws.Text(jws.Get(members, "tid"))
+		for _, e := range a.templates {
+			if e.tenantOf(iss, tid) {
+				entries = append(entries[:len(entries):len(entries)], e)
+			}
+		}
+	}
+	if len(entries) > 0 || a.resolver == nil {
+		if len(entries) == 0 {
+			return nil, a.errors.with(badIssuer, claimFault("iss", value, "that of a configured Issuer"))
+		}
+		return entries, nil
+	}
+	v.resolved = true
+	if known, _ := jws.Known(t.Algorithm); !known {
+		return nil, a.errors.with(badAlgorithm, &fault{"header alg", t.Algorithm, "one that is known"})
+	}
+	if offline {
+		if e := a.resolver.current(iss); e != nil {
+			return []*entry{e}, nil
+		}
+		return nil, a.errors.with(stale, claimFault("exp", jws.Get(members, "exp"), "in the future"))
+	}
+	e, err := a.resolver.entry(ctx, iss)
+	if err != nil {
+		return nil, a.resolveError(err)
+	}
+	return []*entry{e}, nil
+}
+
+func (a *Authenticator) resolveError(err error) *Error {
+	if errors.Is(err, errRefusedIssuer) {
+		return a.errors.with(badIssuer, err)
+	}
+	return a.cannotTell(err)
+}
+
+// options are those of entries whose checks the token passes, all but the
+// signature. Without one it returns the refusal by the last entry that takes
+// the token's algorithm.
+func (a *Authenticator) options(list []option, entries []*entry, v *Verified, t *jws.Token, members []jws.Member) ([]option, *Error) {
+	why, cause := noFault, error(nil)
+	for _, e := range entries {
+		says := v
+		if len(entries) > 1 {
+			says = new(Verified)
+			*says = *v
+		}
+		says.entry, says.keys = e, e.keys
+		if says.unissued {
+			says.Issuer = e.Issuer.Issuer
+		}
+		r, err := e.header(t)
+		if r == noFault {
+			r, err = e.accept(says, members)
+		}
+		switch {
+		case r == noFault:
+			list = append(list, option{entry: e, says: says})
+		case why == noFault || r != badAlgorithm:
+			why, cause = r, err
+		}
+	}
+	if len(list) == 0 {
+		return nil, a.errors.with(why, cause)
+	}
+	return list, nil
+}
+
+// signature finds the option whose key verifies the token. Keys at hand come
+// first, over all options, so that the token of one entry causes no fetch for
+// another.
+func (a *Authenticator) signature(ctx context.Context, q *search, options []option) (*Verified, error) {
+	var errs []error
+	for n := range options {
+		o := &options[n]
+		r, refetch, asked, err := o.entry.keys.verify(ctx, q)
+		o.refetch, o.asked = refetch, asked
+		if err == nil && !refetch {
+			return a.verified(o, r)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for n := range options {
+		o := &options[n]
+		if !o.refetch || q.named {
+			continue
+		}
+		r, err := o.entry.keys.refetch(ctx, q, o.asked)
+		if err == nil {
+			return a.verified(o, r)
+		}
+		errs = append(errs, err)
+	}
+	return nil, mostOpen(errs)
+}
+
+// mostOpen is the error after which most may still be true: that nobody can
+// tell, before a bad signature, before an unknown key.
+func mostOpen(errs []error) (worst error) {
+	rank := func(err error) int {
+		switch {
+		case errors.Is(err, errUnknownKey):
+			return 1
+		case errors.Is(err, jws.ErrSignature):
+			return 2
+		}
+		return 3
+	}
+	for _, err := range errs {
+		if worst == nil || rank(err) > rank(worst) {
+			worst = err
+		}
+	}
+	return worst
+}
+
+func (a *Authenticator) verified(o *option, r result) (*Verified, error) {
+	v := o.says
+	v.generation = r.generation
+	if v.unissued {
+		v.thumbprint = r.key.Thumbprint()
+		if a.sharedKey(v) {
+			return nil, errSharedKey
+		}
+	}
 	return v, nil
+}
+
+// sharedKey reports that another entry has the key that verified a token
+// without iss: the token may then be that issuer's. It looks at the sets as
+// they are now, for they come and go.
+func (c *core) sharedKey(v *Verified) (shared bool) {
+	look := func(e *entry) { shared = shared || e != v.entry && e.keys.has(v.thumbprint) }
+	for _, e := range c.entries {
+		look(e)
+	}
+	if c.resolver != nil {
+		c.resolver.each(look)
+	}
+	return shared
 }
 
 func (a *Authenticator) parseError(err error) *Error {
@@ -151,72 +338,30 @@ func (a *Authenticator) parseError(err error) *Error {
 	case errors.Is(err, jws.ErrType):
 		why = badType
 	}
-	return a.errors.plain[why]
+	return a.errors.with(why, err)
 }
 
 func (a *Authenticator) keyError(err error) *Error {
 	switch {
-	case errors.Is(err, errUnknownKey):
-		return a.errors.plain[unknownKey]
+	case errors.Is(err, errUnknownKey), errors.Is(err, errSharedKey):
+		return a.errors.with(unknownKey, err)
 	case errors.Is(err, jws.ErrSignature):
-		return a.errors.plain[badSignature]
+		return a.errors.with(badSignature, err)
 	}
 	return a.cannotTell(err)
 }
 
-// cannotTell is the answer when whoever knows does not answer.
+// cannotTell is the answer when the server that knows does not answer.
 func (a *Authenticator) cannotTell(err error) *Error {
 	e := a.errors.with(unavailable, err)
 	var keys *waitError
 	var upstream *providers.Error
 	switch {
+	case errors.Is(err, verdict.ErrBusy):
 	case errors.As(err, &keys):
 		e.RetryAfter = max(e.RetryAfter, keys.wait)
 	case errors.As(err, &upstream):
 		e.RetryAfter = min(max(e.RetryAfter, upstream.RetryAfter), maxRetryAfter)
 	}
 	return e
-}
-
-// issuerOf finds the issuer by exact comparison.
-func (c *core) issuerOf(members []jws.Member) *issuer {
-	value := jws.Get(members, "iss")
-	iss, ok := jws.Text(value)
-	if i := c.byIss[iss]; ok && i != nil {
-		return i
-	}
-	if value != "" && !ok {
-		return nil
-	}
-	for _, i := range c.byClaim {
-		if name, ok := jws.Text(jws.Get(members, i.IssuerClaim)); ok && name == i.Issuer.Issuer {
-			return i
-		}
-	}
-	return nil
-}
-
-// signature finds a key that verifies t.
-func (i *issuer) signature(ctx context.Context, t *jws.Token, offline bool) (generation uint64, err error) {
-	keys, generation, err := i.keys.find(ctx, t, offline)
-	if err != nil || anyVerifies(keys, t) {
-		return generation, err
-	}
-	if offline || !i.keys.current.Load().unnamed(t) {
-		return 0, jws.ErrSignature
-	}
-	keys, generation, err = i.keys.refetch(ctx, t, i.keys.flights.Load())
-	if errors.Is(err, errUnknownKey) || err == nil && !anyVerifies(keys, t) {
-		err = jws.ErrSignature
-	}
-	return generation, err
-}
-
-func anyVerifies(keys []jws.Key, t *jws.Token) bool {
-	for n := range keys {
-		if t.Verify(keys[n].Public) == nil {
-			return true
-		}
-	}
-	return false
 }

@@ -94,7 +94,7 @@ func TestOpaqueTokens(t *testing.T) {
 			return providers.Verified{}, &providers.Error{Code: providers.CodeInvalidToken}
 		})
 		uuid := func(s string) bool { return len(s) == 36 && strings.Count(s, "-") == 4 && !strings.Contains(s, ".") }
-		auth := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{trusting(i)}, Opaque: []middleware.Opaque{{Verifier: kudo, Owns: uuid, Issuer: "kudo"}}})
+		auth := newAuth(t, middleware.Config{Issuers: own(trusting(i)), Opaque: []middleware.Opaque{{Verifier: kudo, Owns: uuid, Issuer: "kudo", AnyAudience: true, Subjects: middleware.Qualified}}})
 		h := auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			v, _ := middleware.VerifiedFrom(r.Context())
 			_, _ = w.Write([]byte(v.Issuer + " " + v.Subject))

@@ -180,3 +180,13 @@ next:
 	}
 	return true
 }
+
+// Shares reports that a key of o is in r too, by its thumbprint.
+func (r *Ring) Shares(o *Ring) bool {
+	for thumbprint := range o.thumbs {
+		if r.thumbs[thumbprint] {
+			return true
+		}
+	}
+	return false
+}

@@ -1,36 +1,48 @@
 // Package verdict remembers for a short time what an upstream said about an
-// opaque token, and asks once however many callers want to know.
+// opaque token, asks once however many callers want to know, and bounds how
+// much is asked at once.
 package verdict
 
 import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/clocks"
+	"github.com/bearerkit/bearerkit/internal/flight"
 	"github.com/bearerkit/bearerkit/providers"
 )
+
+// ErrBusy: too many questions wait already.
+var ErrBusy = errors.New("verdict: too many questions are waiting")
 
 // Config sets the bounds. All are required but Now.
 type Config struct {
 	Positive time.Duration // how long "valid" is believed, never past the token's own end
 	Negative time.Duration // how long "not valid" is
 	Max      int           // how many verdicts are kept
-	Timeout  time.Duration // for one question, whoever waits for it
+	MaxBytes int           // how many bytes they take together, about
+	Timeout  time.Duration // for one question, however many wait for it
+	AtOnce   int           // questions under way at one time
+	Waiting  int           // further questions that wait for their turn
 	Now      func() time.Time
 }
 
 // Cache holds verdicts by SHA-256 of the token. It is safe for concurrent use.
 type Cache struct {
-	cfg Config
+	cfg   Config
+	clock *clocks.Clock
+	gate  *Gate
+	calls flight.Group[providers.Verified]
 
 	mu sync.Mutex
 	// Two generations bound the memory without bookkeeping per hit: when the
 	// young one is full it becomes the old one, and the old one is dropped.
 	young, old map[key]verdict
-	flights    map[key]*flight
+	bytes      int // of young
+	questions  map[key]*question
 }
 
 type key [sha256.Size]byte
@@ -38,26 +50,28 @@ type key [sha256.Size]byte
 type verdict struct {
 	verified providers.Verified
 	err      error
-	until    time.Time
+	until    clocks.Instant
 }
 
-type flight struct {
-	done chan struct{}
+// question is one token that callers wait for.
+type question struct {
+	waiting  int           // callers who wait for a turn or for the call
+	started  chan struct{} // closed when it has its turn and its call
+	answered bool
 	verdict
 }
 
 // New returns an empty Cache.
 func New(cfg Config) *Cache {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	return &Cache{cfg: cfg, young: map[key]verdict{}, flights: map[key]*flight{}}
+	clock := clocks.New(cfg.Now)
+	return &Cache{cfg: cfg, clock: clock, gate: NewGate(cfg.AtOnce, cfg.Waiting), young: map[key]verdict{}, questions: map[key]*question{}}
 }
 
 // Verify returns the verdict on token, from memory or from ask. ask runs on a
-// context of its own, so that a caller who leaves takes nobody along; the
-// caller itself leaves when ctx ends. Errors other than "not valid" are shared
-// by those who waited and then forgotten.
+// context of its own, so that a caller who leaves takes no other caller along;
+// the caller itself leaves when ctx ends, and while it waits for a turn it
+// leaves the queue too. Errors other than "not valid" are shared by those who
+// waited and then forgotten. [ErrBusy] means that nothing was asked.
 func (c *Cache) Verify(ctx context.Context, token string, ask func(context.Context) (providers.Verified, error)) (providers.Verified, error) {
 	if err := ctx.Err(); err != nil {
 		return providers.Verified{}, err
@@ -68,18 +82,89 @@ func (c *Cache) Verify(ctx context.Context, token string, ask func(context.Conte
 		c.mu.Unlock()
 		return v.verified, v.err
 	}
-	f := c.flights[k]
-	if f == nil {
-		f = &flight{done: make(chan struct{})}
-		c.flights[k] = f
-		go c.fly(context.WithoutCancel(ctx), k, f, ask)
+	q := c.questions[k]
+	if q == nil {
+		q = &question{started: make(chan struct{})}
+		c.questions[k] = q
 	}
+	q.waiting++
 	c.mu.Unlock()
+	switch err := c.gate.enter(ctx, q.started); {
+	case errors.Is(err, errStarted):
+		return c.join(ctx, k, q)
+	case err != nil:
+		c.leave(k, q)
+		return providers.Verified{}, err
+	}
+	return c.start(ctx, k, q, ask)
+}
+
+// start begins the call for q, or joins it if another caller had its turn at
+// the same time. The caller holds a turn.
+func (c *Cache) start(ctx context.Context, k key, q *question, ask func(context.Context) (providers.Verified, error)) (providers.Verified, error) {
+	c.mu.Lock()
+	if isClosed(q.started) {
+		c.mu.Unlock()
+		c.gate.leave()
+		return c.join(ctx, k, q)
+	}
+	asked := c.clock.Now()
+	ticket := c.calls.Start(string(k[:]), func(call *flight.Call[providers.Verified]) {
+		defer c.gate.leave()
+		ctx, cancel := context.WithTimeout(context.Background(), c.cfg.Timeout)
+		defer cancel()
+		var v verdict
+		if err := flight.Guard(func() { v.verified, v.err = ask(ctx) }); err != nil {
+			v = verdict{err: err}
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		q.verdict, q.answered = v, true
+		delete(c.questions, k)
+		c.remember(k, v, asked)
+		call.Answer(v.verified, v.err)
+	})
+	close(q.started)
+	c.mu.Unlock()
+	return c.wait(ctx, ticket)
+}
+
+// join waits for the call of q, which has started.
+func (c *Cache) join(ctx context.Context, k key, q *question) (providers.Verified, error) {
+	c.mu.Lock()
+	if q.answered {
+		c.mu.Unlock()
+		return q.verified, q.err
+	}
+	ticket := c.calls.Join(string(k[:]))
+	c.mu.Unlock()
+	return c.wait(ctx, ticket)
+}
+
+// leave takes a caller out of the queue. A question without callers is
+// forgotten.
+func (c *Cache) leave(k key, q *question) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if q.waiting--; q.waiting == 0 && !isClosed(q.started) {
+		delete(c.questions, k)
+	}
+}
+
+// wait is ticket's answer. Work that ignores its deadline keeps no caller
+// longer than a second beyond it.
+func (c *Cache) wait(ctx context.Context, ticket flight.Ticket[providers.Verified]) (providers.Verified, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout+time.Second)
+	defer cancel()
+	return ticket.Wait(ctx)
+}
+
+func isClosed(c chan struct{}) bool {
 	select {
-	case <-f.done:
-		return f.verified, f.err
-	case <-ctx.Done():
-		return providers.Verified{}, ctx.Err()
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -88,42 +173,32 @@ func (c *Cache) lookup(k key) (verdict, bool) {
 	if !ok {
 		v, ok = c.old[k]
 	}
-	return v, ok && c.cfg.Now().Before(v.until)
+	return v, ok && !c.clock.Now().Reached(v.until)
 }
 
-func (c *Cache) fly(ctx context.Context, k key, f *flight, ask func(context.Context) (providers.Verified, error)) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
-	asked := c.cfg.Now()
-	f.err = errors.New("verdict: the question was abandoned") // stands if ask calls runtime.Goexit
-	defer func() {
-		if p := recover(); p != nil {
-			f.err = fmt.Errorf("verdict: the verifier panicked: %T", p)
-		}
-		c.mu.Lock()
-		delete(c.flights, k)
-		c.remember(k, f.verdict, asked)
-		c.mu.Unlock()
-		close(f.done)
-	}()
-	f.verified, f.err = ask(ctx)
-}
-
-func (c *Cache) remember(k key, v verdict, asked time.Time) {
+func (c *Cache) remember(k key, v verdict, asked clocks.Instant) {
 	var e *providers.Error
 	switch {
 	case v.err == nil:
 		v.until = asked.Add(c.cfg.Positive)
-		if end := v.verified.Expiry; !end.IsZero() && end.Before(v.until) {
-			v.until = end
+		if end := v.verified.Expiry; !end.IsZero() {
+			v.until.Wall = min(v.until.Wall, end.UnixNano())
 		}
 	case errors.As(v.err, &e) && e.Code == providers.CodeInvalidToken:
 		v.until = asked.Add(c.cfg.Negative)
 	default:
 		return
 	}
-	if len(c.young) >= max(c.cfg.Max/2, 1) {
-		c.old, c.young = c.young, map[key]verdict{}
+	size := len(k) + len(v.verified.Claims) + len(v.verified.Subject)
+	for _, s := range v.verified.Scopes {
+		size += len(s)
+	}
+	if size > c.cfg.MaxBytes/2 {
+		return
+	}
+	if len(c.young) >= max(c.cfg.Max/2, 1) || c.bytes+size > c.cfg.MaxBytes/2 {
+		c.old, c.young, c.bytes = c.young, map[key]verdict{}, 0
 	}
 	c.young[k] = v
+	c.bytes += size
 }

@@ -19,7 +19,7 @@ import (
 )
 
 func newCache(size int) *verdict.Cache {
-	return verdict.New(verdict.Config{Positive: 30 * time.Second, Negative: 5 * time.Second, Max: size, Timeout: 10 * time.Second})
+	return verdict.New(verdict.Config{Positive: 30 * time.Second, Negative: 5 * time.Second, Max: size, MaxBytes: 1 << 20, Timeout: 10 * time.Second, AtOnce: 32, Waiting: 64})
 }
 
 // asker counts its questions and answers with verified and err.
@@ -152,4 +152,110 @@ func TestBounded(t *testing.T) {
 	known := 10_000 - int(asked)
 	assert.GreaterOrEqual(t, known, 50)
 	assert.LessOrEqual(t, known, 100)
+}
+
+// 20,000 distinct tokens at once: 32 questions are under way, 64 wait, the
+// rest are told to come back, and no goroutine is spent on those who wait.
+func TestFloodOfDistinctTokensIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := newCache(100)
+		var now, most, asked, busy atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 20_000 {
+			wg.Go(func() {
+				_, err := cache.Verify(t.Context(), fmt.Sprint(i), func(context.Context) (providers.Verified, error) {
+					asked.Add(1)
+					n := now.Add(1)
+					for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+					}
+					time.Sleep(time.Second)
+					now.Add(-1)
+					return providers.Verified{}, nil
+				})
+				if errors.Is(err, verdict.ErrBusy) {
+					busy.Add(1)
+				} else {
+					assert.NoError(t, err)
+				}
+			})
+		}
+		wg.Wait()
+		assert.EqualValues(t, 32, most.Load())
+		assert.EqualValues(t, 32+64, asked.Load())
+		assert.EqualValues(t, 20_000-96, busy.Load())
+		_, err := cache.Verify(t.Context(), "after", (&asker{}).ask)
+		require.NoError(t, err)
+	})
+}
+
+func TestCallersWhoLeaveLeaveTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := verdict.New(verdict.Config{Positive: time.Minute, Max: 100, MaxBytes: 1 << 20, Timeout: 10 * time.Second, AtOnce: 1, Waiting: 3})
+		slow := &asker{takes: 5 * time.Second}
+		go func() { _, _ = cache.Verify(t.Context(), "first", slow.ask) }()
+		synctest.Wait()
+		never := &asker{}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var wg sync.WaitGroup
+		for i := range 3 {
+			wg.Go(func() {
+				_, err := cache.Verify(ctx, fmt.Sprint("left", i), never.ask)
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+			})
+		}
+		synctest.Wait()
+		_, err := cache.Verify(t.Context(), "more", never.ask)
+		require.ErrorIs(t, err, verdict.ErrBusy)
+		wg.Wait()
+		// Two callers of one token wait; the first leaves, the second is served.
+		two := &asker{verified: providers.Verified{Subject: "u"}}
+		short, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		wg.Go(func() { _, _ = cache.Verify(short, "two", two.ask) })
+		wg.Go(func() {
+			got, err := cache.Verify(t.Context(), "two", two.ask)
+			assert.NoError(t, err)
+			assert.Equal(t, "u", got.Subject)
+		})
+		wg.Wait()
+		assert.Zero(t, never.n.Load())
+		assert.EqualValues(t, 1, two.n.Load())
+	})
+}
+
+func TestVerdictsAreBoundedInBytes(t *testing.T) {
+	cache := verdict.New(verdict.Config{Positive: time.Minute, Negative: time.Minute, Max: 1000, MaxBytes: 100 << 10, Timeout: time.Second, AtOnce: 1, Waiting: 1})
+	known := func(n, size int) (asked int32) {
+		for i := range n {
+			a := &asker{verified: providers.Verified{Claims: make([]byte, size)}}
+			_, err := cache.Verify(t.Context(), fmt.Sprint(size, i), a.ask)
+			require.NoError(t, err)
+			asked += a.n.Load()
+		}
+		return asked
+	}
+	known(100, 10<<10)
+	again := int32(0)
+	for i := range 100 {
+		a := &asker{}
+		_, _ = cache.Verify(t.Context(), fmt.Sprint(10<<10, 99-i), a.ask)
+		again += a.n.Load()
+	}
+	assert.GreaterOrEqual(t, again, int32(90), "at most 100 KiB of claims are kept")
+	known(1, 60<<10)
+	assert.EqualValues(t, 1, known(1, 60<<10), "one that is larger than a generation is not kept")
+}
+
+func TestClockThatIsSetBackProlongsNoVerdict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := 6 * time.Hour
+		cache := verdict.New(verdict.Config{Positive: 30 * time.Second, Max: 10, MaxBytes: 1 << 20, Timeout: time.Second, AtOnce: 1, Waiting: 1, Now: func() time.Time { return time.Now().Add(set) }})
+		a := &asker{}
+		_, _ = cache.Verify(t.Context(), "t", a.ask)
+		set = 0
+		time.Sleep(31 * time.Second)
+		_, _ = cache.Verify(t.Context(), "t", a.ask)
+		assert.EqualValues(t, 2, a.n.Load())
+	})
 }

@@ -88,7 +88,8 @@ func names(b *builder) {
 		"long s": `"iſs":"x"`, "long s in sub": `"ſub":"admin"`, "Cyrillic": `"ѕub":"admin"`, "full width": `"ｓｕｂ":"admin"`, "zero width": "\"su\u200bb\":\"admin\"",
 		"combining": "\"sub\u0301\":\"admin\"", "mathematical": "\"\U0001d42c\U0001d42e\U0001d41b\":\"admin\"",
 		"Scope": `"Scope":"admin"`, "Scp": `"SCP":["admin"]`, "Client_Id": `"Client_Id":"x"`,
-		"role twice": `"role":"user","role":"admin"`, "role and Role": `"role":"user","Role":"admin"`, "nested": `"realm":{"roles":["user"],"roles":["admin"]}`,
+		"Tid": `"Tid":"x"`, "AZP": `"AZP":"x"`, "Token_Use": `"Token_Use":"access"`, "Typ": `"Typ":"Bearer"`, "Auth_Time": `"Auth_Time":1`, "Events": `"Events":{}`,
+		"role twice": `"role":"user","role":"admin"`, "escaped role twice": `"role":"user","r\u006fle":"admin"`, "nested": `"realm":{"roles":["user"],"roles":["admin"]}`,
 		"empty name twice": `"":1,"":2`,
 	} {
 		b.refuse("names/"+name, "F5, F13, CVE-2026-23990, IN-15", b.with(members))
@@ -103,6 +104,13 @@ func names(b *builder) {
 		b.refuse("jti/"+name, "RFC 7519 4.1.7", b.token(object{"jti": v}))
 	}
 	b.refuse("sub/null", "CVE-2026-41571", b.with(`"sub":null`, "sub"))
+	for _, name := range []string{"sub", "jti", "iss", "aud", "scope", "scp", "acr"} {
+		b.refuse("names/half surrogate in "+name, "RFC 8259 8.2", b.with(`"`+name+`":"a\ud800"`, name))
+		b.refuse("names/other half surrogate in "+name, "RFC 8259 8.2", b.with(`"`+name+`":"\udc00a"`, name))
+	}
+	for _, name := range []string{"aud", "scope", "scp"} {
+		b.refuse("names/half surrogate in an array of "+name, "RFC 8259 8.2", b.with(`"`+name+`":["`+aud+`","\ud800"]`, name))
+	}
 	for name, v := range map[string]any{"number": 1, "object": object{"a": 1}, "array of numbers": []int{1}, "true": true} {
 		b.refuse("scope/"+name, "RFC 8693 4.2", b.token(object{"scope": v}))
 	}

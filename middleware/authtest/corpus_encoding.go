@@ -66,7 +66,7 @@ func shapes(b *builder) {
 		"empty": "", "null": "null", "true": "true", "number": "1", "text": `"x"`, "array": "[]", "array of claims": "[" + c + "]", "empty object": "{}",
 		"two objects": c + `{"sub":"admin"}`, "two objects, newline": c + "\n" + c, "garbage behind": c + "x", "NUL behind": c + "\x00", "brace behind": c + "}",
 		"truncated": open, "comma at the end": open + ",}", "comment": open + "/**/}", "byte order mark": "\ufeff" + c, "UTF-16": "{\x00}\x00",
-		"invalid UTF-8": open + ",\"x\":\"\xff\"}", "invalid UTF-8 in a name": open + ",\"\xff\":1}", "half surrogate": open + `,"x":"\ud800"}`, "half surrogate in a name": open + `,"\udc00":1}`,
+		"invalid UTF-8": open + ",\"x\":\"\xff\"}", "invalid UTF-8 in a name": open + ",\"\xff\":1}", "half surrogate in a nested name": open + `,"x":{"\ud800":1}}`, "half surrogate in a name": open + `,"\udc00":1}`,
 		"NaN": open + `,"x":NaN}`, "Infinity": open + `,"x":Infinity}`, "leading zero": open + `,"x":01}`, "plus": open + `,"x":+1}`, "hex": open + `,"x":0x1}`,
 		"single quotes": open + `,'x':1}`, "bare name": open + `,x:1}`, "control character": open + ",\"x\":\"\x01\"}", "bad escape": open + `,"x":"\x41"}`,
 		"deep arrays": open + `,"x":` + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + "}", "deep objects": open + `,"x":` + strings.Repeat(`{"a":`, 1000) + "1" + strings.Repeat("}", 1000) + "}",

@@ -26,6 +26,17 @@ func good(b *builder) {
 		"realm_access": object{"roles": []string{"x"}}, "resource_access": object{"a": object{"roles": []string{"x"}}},
 		"sessionState": "x", "at_hash": "x", "nonce": "x", "empty": object{}, "null": nil, "t": true, "n": -1.5e-3,
 	}))
+	// Names that decide nothing are case-sensitive, at every depth.
+	b.accept("names by case", "RFC 7519 10.1.1", b.with(`"role":"user","Role":"admin","resource_access":{"portal":{"roles":["a"]},"Portal":{"roles":["b"]},"SUB":1,"sub":2}`))
+	b.accept("half surrogate in a note", "RFC 8259 8.2", b.with(`"note":"\ud800","notes":["\udc00"]`))
+	// Where others would look for a key: never fetched, never used.
+	for name, header := range map[string]object{
+		"jku": {"jku": "https://attacker.example/jwks"}, "jku of UAA": {"jku": "https://uaa.example/token_keys"}, "jku of no type": {"jku": 1}, "x5u": {"x5u": "https://attacker.example/cert.pem"},
+		"x5c": {"x5c": []string{"MIIB"}}, "x5c as text": {"x5c": "MIIB"}, "x5t of no type": {"x5t": object{}, "x5t#S256": 1}, "cty": {"cty": "JWT"},
+		"zip NONE": {"zip": "NONE"}, "zip of no type": {"zip": []string{"DEF"}}, "names of headers by case": {"JKU": "x", "X5T": "y"},
+	} {
+		b.accept("header with "+name, "RFC 7515 4", b.headed(header))
+	}
 	claims := `"iss":"` + b.issuer.URL + `","aud":"` + b.issuer.Audience + `","exp":` + unix(b.now, 1000)
 	b.accept("white space in JSON", "RFC 7519 3.1", b.sign(nil, " {\r\n\t"+claims+" }\n"))
 	b.accept("escapes in JSON", "RFC 8259 7", b.sign(nil, `{`+claims+`,"sub":"\u0061\/\ud83d\ude00"}`))

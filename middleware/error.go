@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Error is a refusal: what the client is told, and why for our own logs. Those
-// that an [Authenticator] returns are shared; do not change them.
+// Error is a refusal: what the client is told, and why for our own logs. Do not
+// change those that an [Authenticator] returns.
 type Error struct {
 	// Status is 400, 401, 403 or 503.
 	Status int
@@ -28,7 +28,8 @@ type Error struct {
 	Challenge string
 	// RetryAfter is sent with a 503, in whole seconds.
 	RetryAfter time.Duration
-	// Err is the cause, for logs and errors.Is; may be nil.
+	// Err is the cause, for logs and errors.Is: which claim or header it is,
+	// and what it was. It may quote the token's claims, but never the token.
 	Err error
 
 	body []byte
@@ -94,11 +95,12 @@ func (e *Error) problem() []byte {
 	return body
 }
 
-// reason indexes the refusals that need nothing but their name.
+// reason indexes the refusals. Its zero value is that there is none.
 type reason int
 
 const (
-	missing reason = iota
+	noFault reason = iota
+	missing
 	repeated
 	misformed
 	tooLong
@@ -161,33 +163,39 @@ const insufficientScope = "insufficient_scope"
 type errorTable struct {
 	common []param
 	plain  [reasons]*Error
-	scopes []*Error // by rule
-	stepUp []*Error
 }
 
-func newErrorTable(realm, metadata string, rules []Rule) *errorTable {
+func newErrorTable(realm, metadata string, rules []*rule) *errorTable {
 	t := &errorTable{common: []param{{"realm", realm}}}
 	if metadata != "" {
 		t.common = append(t.common, param{"resource_metadata", metadata})
 	}
 	var wanted []string
-	for i := range rules {
-		if s := rules[i].scope(); s != "" {
+	for _, r := range rules {
+		if s := r.scope(); s != "" {
 			wanted = append(wanted, s)
 		}
-		scope := refusals[forbidden]
-		scope.Reason = "scope"
-		t.scopes = append(t.scopes, t.seal(scope, param{"scope", rules[i].scope()}))
-		t.stepUp = append(t.stepUp, t.seal(Error{
-			Status: 401, Code: "insufficient_user_authentication", Reason: "step_up",
-			Description: "A more recent or stronger sign-in is required.",
-		}, rules[i].stepUp()...))
 	}
 	for i := range refusals {
 		t.plain[i] = t.seal(refusals[i])
 	}
 	t.plain[missing] = t.seal(refusals[missing], param{"scope", strings.Join(wanted, " ")})
 	return t
+}
+
+// scope is the refusal of a token that lacks what r demands.
+func (t *errorTable) scope(r *rule, cause error) *Error {
+	e := refusals[forbidden]
+	e.Reason, e.Err = "scope", cause
+	return t.seal(e, param{"scope", r.scope()})
+}
+
+// stepUp is the refusal of a sign-in that r does not accept (RFC 9470).
+func (t *errorTable) stepUp(r *rule, cause error) *Error {
+	return t.seal(Error{
+		Status: 401, Code: "insufficient_user_authentication", Reason: "step_up",
+		Description: "A more recent or stronger sign-in is required.", Err: cause,
+	}, r.stepUp()...)
 }
 
 // with is the refusal for r with its cause.

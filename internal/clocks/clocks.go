@@ -1,0 +1,54 @@
+// Package clocks measures ages on two clocks. The wall clock may be set, and
+// the monotonic one stands still while the machine is suspended, so that an
+// age is the larger of what the two say.
+package clocks
+
+import "time"
+
+// Clock reads both clocks. [New] makes it. It is safe for concurrent use if
+// its wall clock is.
+type Clock struct {
+	wall  func() time.Time
+	start time.Time
+}
+
+// New returns a Clock over wall; nil means time.Now.
+func New(wall func() time.Time) *Clock {
+	if wall == nil {
+		wall = time.Now
+	}
+	return &Clock{wall: wall, start: time.Now()}
+}
+
+// Instant is a moment on both clocks.
+type Instant struct{ Wall, Mono int64 } // ns, since 1970 and since the Clock was made
+
+// Now is the present moment.
+func (c *Clock) Now() Instant { return c.At(c.wall()) }
+
+// Wall is the wall clock's time.
+func (c *Clock) Wall() time.Time { return c.wall() }
+
+// At is the present moment whose wall time the caller has read already.
+func (c *Clock) At(wall time.Time) Instant {
+	return Instant{wall.UnixNano(), int64(time.Since(c.start))}
+}
+
+// Since is how long before now i was, by the clock that says more.
+func (now Instant) Since(i Instant) time.Duration {
+	return time.Duration(max(now.Wall-i.Wall, now.Mono-i.Mono))
+}
+
+// Suspended is how much more time passed since i on the wall clock than on the
+// monotonic one: the time of a suspend, or by which the clock was set.
+func (now Instant) Suspended(i Instant) time.Duration {
+	return time.Duration(now.Wall - i.Wall - (now.Mono - i.Mono))
+}
+
+// Add is i, d later.
+func (i Instant) Add(d time.Duration) Instant {
+	return Instant{i.Wall + int64(d), i.Mono + int64(d)}
+}
+
+// Reached reports that now is i or later by at least one clock.
+func (now Instant) Reached(i Instant) bool { return now.Wall >= i.Wall || now.Mono >= i.Mono }

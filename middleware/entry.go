@@ -1,0 +1,210 @@
+package middleware
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/jws"
+)
+
+// entry is an Issuer, compiled: its checks and its keys, which apply together.
+type entry struct {
+	Issuer
+	keys    *keySet
+	types   []string // accepted, as [mediaType] writes them
+	require *rule
+	names   []string // of claims that the configuration names
+	before  string   // of a template, up to the tenant
+	after   string
+}
+
+var defaultTypes = []string{"", "jwt", "at+jwt"}
+
+// newEntry compiles cfg, which has been checked.
+func newEntry(cfg Issuer) *entry {
+	cfg.Algorithms, cfg.Audiences, cfg.Tenants = slices.Clone(cfg.Algorithms), slices.Clone(cfg.Audiences), slices.Clone(cfg.Tenants)
+	e := &entry{Issuer: cfg, types: defaultTypes, require: newRule(cfg.Require)}
+	switch {
+	case cfg.AccessTokenProfile:
+		e.types = []string{"at+jwt"}
+	case cfg.Types != nil:
+		e.types = nil
+		for _, t := range cfg.Types {
+			e.types = append(e.types, mediaType(t))
+		}
+	}
+	for _, name := range []string{cfg.SubjectClaim, cfg.AudienceClaim} {
+		if name != "" {
+			e.names = append(e.names, name)
+		}
+	}
+	if cfg.template() {
+		e.before, e.after, _ = strings.Cut(cfg.Issuer, tenantParam)
+	}
+	return e
+}
+
+// tenantOf reports whether iss is the template's for the tenant tid.
+func (e *entry) tenantOf(iss, tid string) bool {
+	return lowerGUID(tid) && len(iss) == len(e.before)+len(tid)+len(e.after) &&
+		strings.HasPrefix(iss, e.before) && strings.HasSuffix(iss, e.after) && iss[len(e.before):len(e.before)+len(tid)] == tid &&
+		(e.Tenants[0] == AnyTenant || slices.Contains(e.Tenants, tid))
+}
+
+// header checks what the entry has a say in.
+func (e *entry) header(t *jws.Token) (reason, error) {
+	switch {
+	case !slices.Contains(e.Algorithms, t.Algorithm):
+		return badAlgorithm, &fault{"header alg", t.Algorithm, "one of " + strings.Join(e.Algorithms, ", ")}
+	case !slices.Contains(e.types, t.Type):
+		return badType, &fault{"header typ", t.Type, "one of " + strings.Join(e.types, ", ")}
+	}
+	return noFault, nil
+}
+
+// accept checks the claims that the entry has a say in, and copies what is of
+// use into v.
+func (e *entry) accept(v *Verified, members []jws.Member) (reason, error) {
+	get := func(name string) string { return jws.Get(members, name) }
+	for _, name := range e.names {
+		if jws.Alike(members, name) {
+			return badClaims, &fault{"the name of a claim", "", "none that looks like " + name}
+		}
+	}
+	if why, err := e.audience(v, get); why != noFault {
+		return why, err
+	}
+	if why, err := e.subject(v, get); why != noFault {
+		return why, err
+	}
+	if e.AccessTokenProfile {
+		client, _ := jws.Text(get("client_id"))
+		for _, c := range [...]struct {
+			name string
+			has  bool
+		}{{"client_id", client != ""}, {e.subjectClaim(), v.Subject != ""}, {"jti", v.ID != ""}, {"iat", !v.IssuedAt.IsZero()}} {
+			if !c.has {
+				return badClaims, claimFault(c.name, get(c.name), "there (RFC 9068 section 2.2)")
+			}
+		}
+	}
+	switch why, err := e.require.kind(v); why {
+	case noFault:
+		return noFault, nil
+	case badAudience:
+		return badAudience, err
+	default:
+		return badClaims, err
+	}
+}
+
+// audience demands a string or an array of strings, one of them ours.
+func (e *entry) audience(v *Verified, get func(string) string) (reason, error) {
+	name := e.audienceClaim()
+	value := get(name)
+	if value == "" && e.AnyAudience {
+		return noFault, nil
+	}
+	ours := e.AnyAudience
+	ok := jws.EachText(value, func(aud string) {
+		ours = ours || slices.Contains(e.Audiences, aud)
+		v.Audience = append(v.Audience, aud)
+	})
+	switch {
+	case !ok:
+		return badAudience, claimFault(name, value, "a string or an array of strings")
+	case !ours:
+		return badAudience, claimFault(name, value, "one of "+strings.Join(e.Audiences, ", "))
+	}
+	return noFault, nil
+}
+
+func (e *entry) subject(v *Verified, get func(string) string) (reason, error) {
+	name := e.subjectClaim()
+	value := get(name)
+	if value == "" {
+		v.qualified = e.Subjects == Qualified
+		return noFault, nil
+	}
+	text, ok := jws.Text(value)
+	switch {
+	case ok && e.IntegerSubject && !decimal(text):
+		return badClaims, claimFault(name, value, "an integer or its decimal text")
+	case ok:
+	case e.IntegerSubject && decimal(value):
+		text = value
+	case name != "sub" && decimal(value):
+		return badClaims, claimFault(name, value, "a string (IntegerSubject accepts integers)")
+	default:
+		return badClaims, claimFault(name, value, "a string")
+	}
+	if !v.takeSubject(text, e.Subjects) {
+		return badSubject, claimFault(name, value, "no text in the form of another issuer's subject")
+	}
+	return noFault, nil
+}
+
+// decimal reports the canonical form of an integer that is not negative.
+func decimal(s string) bool {
+	if s == "" || len(s) > 20 || len(s) > 1 && s[0] == '0' {
+		return false
+	}
+	_, err := strconv.ParseUint(s, 10, 64)
+	return err == nil && s[0] != '+'
+}
+
+// forNow checks the claims in which no entry has a say, but exp's being past.
+func forNow(members []jws.Member, leeway time.Duration, now time.Time) (*Verified, reason, error) {
+	get := func(name string) string { return jws.Get(members, name) }
+	exp, ok := numericDate(get("exp"))
+	if !ok {
+		return nil, badClaims, claimFault("exp", get("exp"), dateRule)
+	}
+	v := &Verified{Expiry: time.Unix(exp, 0)}
+	for _, name := range [...]string{"nbf", "iat"} {
+		value := get(name)
+		if value == "" {
+			continue
+		}
+		sec, ok := numericDate(value)
+		if !ok {
+			return nil, badClaims, claimFault(name, value, dateRule)
+		}
+		if at := time.Unix(sec, 0); at.After(now.Add(leeway)) {
+			return nil, notYet, claimFault(name, value, "in the past")
+		} else if name == "iat" {
+			v.IssuedAt = at
+		}
+	}
+	switch {
+	case get("events") != "":
+		return nil, badType, claimFault("events", get("events"), "absent: this is a security event or logout token (RFC 8417)")
+	case get("cnf") != "":
+		return nil, bound, claimFault("cnf", get("cnf"), "absent: a bearer does not prove that it has the key (RFC 7800)")
+	}
+	if value := get("jti"); value != "" {
+		if v.ID, ok = jws.Text(value); !ok {
+			return nil, badClaims, claimFault("jti", value, "a string")
+		}
+	}
+	if v.Scopes, ok = scopes(get); !ok {
+		return nil, badClaims, claimFault("scope or scp", get("scope")+get("scp"), "a string or an array of strings")
+	}
+	if !v.signIn(get) {
+		return nil, badClaims, claimFault("acr", get("acr"), "a text of whole characters")
+	}
+	v.client = ofClient(get)
+	return v, noFault, nil
+}
+
+const dateRule = "a number of seconds from 0 to the year 9999 (RFC 7519 section 2)"
+
+// signIn reads what RFC 9470 looks at.
+func (v *Verified) signIn(get func(string) string) (ok bool) {
+	acr := get("acr")
+	v.acr, ok = jws.Text(acr)
+	v.authTime, _ = numericDate(get("auth_time"))
+	return ok || !jws.IsString(acr)
+}

@@ -1,0 +1,338 @@
+package middleware
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/jws"
+	"github.com/bearerkit/bearerkit/internal/plainhttp"
+	"github.com/bearerkit/bearerkit/internal/upstream"
+)
+
+// Issuer is one party whose JWTs are accepted, and how they are checked. Its
+// keys come from exactly one of JWKSURL, Discover, Keys and Secrets, and never
+// verify another issuer's tokens. An ordinary issuer needs Issuer, Audiences,
+// Algorithms and Discover; docs/identity-providers.md has the rest by
+// provider.
+type Issuer struct {
+	// Issuer is the value of iss, compared byte by byte. With "{tenantid}" in
+	// it it is the template of Microsoft Entra's tenants: the token's tid, a
+	// lower-case GUID, stands there, and Tenants says which are accepted.
+	Issuer string
+	// Tenants are the tenants of a template, or AnyTenant alone.
+	Tenants []string
+	// WithoutIssuer accepts tokens that have no iss too. No other entry may
+	// have one of the keys that verify them.
+	WithoutIssuer bool
+
+	// Audiences are the values of aud that mean us; one of them must be in
+	// the token.
+	Audiences []string
+	// AnyAudience accepts tokens for everybody, or without aud, as
+	// ContactsManager's are. Audiences must then be empty.
+	AnyAudience bool
+	// AudienceClaim names the claim that is compared with Audiences; "" means
+	// aud. Another one, such as Cognito's client_id, says who asked for the
+	// token and not for whom it is, so that a mark of an access token must be
+	// demanded too: typ at+jwt, or /token_use or /typ in Require.Claims.
+	AudienceClaim string
+
+	// Algorithms are those accepted: RS256, RS384, RS512, PS256, PS384, PS512,
+	// ES256, ES384, ES512, EdDSA, Ed25519; with Secrets HS256, HS384, HS512.
+	Algorithms []string
+	// Types are the values of typ that are accepted, in any case and with or
+	// without "application/", "" for none. Nil means none, JWT and at+jwt.
+	Types []string
+	// AccessTokenProfile demands RFC 9068: typ at+jwt, and exp, iat, jti, sub
+	// and client_id.
+	AccessTokenProfile bool
+	// Require is demanded of this entry's tokens. One that lacks what Claims
+	// or Audiences demand is not of this entry, and answered 401.
+	Require Rule
+
+	// SubjectClaim names the claim that is the subject; "" means sub.
+	SubjectClaim string
+	// IntegerSubject says that SubjectClaim, not sub, may be an integer. It is
+	// the same subject as its decimal text.
+	IntegerSubject bool
+	// Subjects says whether the subjects are Own or Qualified; it is required
+	// if there is more than one source of tokens, or more than one tenant.
+	Subjects Subjects
+
+	// JWKSURL is where the issuer publishes its keys (RFC 7517): https, or
+	// http to a loopback address.
+	JWKSURL string
+	// Discover finds JWKSURL by OpenID Connect Discovery or RFC 8414 from
+	// Issuer, which must then be such a URL. For a template it asks for the
+	// document of the tenant "common".
+	Discover bool
+	// Keys are public keys by kid: *rsa.PublicKey, *ecdsa.PublicKey or
+	// ed25519.PublicKey. The key of kid "" serves tokens of any other kid, or
+	// none.
+	Keys map[string]crypto.PublicKey
+	// Secrets are HMAC keys, tried in order: the current one first, then
+	// those it replaced. The token's kid is not looked at.
+	Secrets [][]byte
+	// DangerouslyShortSecrets accepts Secrets shorter than the hash, which
+	// RFC 7518 section 3.2 forbids because they can be guessed.
+	DangerouslyShortSecrets bool
+	// KeyUses are the values of a JWK's use that are accepted, such as
+	// SPIFFE's jwt-svid, "" for none. Nil means sig and none.
+	KeyUses []string
+	// RefreshEvery is how often the key set is fetched again while requests
+	// come, at least 1 s. 0 means every 15 minutes, or as the answer's
+	// Cache-Control says within 1 minute and 1 hour. Unknown kids and removed
+	// keys are noticed as the package comment says.
+	RefreshEvery time.Duration
+	// HTTPClient fetches the key set; nil means one over
+	// http.DefaultTransport. Redirects are never followed.
+	HTTPClient *http.Client
+	// DangerouslyPlainHTTP lists hosts, each an exact host:port, that may be
+	// reached over http, for a network that protects itself. An address that
+	// was discovered over https must be https still.
+	DangerouslyPlainHTTP []string
+}
+
+// AnyTenant, alone in Issuer.Tenants, accepts every tenant of a template:
+// anybody can have one.
+const AnyTenant = "*"
+
+const tenantParam = jws.TenantParam
+
+func (i *Issuer) template() bool { return strings.Contains(i.Issuer, tenantParam) }
+
+func (i *Issuer) manyTenants() bool {
+	return i.template() && (len(i.Tenants) != 1 || i.Tenants[0] == AnyTenant)
+}
+
+func (i *Issuer) subjectClaim() string {
+	if i.SubjectClaim == "" {
+		return "sub"
+	}
+	return i.SubjectClaim
+}
+
+func (i *Issuer) audienceClaim() string {
+	if i.AudienceClaim == "" {
+		return "aud"
+	}
+	return i.AudienceClaim
+}
+
+func (i *Issuer) check() (errs []error) {
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if i.Issuer == "" {
+		fault("Issuer is empty")
+	}
+	if err := checkAudiences(i.Audiences, i.AnyAudience); err != nil {
+		errs = append(errs, err)
+	}
+	errs = append(errs, i.checkSources()...)
+	errs = append(errs, i.checkTenants()...)
+	errs = append(errs, i.checkTypes()...)
+	if err := i.Require.check(); err != nil {
+		fault("Require: %w", err)
+	}
+	if i.AudienceClaim != "" && i.AudienceClaim != "aud" && !i.marksAccessTokens() {
+		fault("AudienceClaim says who asked, so that ID tokens have it too: demand typ at+jwt, or /token_use or /typ in Require.Claims (RFC 8725 section 3.12)")
+	}
+	if i.IntegerSubject && i.subjectClaim() == "sub" {
+		fault("IntegerSubject needs a SubjectClaim: sub is a string (RFC 7519 section 4.1.2)")
+	}
+	errs = append(errs, i.Subjects.check()...)
+	return append(errs, i.checkAlgorithms()...)
+}
+
+func checkAudiences(audiences []string, any bool) error {
+	switch {
+	case any && len(audiences) > 0:
+		return errors.New("AnyAudience and Audiences contradict each other")
+	case !any && len(audiences) == 0:
+		return errors.New("Audiences is empty (AnyAudience accepts tokens for everybody)")
+	case slices.Contains(audiences, ""):
+		return errors.New("an audience is empty")
+	}
+	return nil
+}
+
+func (i *Issuer) checkSources() (errs []error) {
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	sources := 0
+	for _, set := range []bool{i.JWKSURL != "", i.Discover, len(i.Keys) > 0, len(i.Secrets) > 0} {
+		if set {
+			sources++
+		}
+	}
+	if sources != 1 {
+		fault("exactly one of JWKSURL, Discover, Keys and Secrets must be set, not %d", sources)
+	}
+	if i.JWKSURL != "" {
+		if err := checkAddress("JWKSURL", i.JWKSURL, i.DangerouslyPlainHTTP); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if i.Discover {
+		err := checkAddress("Issuer", i.Issuer, i.DangerouslyPlainHTTP)
+		if err == nil && strings.Contains(i.Issuer, "?") {
+			err = errors.New("Issuer: userinfo, query and fragment are not allowed")
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := plainhttp.Check("DangerouslyPlainHTTP", i.DangerouslyPlainHTTP); err != nil {
+		errs = append(errs, err)
+	}
+	if i.RefreshEvery != 0 && i.RefreshEvery < time.Second {
+		fault("RefreshEvery is under 1 s")
+	}
+	if slices.Contains(i.KeyUses, "enc") {
+		fault("KeyUses: keys for encryption verify no signatures")
+	}
+	return errs
+}
+
+// unverified are claims that the administrator of any tenant can set to any
+// value.
+var unverified = []string{"email", "upn", "preferred_username", "unique_name"}
+
+func (i *Issuer) checkTenants() (errs []error) {
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	switch {
+	case !i.template() && len(i.Tenants) > 0:
+		fault("Tenants needs %s in Issuer", tenantParam)
+	case !i.template():
+	case strings.Count(i.Issuer, tenantParam) > 1:
+		fault("Issuer has %s twice", tenantParam)
+	case len(i.Tenants) == 0:
+		fault("Tenants is empty (AnyTenant accepts all)")
+	case slices.Contains(i.Tenants, AnyTenant) && len(i.Tenants) > 1:
+		fault("AnyTenant stands alone in Tenants")
+	case slices.Contains(unverified, i.subjectClaim()):
+		fault("SubjectClaim %s can be set by any tenant: use sub or oid", i.SubjectClaim)
+	}
+	for _, id := range i.Tenants {
+		if id != AnyTenant && !lowerGUID(id) {
+			fault("tenant %q is not a lower-case GUID", id)
+		}
+	}
+	if i.template() && i.WithoutIssuer {
+		fault("WithoutIssuer and a template contradict each other")
+	}
+	return errs
+}
+
+// lowerGUID is the 8-4-4-4-12 form in lower case, which Entra writes.
+func lowerGUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for n := range len(s) {
+		dash := n == 8 || n == 13 || n == 18 || n == 23
+		hex := '0' <= s[n] && s[n] <= '9' || 'a' <= s[n] && s[n] <= 'f'
+		if dash != (s[n] == '-') || !dash && !hex {
+			return false
+		}
+	}
+	return true
+}
+
+// otherTypes are JWTs that are never access tokens (RFC 9449, OpenID Connect
+// Back-Channel Logout, RFC 8417).
+var otherTypes = []string{"dpop+jwt", "logout+jwt", "secevent+jwt"}
+
+// mediaType is typ in the form in which it is compared (RFC 7515 section
+// 4.1.9).
+func mediaType(s string) string {
+	return strings.TrimPrefix(plainhttp.Lower(s), "application/")
+}
+
+func (i *Issuer) checkTypes() (errs []error) {
+	if i.AccessTokenProfile && i.Types != nil {
+		errs = append(errs, errors.New("AccessTokenProfile says which typ it demands: Types must be nil"))
+	}
+	for _, t := range i.Types {
+		if slices.Contains(otherTypes, mediaType(t)) {
+			errs = append(errs, fmt.Errorf("typ %q is never an access token's", t))
+		}
+	}
+	return errs
+}
+
+// marksAccessTokens reports that the entry demands something that an ID token
+// does not have.
+func (i *Issuer) marksAccessTokens() bool {
+	if i.AccessTokenProfile {
+		return true
+	}
+	if len(i.Types) > 0 && !slices.ContainsFunc(i.Types, func(t string) bool { return mediaType(t) != "at+jwt" }) {
+		return true
+	}
+	for _, pointer := range []string{"/token_use", "/typ"} {
+		if values := i.Require.Claims[pointer]; len(values) > 0 && !slices.ContainsFunc(values, otherToken) {
+			return true
+		}
+	}
+	return false
+}
+
+// otherToken reports a value that marks another kind of token.
+func otherToken(mark string) bool {
+	return slices.ContainsFunc([]string{"id", "refresh", "offline", "logout"}, func(s string) bool { return strings.EqualFold(s, mark) })
+}
+
+func (i *Issuer) checkAlgorithms() (errs []error) {
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if len(i.Algorithms) == 0 {
+		fault("Algorithms is empty")
+	}
+	for _, alg := range i.Algorithms {
+		known, symmetric := jws.Known(alg)
+		switch {
+		case !known:
+			fault("algorithm %q is not known", alg)
+		case symmetric && len(i.Secrets) == 0:
+			fault("%s needs Secrets, and never goes with public keys", alg)
+		case !symmetric && len(i.Secrets) > 0:
+			fault("%s does not go with Secrets", alg)
+		}
+		for n, secret := range i.Secrets {
+			switch {
+			case len(secret) == 0:
+				fault("Secrets[%d] is empty", n)
+			case symmetric && !i.DangerouslyShortSecrets && jws.Fit(alg, secret) != nil:
+				fault("Secrets[%d] is shorter than the hash of %s", n, alg)
+			}
+		}
+	}
+	for kid, key := range i.Keys {
+		k := jws.Key{Public: key}
+		if !slices.ContainsFunc(i.Algorithms, k.Fits) {
+			fault("Keys[%q] is a %T that fits none of Algorithms", kid, key)
+		}
+	}
+	return errs
+}
+
+// checkAddress checks the address of a key set or an issuer: https, or http to
+// a loopback address or to one of plain. A key set's may have a query.
+func checkAddress(field, raw string, plain []string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: not a URL", field)
+	case u.Hostname() == "" || u.Opaque != "":
+		return fmt.Errorf("%s: not an absolute URL", field)
+	case u.User != nil || strings.Contains(raw, "#"):
+		return fmt.Errorf("%s: userinfo and fragment are not allowed", field)
+	case u.Scheme == "https", u.Scheme == "http" && (upstream.Loopback(plainhttp.Lower(u.Hostname())) || plainhttp.Allowed(plain, u)):
+		return nil
+	}
+	return fmt.Errorf("%s: must be https (http only to a loopback address, or to a host in DangerouslyPlainHTTP)", field)
+}

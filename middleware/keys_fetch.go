@@ -1,0 +1,204 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/clocks"
+	"github.com/bearerkit/bearerkit/internal/flight"
+	"github.com/bearerkit/bearerkit/internal/jws"
+)
+
+// fetchCall is a fetch under way.
+type fetchCall struct {
+	number uint64
+	began  clocks.Instant
+	ticket flight.Ticket[struct{}]
+}
+
+// errLimited: there have been so many fetches that the set at hand is younger
+// than limitEvery.
+var errLimited = errors.New("too many fetches")
+
+// start joins the fetch under way or begins one. healthy tells that the last
+// fetch succeeded. limiter, if not nil, is the budget that the fetch is of.
+func (s *keySet) start(ctx context.Context, limiter *bucket) (f fetchCall, healthy bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.Now()
+	healthy = s.failures == 0
+	if s.call != nil {
+		f = *s.call
+		f.ticket = s.calls.Join("")
+		return f, healthy, nil
+	}
+	if !healthy && now.Mono < s.retry.Mono {
+		return f, false, &waitError{time.Duration(s.retry.Mono - now.Mono)}
+	}
+	if limiter != nil && !limiter.take(now) {
+		return f, healthy, errLimited
+	}
+	f = fetchCall{number: s.fetches.Add(1), began: now}
+	f.ticket = s.calls.Start("", func(call *flight.Call[struct{}]) { s.run(context.WithoutCancel(ctx), call, f.number, limiter) })
+	s.call = &f
+	return f, healthy, nil
+}
+
+func (f *fetchCall) wait(ctx context.Context, limit time.Duration) error {
+	within, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	_, err := f.ticket.Wait(within)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		return errUnavailable
+	}
+	return err
+}
+
+func (s *keySet) run(cause context.Context, call *flight.Call[struct{}], number uint64, limiter *bucket) {
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	defer cancel()
+	began := time.Now()
+	var got fetched
+	var now clocks.Instant
+	var err error
+	if crash := flight.Guard(func() {
+		got, err = s.fetch(ctx)
+		now = s.clock.Now()
+	}); crash != nil {
+		err = crash
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errUnavailable, err)
+	}
+	if s.observe != nil {
+		n := s.failuresWith(err)
+		s.observe(cause, began, err, s.current.Load() != nil, n)
+	}
+	s.end(call, number, limiter, got, now, err)()
+}
+
+// failuresWith is how many fetches in a row failed, up to the one that ended
+// with err or before it.
+func (s *keySet) failuresWith(err error) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		return s.failures + 1
+	}
+	return s.failures
+}
+
+// end puts a fetch's outcome in place, and answers those who wait. It returns
+// what the log is to be told, for a handler that fails must not leave anyone
+// waiting.
+func (s *keySet) end(call *flight.Call[struct{}], number uint64, limiter *bucket, got fetched, now clocks.Instant, err error) (report func()) {
+	var ring *jws.Ring
+	if err == nil {
+		ring = jws.NewRing(got.keys, s.algs)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		report = s.fail(limiter, now, err)
+	} else {
+		report = s.install(&snapshot{ring: ring, fetch: number, fetched: now, interval: s.interval(got.maxAge)})
+	}
+	s.call = nil
+	call.Answer(struct{}{}, err)
+	return report
+}
+
+// fail notes a fetch without result. The caller holds s.mu.
+func (s *keySet) fail(limiter *bucket, now clocks.Instant, err error) (report func()) {
+	if s.failures++; s.failures == 1 {
+		s.failed = now
+	}
+	// A quarter of the outage: soon back after a short one, and few attempts
+	// in a long one.
+	pause := min(max(time.Duration(now.Mono-s.failed.Mono)/4, firstRetry), lastRetry)
+	s.retry = now.Add(pause)
+	if limiter != nil {
+		limiter.giveBack()
+	}
+	snap := s.current.Load()
+	if snap != nil {
+		s.setDue(s.retry)
+	}
+	return s.logFailure(snap, now, pause, err)
+}
+
+// logFailure tells once that the set is not refreshed, and once that there is
+// none to be used; more of the same is for Debug. The caller holds s.mu.
+func (s *keySet) logFailure(snap *snapshot, now clocks.Instant, pause time.Duration, err error) (report func()) {
+	failures := s.failures
+	switch {
+	case (snap == nil || now.Since(snap.fetched) > maxStale) && !s.unusable:
+		s.unusable = true
+		return func() {
+			s.logger.Error("no key set can be fetched; tokens of this issuer are answered 503 until one is: check its address, the network and the issuer", "error", err)
+		}
+	case failures == 1:
+		until := time.Unix(0, snap.fetched.Wall).Add(maxStale)
+		return func() {
+			s.logger.Warn("the key set cannot be refreshed; the last one stays in use and new keys are not known: check the network and the issuer",
+				"until", until, "error", err)
+		}
+	}
+	return func() {
+		s.logger.Debug("key set could not be fetched", "failures", failures, "retry_in", pause, "error", err)
+	}
+}
+
+// install puts a set in place. The caller holds s.mu.
+func (s *keySet) install(next *snapshot) (report func()) {
+	failed, away := s.failures, time.Duration(next.fetched.Mono-s.failed.Mono)
+	s.failures, s.unusable = 0, false
+	if old := s.current.Load(); old != nil {
+		next.generation = old.generation
+		if !next.ring.Keeps(old.ring) {
+			next.generation++
+		}
+	}
+	s.current.Store(next)
+	s.setDue(next.fetched.Add(next.interval))
+	return func() {
+		if failed > 0 {
+			s.logger.Info("key set is back", "after", away)
+		}
+	}
+}
+
+// interval is the time to the next refresh, ± 10 % so that replicas spread.
+func (s *keySet) interval(maxAge time.Duration) time.Duration {
+	d := s.every
+	if d == 0 {
+		d = defaultRefresh
+		if maxAge > 0 {
+			d = min(max(maxAge, minRefresh), maxRefresh)
+		}
+	}
+	return d - d/10 + rand.N(d/5)
+}
+
+// bucket is a token bucket whose tokens can be given back. Its zero value is
+// full.
+type bucket struct {
+	used float64
+	last clocks.Instant
+}
+
+func (b *bucket) take(now clocks.Instant) bool {
+	passed := time.Duration(now.Mono - b.last.Mono)
+	b.used = max(b.used-passed.Seconds()/limitEvery.Seconds(), 0)
+	b.last = now
+	if b.used > limitBurst-1 {
+		return false
+	}
+	b.used++
+	return true
+}
+
+func (b *bucket) giveBack() { b.used = max(b.used-1, 0) }

@@ -1,0 +1,237 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/bearerkit/bearerkit/internal/clocks"
+	"github.com/bearerkit/bearerkit/internal/flight"
+	"github.com/bearerkit/bearerkit/internal/verdict"
+)
+
+const (
+	resolveFor     = 5 * time.Minute  // how long an Issuer is used before Resolve is asked again
+	resolveStale   = 15 * time.Minute // how long it is used while Resolve fails
+	resolveRefused = 30 * time.Second // how long a refusal holds
+	resolveFailed  = time.Second      // how long an error does
+	resolveTimeout = 5 * time.Second
+	resolveAtOnce  = 32
+	resolveWaiting = 1024
+	maxResolved    = 4096 // accepted issuers
+	maxRefused     = 4096 // refused ones, which push out no accepted one
+	maxIssuerBytes = 1024 // of an iss that Resolve is asked for
+)
+
+// errRefusedIssuer: Resolve says that the issuer is not accepted.
+var errRefusedIssuer = errors.New("Resolve does not accept the issuer")
+
+// resolver remembers what Config.Resolve says of issuers.
+type resolver struct {
+	resolve func(context.Context, string) (*Issuer, error)
+	build   func(Issuer) *entry
+	clock   *clocks.Clock
+	logger  *slog.Logger
+	own     bool         // Own subjects are allowed
+	private []string     // hosts that may have private addresses
+	shared  *http.Client // for issuers without an HTTPClient
+	calls   flight.Group[*entry]
+	known   *verdict.Gate // for issuers that were accepted before
+	unknown *verdict.Gate // for all others, of whom there may be a flood
+
+	mu      sync.RWMutex
+	entries map[string]resolved
+	refused map[string]refusal
+}
+
+type resolved struct {
+	entry *entry
+	until clocks.Instant // Resolve is to be asked again
+	end   clocks.Instant // the entry is not used any more
+}
+
+type refusal struct {
+	err   error
+	until clocks.Instant
+}
+
+func newResolver(c *Config, build func(Issuer) *entry, clock *clocks.Clock, logger *slog.Logger) *resolver {
+	return &resolver{
+		resolve: c.Resolve, build: build, clock: clock, logger: logger, own: c.DangerouslySharedSubjects,
+		private: c.DangerouslyPrivateHosts, shared: guard(nil, c.DangerouslyPrivateHosts),
+		known: verdict.NewGate(resolveAtOnce, maxResolved), unknown: verdict.NewGate(resolveAtOnce, resolveWaiting),
+		entries: map[string]resolved{}, refused: map[string]refusal{},
+	}
+}
+
+// current is the entry for iss that is good now, nil if Resolve must be asked.
+func (r *resolver) current(iss string) *entry {
+	r.mu.RLock()
+	found, ok := r.entries[iss]
+	r.mu.RUnlock()
+	if !ok || r.clock.Now().Reached(found.until) {
+		return nil
+	}
+	return found.entry
+}
+
+// entry is the entry for iss, from memory or from Resolve.
+func (r *resolver) entry(ctx context.Context, iss string) (*entry, error) {
+	if len(iss) > maxIssuerBytes {
+		return nil, fmt.Errorf("%w: it is longer than %d bytes", errRefusedIssuer, maxIssuerBytes)
+	}
+	if e := r.current(iss); e != nil {
+		return e, nil
+	}
+	if err := r.remembered(iss); err != nil {
+		return nil, err
+	}
+	return r.calls.Do(ctx, iss, resolveTimeout, func(ctx context.Context) (*entry, error) {
+		r.mu.RLock()
+		gate := r.unknown
+		if _, ok := r.entries[iss]; ok {
+			gate = r.known
+		}
+		r.mu.RUnlock()
+		var e *entry
+		err := gate.Do(ctx, func() (err error) {
+			e, err = r.ask(ctx, iss)
+			return err
+		})
+		return e, err
+	})
+}
+
+func (r *resolver) remembered(iss string) error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if no, ok := r.refused[iss]; ok && !r.clock.Now().Reached(no.until) {
+		return no.err
+	}
+	return nil
+}
+
+// ask calls Resolve and remembers what it says.
+func (r *resolver) ask(ctx context.Context, iss string) (*entry, error) {
+	asked := r.clock.Now()
+	cfg, err := r.resolve(ctx, iss)
+	if err == nil && cfg != nil {
+		err = r.check(cfg, iss)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch old, ok := r.entries[iss]; {
+	case err != nil && ok && !asked.Reached(old.end):
+		old.until = asked.Add(resolveFailed)
+		r.entries[iss] = old
+		r.logger.Warn("Resolve failed for an issuer that is in use", "issuer", iss, "error", err)
+		return old.entry, nil
+	case err != nil:
+		r.refuse(iss, err, asked.Add(resolveFailed))
+		return nil, err
+	case cfg == nil:
+		delete(r.entries, iss)
+		err := fmt.Errorf("%w %s", errRefusedIssuer, quoted(iss))
+		r.refuse(iss, err, asked.Add(resolveRefused))
+		return nil, err
+	}
+	e := r.entries[iss].entry
+	if e == nil || !reflect.DeepEqual(e.Issuer, *cfg) {
+		next := r.build(*cfg)
+		if e != nil && sameKeys(&e.Issuer, cfg) {
+			next.keys = e.keys
+		}
+		e = next
+	}
+	delete(r.refused, iss)
+	r.makeRoom()
+	r.entries[iss] = resolved{e, asked.Add(resolveFor), asked.Add(resolveStale)}
+	return e, nil
+}
+
+// refuse remembers err. The caller holds r.mu.
+func (r *resolver) refuse(iss string, err error, until clocks.Instant) {
+	if len(r.refused) >= maxRefused {
+		clear(r.refused)
+	}
+	r.refused[iss] = refusal{err, until}
+}
+
+// makeRoom drops entries that have ended, or else the one that ends first. The
+// caller holds r.mu.
+func (r *resolver) makeRoom() {
+	if len(r.entries) < maxResolved {
+		return
+	}
+	now, first := r.clock.Now(), ""
+	for iss, e := range r.entries {
+		switch {
+		case now.Reached(e.until):
+			delete(r.entries, iss)
+		case first == "" || e.until.Mono < r.entries[first].until.Mono:
+			first = iss
+		}
+	}
+	if len(r.entries) >= maxResolved {
+		delete(r.entries, first)
+	}
+}
+
+// check looks at an answer of Resolve. Its error is an outage to clients.
+func (r *resolver) check(cfg *Issuer, iss string) error {
+	errs := cfg.check()
+	if cfg.Issuer != iss {
+		errs = append(errs, fmt.Errorf("Issuer is %s and not the iss that was asked for", quoted(cfg.Issuer)))
+	}
+	if cfg.Subjects != Qualified && !r.own {
+		errs = append(errs, errors.New("Subjects must be Qualified"))
+	}
+	if cfg.WithoutIssuer || cfg.template() {
+		errs = append(errs, errors.New("WithoutIssuer and templates are for Config.Issuers alone"))
+	}
+	if len(cfg.DangerouslyPlainHTTP) > 0 {
+		errs = append(errs, errors.New("DangerouslyPlainHTTP is for Config.Issuers alone"))
+	}
+	if cfg.JWKSURL != "" || cfg.Discover {
+		if err := r.checkReach(cfg); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("middleware: Resolve's answer for %s: %w", quoted(iss), errors.Join(errs...))
+	}
+	return nil
+}
+
+// sameKeys reports that two configurations of one issuer have one key set.
+func sameKeys(a, b *Issuer) bool {
+	keys := func(i *Issuer) Issuer {
+		return Issuer{
+			JWKSURL: i.JWKSURL, Discover: i.Discover, Keys: i.Keys, Secrets: i.Secrets, Algorithms: i.Algorithms, KeyUses: i.KeyUses,
+			DangerouslyShortSecrets: i.DangerouslyShortSecrets, RefreshEvery: i.RefreshEvery, HTTPClient: i.HTTPClient,
+		}
+	}
+	return (a.JWKSURL != "" || a.Discover) && reflect.DeepEqual(keys(a), keys(b))
+}
+
+// each calls do with every entry that Resolve's answers stand for now.
+func (r *resolver) each(do func(*entry)) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, e := range r.entries {
+		do(e.entry)
+	}
+}
+
+// client is cfg's HTTPClient, kept from private addresses.
+func (r *resolver) client(cfg *Issuer) *http.Client {
+	if cfg.HTTPClient == nil {
+		return r.shared
+	}
+	return guard(cfg.HTTPClient, r.private)
+}
