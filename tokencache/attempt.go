@@ -328,11 +328,8 @@ func (a *attempt) recordToken(ctx context.Context, action record.Action, o outco
 		return true
 	case result == overtakenByPurge:
 		a.discard(ctx, token)
-		if action.Step == record.Install {
-			a.answer(providers.Token{}, errPurged)
-			return true
-		}
-		return false
+		a.answerPurged()
+		return true
 	case result == overtakenByToken:
 		return false
 	}
@@ -413,6 +410,9 @@ func (a *attempt) recordFailure(ctx context.Context, action record.Action, pe *p
 		return r.Fail(record.Fault{Err: pe, Jitter: c.jitter()}, a.name, c.nowFor(a.e.view.Load()))
 	})
 	switch {
+	case err == nil && result == overtakenByPurge:
+		a.answerPurged()
+		return true
 	case err == nil && result != persisted:
 		return false // somebody was faster; their token is not ours to end
 	case !dead:

@@ -199,6 +199,10 @@ func prepare(p providers.Provider, o Options) (*Cache, error) {
 // the provider's Generate. All callers of one grant share one upstream call,
 // which goes on when they leave.
 //
+// A call that began before a [Cache.Purge] of its grant, and did not end before
+// it, fails with [providers.CodeNotSignedIn]: it must not sign the user in
+// again.
+//
 // The error is a [*providers.Error], or ctx.Err() as soon as ctx has ended.
 // After a failure the grant fails fast with the same error for a while, whose
 // rest is in RetryAfter.
@@ -207,7 +211,7 @@ func (c *Cache) Generate(ctx context.Context, req providers.Request) (providers.
 	if err != nil {
 		return providers.Token{}, err
 	}
-	return c.current(ctx, &k, &req)
+	return c.current(ctx, &k, &req, true)
 }
 
 // Renew says that rejected, a token of req's grant, was refused. Any token
@@ -219,11 +223,11 @@ func (c *Cache) Renew(ctx context.Context, req providers.Request, rejected provi
 	if err != nil {
 		return providers.Token{}, err
 	}
-	return c.renew(ctx, &k, &req, rejected)
+	return c.renew(ctx, &k, &req, rejected, true)
 }
 
 // current returns the current token of k from memory, or waits for it.
-func (c *Cache) current(ctx context.Context, k *id, req *providers.Request) (providers.Token, error) {
+func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, fence bool) (providers.Token, error) {
 	if e, ok := c.entries.get(k); ok {
 		if v := e.view.Load(); v != nil {
 			switch v.age(c.now()) {
@@ -237,7 +241,7 @@ func (c *Cache) current(ctx context.Context, k *id, req *providers.Request) (pro
 			}
 		}
 	}
-	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current}, req: *req})
+	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current}, req: *req, fence: fence})
 }
 
 // renewAhead starts a renewal of v that nobody waits for.
@@ -252,8 +256,8 @@ func (c *Cache) renewAhead(ctx context.Context, e *entry, v *view, req *provider
 	c.start(ctx, e, &want{Want: record.Want{Kind: record.Current, After: v.Token.Version}, req: *req, ahead: true})
 }
 
-func (c *Cache) renew(ctx context.Context, k *id, req *providers.Request, rejected providers.Token) (providers.Token, error) {
-	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current, After: rejected.Version, Forced: true}, req: *req})
+func (c *Cache) renew(ctx context.Context, k *id, req *providers.Request, rejected providers.Token, fence bool) (providers.Token, error) {
+	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current, After: rejected.Version, Forced: true}, req: *req, fence: fence})
 }
 
 // key names req's record.

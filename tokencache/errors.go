@@ -23,7 +23,9 @@ var (
 	errOverdue  error = fault(providers.CodeTimeout, providers.Transient, "no answer from the provider in time", context.DeadlineExceeded)
 	errNoTime   error = fault(providers.CodeTimeout, providers.Transient, "no time was left for a call of the provider", context.DeadlineExceeded)
 	errRejected error = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: op}
-	errPurged   error = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: op, Description: "signed out meanwhile"}
+	// errSignedOut is for a caller of Generate or Renew whom a Purge overtook.
+	errSignedOut error = &providers.Error{Code: providers.CodeNotSignedIn, Class: providers.Permanent, Op: op, Description: "Signed out meanwhile."}
+	errPurged    error = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: op, Description: "signed out meanwhile"}
 )
 
 func fault(code providers.Code, class providers.Class, text string, err error) *providers.Error {

@@ -17,7 +17,7 @@ type want struct {
 	owner owner           // Refresh: what is known of the refresh token
 	token providers.Token // Adopt: the token brought
 	ahead bool            // nobody waits: the current token is still served
-	fence bool            // fails if a Purge overtakes it, instead of going round
+	fence bool            // fails if a Purge overtakes it, instead of asking for another token
 }
 
 // shares reports whether a caller with w takes the error of an attempt for
@@ -59,6 +59,8 @@ type attempt struct {
 // one.
 func (c *Cache) do(ctx context.Context, k *id, w *want) (providers.Token, error) {
 	none := providers.Token{}
+	var came joined
+	first := true
 	for {
 		if err := ctx.Err(); err != nil {
 			return none, err
@@ -71,6 +73,12 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (providers.Token, error)
 		if j.again {
 			continue
 		}
+		if first {
+			came, first = j, false
+		}
+		if w.fence && came.known && came.purges < j.purges {
+			return none, errSignedOut
+		}
 		if j.attempt == nil {
 			return j.token, j.err
 		}
@@ -78,10 +86,11 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (providers.Token, error)
 		if ctx.Err() != nil && err == ctx.Err() {
 			return none, err
 		}
-		if e.overtook(j.attempt) {
-			if w.fence {
-				return none, errPurged
-			}
+		overtook, purges := e.overtook(j.attempt)
+		switch {
+		case w.fence && (overtook && came.purges <= purges || came.known && came.purges < purges):
+			return none, errSignedOut
+		case overtook:
 			continue
 		}
 		switch {
@@ -94,11 +103,12 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (providers.Token, error)
 }
 
 // overtook reports whether e was signed out, or went, since a began: its
-// answer may be from before.
-func (e *entry) overtook(a *attempt) bool {
+// answer may be from before. purges is how often e had been signed out when a
+// last began.
+func (e *entry) overtook(a *attempt) (overtook bool, purges uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.evicted || a.overtaken || e.record().Purges != a.purges
+	return e.evicted || a.overtaken || e.record().Purges != a.purges, a.purges
 }
 
 // joined is how a caller goes on: with an answer from memory, with a ticket of
@@ -106,7 +116,9 @@ func (e *entry) overtook(a *attempt) bool {
 type joined struct {
 	attempt *attempt
 	ticket  flight.Ticket[providers.Token]
-	own     bool // the attempt was begun for this caller
+	own     bool   // the attempt was begun for this caller
+	purges  uint64 // how often the grant had been signed out when the caller came
+	known   bool   // purges is certain: the record had been read
 	again   bool
 	token   providers.Token
 	err     error
@@ -127,6 +139,7 @@ func (c *Cache) join(ctx context.Context, e *entry, w *want) (j joined) {
 	}
 	v := e.view.Load()
 	r := e.record()
+	defer func() { j.purges, j.known = r.Purges, c.shared == nil || r.Version != 0 }()
 	action := record.Decide(&r, &w.Want, v.age(c.now()), c.nowFor(v), &c.rules)
 	a := e.attempt
 	unsaved := a != nil && a.unsaved
@@ -205,12 +218,21 @@ func (a *attempt) answer(token providers.Token, err error) {
 	a.answerLocked(token, err)
 }
 
+// answerPurged answers a that the grant was signed out meanwhile. A caller that
+// came before that fails, and one that came later begins an attempt of its own.
+func (a *attempt) answerPurged() {
+	a.e.mu.Lock()
+	defer a.e.mu.Unlock()
+	a.overtaken = a.overtaken || !a.answered
+	a.answerLocked(providers.Token{}, errPurged)
+}
+
 func (a *attempt) answerLocked(token providers.Token, err error) {
 	if a.answered {
 		return
 	}
 	a.answered, a.token, a.err = true, token, err
-	a.overtaken = a.e.record().Purges != a.purges
+	a.overtaken = a.overtaken || a.e.record().Purges != a.purges
 	if err != nil && !a.overtaken {
 		a.c.openWindow(a.e, err)
 	}
