@@ -89,11 +89,14 @@ func NoAssertion(req providers.Request) error {
 	return nil
 }
 
-// NoIdentifiers refuses a request with Identifiers, for a provider that knows
-// none.
-func NoIdentifiers(req providers.Request) error {
-	if len(req.Identifiers) > 0 {
+// OnePerson refuses a request with a tenant, identifiers or an assertion, for a
+// provider that has one tenant and knows a person by Subject alone.
+func OnePerson(req providers.Request) error {
+	switch {
+	case req.Tenant != "":
+		return &providers.Error{Code: providers.CodeTenantNotAllowed, Class: providers.Permanent, Op: "decode", Description: "no tenants are configured"}
+	case len(req.Identifiers) > 0:
 		return Invalid("Identifiers: the vendor knows none")
 	}
-	return nil
+	return NoAssertion(req)
 }

@@ -232,10 +232,7 @@ func check(req providers.Request) (map[string]any, error) {
 			Description: "Missing required field: userId",
 		}
 	}
-	if err := wire.NoAssertion(req); err != nil {
-		return nil, err
-	}
-	if err := wire.NoIdentifiers(req); err != nil {
+	if err := wire.OnePerson(req); err != nil {
 		return nil, err
 	}
 	device := map[string]any{}

@@ -32,10 +32,7 @@ func simpleName(s string) bool {
 // params checks req and returns a new map of the parameters that a token for it
 // is bound to, without those of Config.
 func (p *Provider) params(req providers.Request) (map[string]any, error) {
-	if err := wire.NoAssertion(req); err != nil {
-		return nil, err
-	}
-	if err := wire.NoIdentifiers(req); err != nil {
+	if err := wire.OnePerson(req); err != nil {
 		return nil, err
 	}
 	params := make(map[string]any, len(req.Params)+3)

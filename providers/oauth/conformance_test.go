@@ -17,6 +17,9 @@ type both struct {
 	Users           *oauth.Provider
 }
 
+// Mode is the users'.
+func (b both) Mode() providers.Mode { return b.Users.Mode() }
+
 func (b both) Refresh(ctx context.Context, _ providers.Request, rt string) (providers.Token, error) {
 	return b.Users.Refresh(ctx, alice, rt)
 }
@@ -32,7 +35,7 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			providertest.Run(t, providertest.Suite{
 				New: func(t testing.TB, baseURL string) providers.Provider {
-					c := oauth.Config{TokenURL: baseURL + "/token", IntrospectionURL: baseURL + "/introspect", ClientID: "client", Secret: "canary-secret"}
+					c := oauth.Config{TokenURL: baseURL + "/token", IntrospectionURL: baseURL + "/introspect", RevocationURL: baseURL + "/revoke", ClientID: "client", Secret: "canary-secret"}
 					change(&c)
 					own, err := oauth.New(c)
 					require.NoError(t, err)
@@ -46,6 +49,7 @@ func TestConformance(t *testing.T) {
 				RefreshToken: "canary-presented",
 				AccessToken:  "canary-checked",
 				VerifyAnswer: `{"active":true,"sub":"alice","token_type":"Bearer"}`,
+				RevokeAnswer: "{}",
 				Secrets:      []string{"canary-secret", "canary-access", "canary-next", "canary-text"},
 			})
 		})

@@ -24,7 +24,9 @@ type Suite struct {
 	Request providers.Request
 	// Answer is the body of the upstream's successful answer to Generate and
 	// Refresh. "" says that the provider calls no upstream; the cases about
-	// one are then left out.
+	// one are then left out. Where it is JSON, the cases about an answer
+	// without a new refresh token, or with nothing else, are made of it: they
+	// take out members called refresh_token, or token and access_token.
 	Answer string
 	// Refusal is the body of an answer that refuses with a 4xx; "" means
 	// {"error":"invalid_request"}.
@@ -34,6 +36,10 @@ type Suite struct {
 	// AccessToken, if not empty, is what Verify is driven with, and
 	// VerifyAnswer the body of the upstream's answer that it is valid.
 	AccessToken, VerifyAnswer string
+	// RevokeAnswer, if not empty, is the body of the upstream's answer that a
+	// token is revoked; Revoke is then driven with RefreshToken or, without
+	// one, AccessToken.
+	RevokeAnswer string
 	// Secrets are what must never be seen: every key that New plants and
 	// every token in the answers. RefreshToken and AccessToken need not be
 	// repeated.
@@ -51,12 +57,23 @@ type op struct {
 }
 
 // Run checks that a provider keeps the contract of package providers whatever
-// its upstream does: cancellation and deadlines; bodies that are oversized, cut
-// or no JSON; redirects, which it must not follow; the classes of 4xx and 5xx;
-// Retry-After; concurrent use (run it with -race); and that no secret is to be
-// seen in an error, a log, or any form in which the provider and its tokens
-// print. Every error must be an [*providers.Error] with a Code, and every call
-// must cost at most one request.
+// its upstream does:
+//
+//   - Every error is an [*providers.Error] with a Code, and every call costs at
+//     most one request.
+//   - Cancellation and deadlines end a call. Bodies that are oversized, cut or
+//     no JSON are errors. Redirects are not followed.
+//   - 429, 503, other 5xx, 408 and 425 are transient; a refusal with a reason is
+//     permanent or, on a refresh, the end of the grant. A page of HTML or an
+//     empty refusal never is. Retry-After counts.
+//   - Where a refresh token works once, by [providers.Moder] rotating or
+//     exclusive, a refresh whose answer was lost is in doubt, and a new refresh
+//     token in an answer of no other use is returned beside the error.
+//   - Requests for other people or tenants have other keys, and so have
+//     requests that go upstream differently; see [providers.Keyer].
+//   - Concurrent use is safe (run it with -race).
+//   - No secret is seen in an error, a log, or any form in which the provider,
+//     its keys and its tokens print.
 func Run(t *testing.T, s Suite) {
 	t.Helper()
 	if s.New == nil {
@@ -66,6 +83,8 @@ func Run(t *testing.T, s Suite) {
 		s.Refusal = `{"error":"invalid_request"}`
 	}
 	t.Run("key", s.key)
+	t.Run("keys of others", s.keysOfOthers)
+	t.Run("mode", s.mode)
 	for _, o := range s.ops(t) {
 		t.Run(o.name, func(t *testing.T) {
 			t.Run("success", func(t *testing.T) { s.success(t, o) })
@@ -76,12 +95,18 @@ func Run(t *testing.T, s Suite) {
 			}
 			t.Run("cancelled during", func(t *testing.T) { s.cancelledDuring(t, o) })
 			t.Run("deadline", func(t *testing.T) { s.deadline(t, o) })
-			t.Run("bad bodies", func(t *testing.T) { s.badBodies(t, o) })
-			t.Run("oversized", func(t *testing.T) { s.oversized(t, o) })
+			if o.name != "revoke" { // RFC 7009 section 2.2: its body says nothing
+				t.Run("bad bodies", func(t *testing.T) { s.badBodies(t, o) })
+				t.Run("oversized", func(t *testing.T) { s.oversized(t, o) })
+			}
 			t.Run("connection lost", func(t *testing.T) { s.connectionLost(t, o) })
 			t.Run("redirects", func(t *testing.T) { s.redirects(t, o) })
 			t.Run("statuses", func(t *testing.T) { s.statuses(t, o) })
 			t.Run("retry after", func(t *testing.T) { s.retryAfter(t, o) })
+			if o.name == "refresh" {
+				t.Run("no new refresh token", func(t *testing.T) { s.repeatsRefreshToken(t, o) })
+				t.Run("nothing but a new refresh token", func(t *testing.T) { s.salvages(t, o) })
+			}
 		})
 	}
 }
@@ -106,6 +131,18 @@ func (s Suite) ops(t *testing.T) []op {
 		}
 		ops = append(ops, op{"verify", s.VerifyAnswer, func(ctx context.Context, p providers.Provider) (any, error) {
 			return p.(providers.Verifier).Verify(ctx, s.AccessToken)
+		}})
+	}
+	if _, ok := p.(providers.Revoker); s.RevokeAnswer != "" {
+		if !ok {
+			t.Fatalf("providertest: Suite.RevokeAnswer is given and %T is no Revoker", p)
+		}
+		token := providers.Token{RefreshToken: s.RefreshToken}
+		if s.RefreshToken == "" {
+			token.AccessToken = s.AccessToken
+		}
+		ops = append(ops, op{"revoke", s.RevokeAnswer, func(ctx context.Context, p providers.Provider) (any, error) {
+			return nil, p.(providers.Revoker).Revoke(ctx, token)
 		}})
 	}
 	return ops
@@ -177,6 +214,9 @@ func (s Suite) success(t *testing.T, o op) {
 	u := serve(t, respond(http.StatusOK, o.answer))
 	p := s.New(t, u.URL)
 	s.scan(t, "the provider", p)
+	if o.name == "revoke" && s.RefreshToken == "" && s.AccessToken == "" {
+		t.Fatal("providertest: Suite.RevokeAnswer is given and no token to revoke")
+	}
 	before := time.Now()
 	got, err := o.call(t.Context(), p)
 	after := time.Now()
@@ -204,24 +244,6 @@ func (s Suite) success(t *testing.T, o op) {
 		t.Error("Version is the cache's to set")
 	case o.name == "refresh" && token.RefreshToken == "":
 		t.Error("RefreshToken is empty; without a new one the presented one is to be repeated")
-	}
-}
-
-// key checks that a request's key is the same every time and holds no secret.
-func (s Suite) key(t *testing.T) {
-	p, ok := s.New(t, "http://127.0.0.1:1").(providers.Keyer)
-	if !ok {
-		t.Skip("no Keyer")
-	}
-	first, err := p.Key(s.Request)
-	if err != nil {
-		t.Fatalf("fails on Suite's own request: %v", err)
-	}
-	s.scan(t, "the key", first)
-	for range 10 {
-		if again, err := p.Key(s.Request); err != nil || again != first {
-			t.Fatal("changes from call to call")
-		}
 	}
 }
 

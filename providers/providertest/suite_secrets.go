@@ -46,17 +46,23 @@ func (s Suite) scan(t *testing.T, what string, v any) {
 	} else {
 		forms["encoding/json's error"] = err.Error()
 	}
-	for i, secret := range append([]string{canary, s.RefreshToken, s.AccessToken}, s.Secrets...) {
+	check := func(field, secret string) {
 		if secret == "" {
-			continue
+			return
 		}
 		b64 := base64.StdEncoding.EncodeToString([]byte(secret))
 		for form, printed := range forms {
 			for _, spelling := range []string{secret, url.QueryEscape(secret), b64} {
 				if strings.Contains(printed, spelling) {
-					t.Errorf("%s shows secret %d (0: the upstream's answer, 1: refresh token, 2: access token, then Suite.Secrets) in %s", what, i, form)
+					t.Errorf("%s shows %s in %s", what, field, form)
 				}
 			}
 		}
+	}
+	check("the upstream's answer", canary)
+	check("Suite.RefreshToken", s.RefreshToken)
+	check("Suite.AccessToken", s.AccessToken)
+	for i, secret := range s.Secrets {
+		check(fmt.Sprintf("Suite.Secrets[%d]", i), secret)
 	}
 }

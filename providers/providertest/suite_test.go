@@ -2,6 +2,7 @@ package providertest_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -43,16 +44,47 @@ func newToy(base, defect string) *toy {
 	return p
 }
 
-func (p *toy) Generate(ctx context.Context, _ providers.Request) (providers.Token, error) {
-	return p.issue(ctx, "generate", "", false)
+func (p *toy) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
+	return p.issue(ctx, req, "generate", "", false)
 }
 
-func (p *toy) Refresh(ctx context.Context, _ providers.Request, refreshToken string) (providers.Token, error) {
-	return p.issue(ctx, "refresh", refreshToken, true)
+func (p *toy) Refresh(ctx context.Context, req providers.Request, refreshToken string) (providers.Token, error) {
+	return p.issue(ctx, req, "refresh", refreshToken, p.defect != "forgets that it works once")
+}
+
+func (p *toy) Revoke(ctx context.Context, t providers.Token) error {
+	if p.defect == "revokes nothing" {
+		return nil
+	}
+	res, err := p.client.Do(ctx, upstream.Call{Op: "revoke", Method: "POST", URL: p.base + "/revoke", Body: map[string]string{"token": t.RefreshToken}})
+	if err != nil {
+		return err
+	}
+	if !res.OK() && p.defect != "revoking never fails" {
+		return res.Err()
+	}
+	return nil
+}
+
+func (p *toy) Mode() providers.Mode {
+	switch p.defect {
+	case "no such mode":
+		return 7
+	case "mode by chance":
+		p.shared++
+		return providers.Mode(p.shared % 3)
+	}
+	return providers.Rotating
 }
 
 func (p *toy) Key(req providers.Request) (string, error) {
 	switch p.defect {
+	case "one key for all":
+		return "toy", nil
+	case "one key for all tenants":
+		req.Tenant = ""
+	case "one key for all parameters":
+		req.Params = nil
 	case "keys by its secret":
 		return toyKey, nil
 	case "keys by chance":
@@ -61,7 +93,7 @@ func (p *toy) Key(req providers.Request) (string, error) {
 	return req.Key()
 }
 
-func (p *toy) issue(ctx context.Context, name, refreshToken string, oneTime bool) (providers.Token, error) {
+func (p *toy) issue(ctx context.Context, req providers.Request, name, refreshToken string, oneTime bool) (providers.Token, error) {
 	switch p.defect {
 	case "races":
 		p.shared++
@@ -71,7 +103,7 @@ func (p *toy) issue(ctx context.Context, name, refreshToken string, oneTime bool
 		return p.naive(ctx, name, refreshToken)
 	}
 	call := upstream.Call{Op: name, Method: "POST", URL: p.base + "/" + name, Header: http.Header{"X-Key": {p.key()}}, OneTime: oneTime,
-		Body: map[string]string{"refresh_token": refreshToken}}
+		Body: map[string]any{"refresh_token": refreshToken, "for": req.Subject, "in": req.Tenant, "with": req.Params}}
 	res, err := p.client.Do(ctx, call)
 	if err != nil {
 		return providers.Token{}, err
@@ -84,7 +116,11 @@ func (p *toy) issue(ctx context.Context, name, refreshToken string, oneTime bool
 	if !res.OK() {
 		return providers.Token{}, p.refusal(res, name)
 	}
-	return p.token(res, refreshToken)
+	t, err := p.token(res, refreshToken)
+	if err != nil && p.defect != "loses the new refresh token" {
+		return res.Salvage(refreshToken, err)
+	}
+	return t, err
 }
 
 func (p *toy) refusal(res *upstream.Response, name string) error {
@@ -98,6 +134,10 @@ func (p *toy) refusal(res *upstream.Response, name string) error {
 		e.Code = providers.CodeRefreshRejected
 	case p.defect == "kills the grant" && name == "generate" && res.Status == 400:
 		e.Class = providers.GrantDead
+	case p.defect == "believes a page" && name == "refresh" && res.Status == 403:
+		e.Class = providers.GrantDead
+	case name == "refresh" && res.Status == 400 && res.Structured():
+		return res.Fail(providers.CodeRefreshRejected, providers.GrantDead)
 	case p.defect == "no retry after":
 		e.RetryAfter = 0
 	case p.defect == "wraps the answer":
@@ -117,10 +157,14 @@ func (p *toy) token(res *upstream.Response, refreshToken string) (providers.Toke
 	if got.Token == "" && p.defect != "hands out nothing" {
 		return providers.Token{}, res.Bad(errors.New("no token"))
 	}
-	t := providers.Token{AccessToken: got.Token, TokenType: "Bearer", RefreshToken: refreshToken, IssuedAt: res.Sent}
+	t := providers.Token{AccessToken: got.Token, TokenType: "Bearer", RefreshToken: cmp.Or(got.Refresh, refreshToken), IssuedAt: res.Sent}
 	switch p.defect {
 	case "drops the refresh token":
 		t.RefreshToken = ""
+	case "repeats no refresh token":
+		t.RefreshToken = got.Refresh
+	case "keeps the old refresh token":
+		t.RefreshToken = refreshToken
 	case "issued at arrival":
 		t.IssuedAt = res.Sent.Add(time.Minute)
 	}
@@ -163,9 +207,11 @@ func (p *toy) naive(ctx context.Context, name, refreshToken string) (providers.T
 func toySuite(defect string) providertest.Suite {
 	return providertest.Suite{
 		New:          func(_ testing.TB, base string) providers.Provider { return newToy(base, defect) },
-		Answer:       `{"token":"` + toyToken + `"}`,
+		Request:      providers.Request{Subject: "alice", Params: map[string]any{"file": "a"}},
+		Answer:       `{"token":"` + toyToken + `","refresh_token":"toy-next-canary"}`,
 		RefreshToken: "toy-refresh-canary",
-		Secrets:      []string{toyKey, toyToken},
+		RevokeAnswer: "{}",
+		Secrets:      []string{toyKey, toyToken, "toy-next-canary"},
 	}
 }
 
@@ -202,6 +248,19 @@ func TestSuiteCatchesDefects(t *testing.T) {
 		"issued at arrival":       "generate/success",
 		"keys by its secret":      "key",
 		"keys by chance":          "key",
+
+		"one key for all":             "keys_of_others",
+		"one key for all tenants":     "keys_of_others",
+		"one key for all parameters":  "keys_of_others",
+		"no such mode":                "mode",
+		"mode by chance":              "mode",
+		"forgets that it works once":  "refresh/connection_lost/dropped",
+		"believes a page":             "refresh/statuses/403_html",
+		"repeats no refresh token":    "refresh/no_new_refresh_token",
+		"keeps the old refresh token": "refresh/no_new_refresh_token",
+		"loses the new refresh token": "refresh/nothing_but_a_new_refresh_token",
+		"revokes nothing":             "revoke/success",
+		"revoking never fails":        "revoke/statuses/401_refusal",
 	} {
 		t.Run(defect, func(t *testing.T) {
 			out, err := runDefective(t, defect, where)

@@ -222,10 +222,10 @@ func (r *Response) ours(t time.Time) (time.Time, bool) {
 // twice and without a member error, in which exactly one member is called
 // refresh_token and holds characters of RFC 6749 appendix A.17. With one, an
 // err that is Permanent becomes InDoubt: the grant lives on. Nothing is taken
-// beside an err that is GrantDead.
+// beside an err that is GrantDead, or where presented is "".
 func (r *Response) Salvage(presented string, err error) (providers.Token, error) {
 	var e *providers.Error
-	if !errors.As(err, &e) || e.Class == providers.GrantDead || !r.OK() {
+	if presented == "" || !errors.As(err, &e) || e.Class == providers.GrantDead || !r.OK() {
 		return providers.Token{}, err
 	}
 	fresh := refreshTokenIn(r.Body)
