@@ -181,7 +181,7 @@ func TestARenewalAheadIsATraceWithALink(t *testing.T) {
 func TestFailuresHaveTheirClass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTelemetry(t)
-		v := &vendor{err: &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Description: "secret", Op: "secret", Err: errors.New("secret")}}
+		v := &vendor{takes: time.Second, err: &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Description: "secret", Op: "secret", Err: errors.New("secret")}}
 		cache := newCache(t, s, v)
 		defer func() { _ = cache.Close(context.Background()) }()
 		source := cache.Source(providers.Request{Subject: "secret", Tenant: "secret", Params: map[string]any{"secret": "secret"}})
