@@ -3,7 +3,6 @@ package providertest
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -41,13 +40,16 @@ type redacto struct {
 //	POST {prefix}/organisations/{o}/workspaces/{w}/tokens/generate
 //	POST {prefix}/organisations/{o}/workspaces/{w}/tokens/refresh
 //	POST /consent/organisations/{o}/workspaces/{w}/consent-ledger/consent-users/
+//	PATCH …/consent-users/{org_user_id}/
+//	POST …/consent-users/link-users
 //	ANY  /consent/…
 //
 // A new pair ends every earlier pair in its workspace that shares an
 // identifier with it, access and refresh token alike; a refresh token works
 // once. Tokens are JWTs that live for 60 minutes and refresh tokens for one day
-// (times expires_in_days), which is what expires_at tells. The third endpoint
-// takes the API key or a live token. Any other path wants a live token and
+// (times expires_in_days), which is what expires_at tells. The endpoints of
+// consent users take the API key or a live token; the shapes of the last two are
+// assumed. Any other path wants a live token and
 // answers 401, or 200 with what it received and whose token it was. A wrong API
 // key is a 401, an unknown workspace a 404.
 func NewRedacto(cfg RedactoConfig) (*Fake, error) {
@@ -79,6 +81,8 @@ func NewRedacto(cfg RedactoConfig) (*Fake, error) {
 		v.handle("POST "+prefix+workspace+"/tokens/refresh", refreshes, v.refresh)
 	}
 	v.handle("POST /consent"+workspace+"/consent-ledger/consent-users/{$}", apiCalls, v.createUser)
+	v.handle("PATCH /consent"+workspace+"/consent-ledger/consent-users/{user}/{$}", apiCalls, v.updateUser)
+	v.handle("POST /consent"+workspace+"/consent-ledger/consent-users/link-users", apiCalls, v.linkUsers)
 	v.handle("/consent/", apiCalls, v.api)
 	return v.Fake, nil
 }
@@ -235,14 +239,24 @@ func (v *redacto) api(w http.ResponseWriter, r *http.Request) {
 	echo(w, r, more)
 }
 
-func (v *redacto) createUser(w http.ResponseWriter, r *http.Request) {
-	organisation, workspace := strings.ToLower(r.PathValue("o")), strings.ToLower(r.PathValue("w"))
-	tenant := organisation + ":" + workspace
+// usersOf is the workspace whose users the caller may change; "" means that the
+// request has been refused.
+func (v *redacto) usersOf(w http.ResponseWriter, r *http.Request) string {
+	tenant := strings.ToLower(r.PathValue("o") + ":" + r.PathValue("w"))
 	g := v.user(r)
 	if key := v.keys[tenant]; (key == "" || r.Header.Get("X-Cms-Api-Key") != key) && (g == nil || g.tenant != tenant) {
 		v.unauthorized(w)
+		return ""
+	}
+	return tenant
+}
+
+func (v *redacto) createUser(w http.ResponseWriter, r *http.Request) {
+	tenant := v.usersOf(w, r)
+	if tenant == "" {
 		return
 	}
+	organisation, workspace, _ := strings.Cut(tenant, ":")
 	var body struct {
 		OrgUserID string  `json:"org_user_id"`
 		Email     *string `json:"primary_email"`
@@ -256,7 +270,7 @@ func (v *redacto) createUser(w http.ResponseWriter, r *http.Request) {
 	}
 	var existing, user object
 	v.set(func() {
-		id := fmt.Sprintf("%s/%s", tenant, body.OrgUserID)
+		id := tenant + "/" + body.OrgUserID
 		if existing = v.users[id]; existing != nil {
 			return
 		}
@@ -275,4 +289,82 @@ func (v *redacto) createUser(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusCreated, object{"detail": user})
+}
+
+func (v *redacto) updateUser(w http.ResponseWriter, r *http.Request) {
+	tenant := v.usersOf(w, r)
+	if tenant == "" {
+		return
+	}
+	var body object
+	if !jsonObject(r, &body) {
+		answer(w, http.StatusUnprocessableEntity, unprocessable("body", "not a JSON object"))
+		return
+	}
+	var user object
+	v.set(func() {
+		user = maps.Clone(v.users[tenant+"/"+r.PathValue("user")])
+		if user == nil {
+			return
+		}
+		for _, name := range []string{"primary_email", "primary_mobile", "name", "metadata"} {
+			if value, ok := body[name]; ok {
+				user[name] = value
+			}
+		}
+		user["updated_at"] = v.now().UTC().Format(time.RFC3339)
+		v.users[tenant+"/"+r.PathValue("user")] = user
+	})
+	if user == nil {
+		answer(w, http.StatusNotFound, object{"code": 404, "status": "NOT_FOUND", "detail": "User not found"})
+		return
+	}
+	answer(w, http.StatusOK, object{"detail": user})
+}
+
+func (v *redacto) linkUsers(w http.ResponseWriter, r *http.Request) {
+	tenant := v.usersOf(w, r)
+	if tenant == "" {
+		return
+	}
+	var body struct {
+		Primary string   `json:"primary_org_user_id"`
+		Aliases []string `json:"alias_org_user_ids"`
+	}
+	if !jsonObject(r, &body) || body.Primary == "" || len(body.Aliases) == 0 {
+		answer(w, http.StatusUnprocessableEntity, unprocessable("primary_org_user_id", "is required, and aliases"))
+		return
+	}
+	lists := map[string][]string{"linked": {}, "already_linked": {}, "not_found": {}, "conflicts": {}}
+	var refused string
+	v.set(func() {
+		switch primary := v.users[tenant+"/"+body.Primary]; {
+		case primary == nil:
+			refused = "The primary user is not found"
+		case primary["alias_of"] != nil:
+			refused = "The primary user is an alias"
+		}
+		for _, name := range body.Aliases {
+			if refused != "" {
+				return
+			}
+			list := "linked"
+			switch alias := v.users[tenant+"/"+name]; {
+			case alias == nil:
+				list = "not_found"
+			case alias["alias_of"] == body.Primary:
+				list = "already_linked"
+			case alias["alias_of"] != nil:
+				list = "conflicts"
+			default:
+				alias["alias_of"] = body.Primary
+			}
+			lists[list] = append(lists[list], name)
+		}
+	})
+	if refused != "" {
+		answer(w, http.StatusUnprocessableEntity, unprocessable("primary_org_user_id", refused))
+		return
+	}
+	answer(w, http.StatusOK, object{"detail": lists})
 }

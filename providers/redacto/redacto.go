@@ -29,6 +29,13 @@ type Config struct {
 	// UsersPrefix is the same for the user management paths; "" means
 	// /consent.
 	UsersPrefix string
+	// UpdateUserCall and LinkUsersCall are the calls of [Provider.UpdateUser]
+	// and [Provider.LinkUsers]: a method and a path below the workspace's, in
+	// which {org_user_id} or {uuid} stands for the user. "" means
+	// "PATCH /consent-ledger/consent-users/{org_user_id}/" and
+	// "POST /consent-ledger/consent-users/link-users". No public page shows
+	// the first; it is assumed.
+	UpdateUserCall, LinkUsersCall string
 	// Tenants are the workspaces served, each "organisation:workspace" as two
 	// UUIDs. They go upstream in this spelling.
 	Tenants []string
@@ -56,6 +63,8 @@ type Provider struct {
 	client  *upstream.Client
 	tokens  *url.URL
 	users   *url.URL
+	update  userCall
+	link    userCall
 	tenants []tenant
 	apiKey  func(context.Context, string) (string, error)
 	days    int
@@ -82,6 +91,12 @@ func New(cfg Config) (*Provider, error) {
 		fault("UsersPrefix: must be a clean absolute path")
 	}
 	p.tokens, p.users = base.JoinPath(tokens), base.JoinPath(users)
+	if p.update, err = parseUserCall(cmp.Or(cfg.UpdateUserCall, "PATCH /consent-ledger/consent-users/{org_user_id}/")); err != nil {
+		fault("UpdateUserCall: %w", err)
+	}
+	if p.link, err = parseUserCall(cmp.Or(cfg.LinkUsersCall, "POST /consent-ledger/consent-users/link-users")); err != nil {
+		fault("LinkUsersCall: %w", err)
+	}
 	if len(cfg.Tenants) == 0 {
 		fault("Tenants: at least one is required")
 	}
@@ -216,7 +231,7 @@ func (p *Provider) call(ctx context.Context, t tenant, c upstream.Call) (*upstre
 	if err != nil {
 		return nil, wire.KeyError("redacto: "+c.Op, err)
 	}
-	c.Method = http.MethodPost
+	c.Method = cmp.Or(c.Method, http.MethodPost)
 	c.Header = http.Header{"X-Cms-Api-Key": {key}}
 	return p.client.Do(ctx, c)
 }

@@ -1,10 +1,15 @@
 package redacto
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/upstream"
@@ -14,7 +19,7 @@ import (
 // (docs.redacto.io/docs/user-management-apis). Its JSON form is the vendor's.
 type User struct {
 	// OrgUserID is the user's name in our system; required.
-	OrgUserID string `json:"org_user_id"`
+	OrgUserID string `json:"org_user_id,omitempty"`
 	// Email, Mobile, Name and Metadata are optional.
 	Email    string         `json:"primary_email,omitempty"`
 	Mobile   string         `json:"primary_mobile,omitempty"`
@@ -77,4 +82,158 @@ func existingUser(res *upstream.Response) (User, bool) {
 	}
 	ok := json.Unmarshal(res.Body, &conflict) == nil && conflict.Detail.ConflictType == "ORG_USER_ID_EXISTS"
 	return conflict.Detail.ExistingUser, ok
+}
+
+// userCall is a call of the user management API from the configuration.
+type userCall struct{ method, path string }
+
+// parseUserCall reads a method and a path.
+func parseUserCall(s string) (userCall, error) {
+	method, path, ok := strings.Cut(s, " ")
+	plain := strings.NewReplacer("{org_user_id}", "x", "{uuid}", "x").Replace(strings.TrimSuffix(path, "/"))
+	switch {
+	case !ok || !slices.Contains([]string{http.MethodPost, http.MethodPut, http.MethodPatch}, method):
+		return userCall{}, errors.New("must be POST, PUT or PATCH and a path")
+	case plain == "" || !plainPath(plain) || strings.ContainsAny(plain, "{}"):
+		return userCall{}, errors.New("must have a clean absolute path; only {org_user_id} and {uuid} are filled in")
+	}
+	return userCall{method, path}, nil
+}
+
+// url is c's URL for u in t. A name that would change the path is refused.
+func (c userCall) url(p *Provider, t tenant, u User) (string, error) {
+	path := c.path
+	for name, value := range map[string]string{"org_user_id": u.OrgUserID, "uuid": u.UUID} {
+		if !strings.Contains(path, "{"+name+"}") {
+			continue
+		}
+		if value == "" || value == "." || value == ".." {
+			return "", refuse(providers.CodeIdentityRequired, name+" is required, and must name a user")
+		}
+		path = strings.ReplaceAll(path, "{"+name+"}", url.PathEscape(value))
+	}
+	return p.path(p.users, t) + path, nil
+}
+
+// UpdateUser changes the consent user that u.OrgUserID or u.UUID names, whichever
+// is in [Config].UpdateUserCall: Email, Mobile, Name and Metadata where they are
+// not empty. The request's shape is assumed; no public page shows it. The result
+// is the user as the vendor tells it; a member that it does not tell is u's.
+//
+// The identity must be verified by the caller, and so must Email and Mobile.
+func (p *Provider) UpdateUser(ctx context.Context, tenant string, u User) (User, error) {
+	t, err := p.tenant(tenant)
+	if err != nil {
+		return User{}, err
+	}
+	address, err := p.update.url(p, t, u)
+	if err != nil {
+		return User{}, err
+	}
+	body := User{Email: u.Email, Mobile: u.Mobile, Name: u.Name, Metadata: u.Metadata}
+	res, err := p.call(ctx, t, upstream.Call{Op: "update user", Method: p.update.method, URL: address, Body: body})
+	if err != nil {
+		return User{}, err
+	}
+	if !res.OK() {
+		return User{}, refusedUser(res)
+	}
+	changed := User{OrgUserID: u.OrgUserID, UUID: u.UUID, Email: u.Email, Mobile: u.Mobile, Name: u.Name, Metadata: u.Metadata}
+	if len(bytes.TrimSpace(res.Body)) == 0 {
+		return changed, nil
+	}
+	if err := unwrap(res, &changed); err != nil {
+		return User{}, err
+	}
+	if u.OrgUserID != "" && changed.OrgUserID != u.OrgUserID || u.UUID != "" && changed.UUID != u.UUID {
+		return User{}, res.Bad(errors.New("the answer is about another user"))
+	}
+	return changed, nil
+}
+
+// Links is what [Provider.LinkUsers] did with each alias, by org_user_id.
+type Links struct {
+	Linked        []string
+	AlreadyLinked []string
+	// NotFound are aliases that name no user.
+	NotFound []string
+	// Conflicts are aliases that belong to another user.
+	Conflicts []string
+}
+
+// LinkUsers makes the users aliases aliases of the user primary, all by
+// org_user_id. An alias that could not be linked is no error: see [Links]. The
+// names of the request's members are assumed; no public page shows them.
+//
+// That all of them are one person must be verified by the caller.
+func (p *Provider) LinkUsers(ctx context.Context, tenant, primary string, aliases []string) (Links, error) {
+	t, err := p.tenant(tenant)
+	if err != nil {
+		return Links{}, err
+	}
+	switch {
+	case primary == "" || len(aliases) == 0 || slices.Contains(aliases, ""):
+		return Links{}, refuse(providers.CodeIdentityRequired, "a primary user and its aliases are required")
+	case slices.Contains(aliases, primary):
+		return Links{}, refuse(providers.CodeInvalidField, "the primary user is among the aliases")
+	}
+	address, err := p.link.url(p, t, User{OrgUserID: primary})
+	if err != nil {
+		return Links{}, err
+	}
+	body := struct {
+		Primary string   `json:"primary_org_user_id"`
+		Aliases []string `json:"alias_org_user_ids"`
+	}{primary, aliases}
+	res, err := p.call(ctx, t, upstream.Call{Op: "link users", Method: p.link.method, URL: address, Body: body})
+	if err != nil {
+		return Links{}, err
+	}
+	if !res.OK() {
+		return Links{}, refusedUser(res)
+	}
+	var got struct {
+		Linked        []alias `json:"linked"`
+		AlreadyLinked []alias `json:"already_linked"`
+		NotFound      []alias `json:"not_found"`
+		Conflicts     []alias `json:"conflicts"`
+	}
+	if err := unwrap(res, &got); err != nil {
+		return Links{}, err
+	}
+	return Links{names(got.Linked), names(got.AlreadyLinked), names(got.NotFound), names(got.Conflicts)}, nil
+}
+
+// alias is a user in a list, as its name or as an object that has it.
+type alias string
+
+// UnmarshalJSON reads either form.
+func (a *alias) UnmarshalJSON(b []byte) error {
+	var name string
+	var object struct {
+		OrgUserID string `json:"org_user_id,omitempty"`
+		Alias     string `json:"alias_org_user_id"`
+	}
+	if json.Unmarshal(b, &name) != nil && json.Unmarshal(b, &object) != nil {
+		return errors.New("neither a name nor an object")
+	}
+	*a = alias(cmp.Or(name, object.OrgUserID, object.Alias))
+	return nil
+}
+
+func names(list []alias) []string {
+	var all []string
+	for _, a := range list {
+		all = append(all, string(a))
+	}
+	return all
+}
+
+// refusedUser is a refusal of the user management API. A conflict, or a user
+// that is not there, is about what the caller sent.
+func refusedUser(res *upstream.Response) *providers.Error {
+	if (res.Status == http.StatusConflict || res.Status == http.StatusNotFound) && res.Structured() {
+		return res.Fail(providers.CodeRejectedInput, providers.Permanent)
+	}
+	return res.Err()
 }

@@ -71,3 +71,89 @@ func TestCreateUserErrors(t *testing.T) {
 	_, _, err = p.CreateUser(t.Context(), org+":"+ws1, redacto.User{})
 	assert.Equal(t, providers.CodeIdentityRequired, providers.AsError(err).Code)
 }
+
+func TestUpdateUser(t *testing.T) {
+	_, base := fake(t)
+	p := build(t, base, one())
+	_, err := p.UpdateUser(t.Context(), "", redacto.User{OrgUserID: "u/1", Name: "N"})
+	assert.Equal(t, providers.CodeRejectedInput, providers.AsError(err).Code, "nobody yet")
+	_, _, err = p.CreateUser(t.Context(), "", redacto.User{OrgUserID: "u/1", Email: "e@example.com"})
+	require.NoError(t, err)
+	user, err := p.UpdateUser(t.Context(), "", redacto.User{OrgUserID: "u/1", Mobile: "+1", Metadata: map[string]any{"plan": "pro"}})
+	require.NoError(t, err)
+	assert.Equal(t, []any{"u/1", "e@example.com", "+1", map[string]any{"plan": "pro"}}, []any{user.OrgUserID, user.Email, user.Mobile, user.Metadata})
+	assert.NotEmpty(t, user.UUID)
+}
+
+func TestUserCalls(t *testing.T) {
+	u := recorder.Serve(t, 200, nil, "")
+	cfg := one()
+	users := "/consent/organisations/" + org + "/workspaces/" + ws1
+	update := func(in redacto.User) (string, string) {
+		t.Helper()
+		got, err := build(t, u.URL, cfg).UpdateUser(t.Context(), "", in)
+		require.NoError(t, err)
+		in.CreatedAt = ""
+		assert.Equal(t, in, got, "without an answer, what was sent")
+		seen, _ := u.Seen()
+		return seen.Method + " " + seen.Path, seen.Body
+	}
+	where, body := update(redacto.User{OrgUserID: "a b/../%2e?#", Email: "e", CreatedAt: "ours is not sent"})
+	assert.Equal(t, "PATCH "+users+"/consent-ledger/consent-users/a%20b%2F..%2F%252e%3F%23/", where)
+	assert.JSONEq(t, `{"primary_email":"e"}`, body)
+	cfg.UpdateUserCall = "PUT /v2/users/{uuid}"
+	where, _ = update(redacto.User{UUID: "x", Name: "N"})
+	assert.Equal(t, "PUT "+users+"/v2/users/x", where)
+
+	_, hits := u.Seen()
+	for _, bad := range []redacto.User{{}, {OrgUserID: "u"}, {UUID: ".."}, {UUID: "."}} {
+		_, err := build(t, u.URL, cfg).UpdateUser(t.Context(), "", bad)
+		assert.Equal(t, providers.CodeIdentityRequired, providers.AsError(err).Code)
+	}
+	_, after := u.Seen()
+	assert.Equal(t, hits, after)
+	for _, bad := range []string{"PATCH", "GET /x/{uuid}", "PATCH x", "PATCH /", "PATCH /a/../b", "PATCH /{id}", "PATCH /a?b", "PATCH //a"} {
+		cfg.UpdateUserCall, cfg.LinkUsersCall = bad, bad
+		_, err := redacto.New(cfg)
+		require.ErrorContains(t, err, "UpdateUserCall: must", bad)
+		require.ErrorContains(t, err, "LinkUsersCall: must", bad)
+	}
+}
+
+func TestUpdateUserBelievesNoOtherUser(t *testing.T) {
+	u := recorder.Serve(t, 200, nil, `{"detail":{"uuid":"x","org_user_id":"another","primary_email":"planted"}}`)
+	user, err := build(t, u.URL, one()).UpdateUser(t.Context(), "", redacto.User{OrgUserID: "u"})
+	assert.Equal(t, providers.CodeBadResponse, providers.AsError(err).Code)
+	assert.Zero(t, user)
+}
+
+func TestLinkUsers(t *testing.T) {
+	_, base := fake(t)
+	p := build(t, base, one())
+	for _, name := range []string{"a", "b", "c", "d"} {
+		_, _, err := p.CreateUser(t.Context(), "", redacto.User{OrgUserID: name})
+		require.NoError(t, err)
+	}
+	links, err := p.LinkUsers(t.Context(), "", "a", []string{"b", "nobody"})
+	require.NoError(t, err)
+	assert.Equal(t, redacto.Links{Linked: []string{"b"}, NotFound: []string{"nobody"}}, links)
+	links, err = p.LinkUsers(t.Context(), "", "c", []string{"b", "d"})
+	require.NoError(t, err)
+	assert.Equal(t, redacto.Links{Linked: []string{"d"}, Conflicts: []string{"b"}}, links)
+	links, err = p.LinkUsers(t.Context(), "", "c", []string{"d"})
+	require.NoError(t, err)
+	assert.Equal(t, redacto.Links{AlreadyLinked: []string{"d"}}, links)
+	_, err = p.LinkUsers(t.Context(), "", "b", []string{"a"})
+	assert.Equal(t, providers.CodeRejectedInput, providers.AsError(err).Code, "a primary may not be an alias")
+
+	for _, bad := range [][]string{{"", "b"}, {"a"}, {"a", ""}, {"a", "b", "a"}} {
+		_, err := p.LinkUsers(t.Context(), "", bad[0], bad[1:])
+		assert.Equal(t, providers.Permanent, providers.AsError(err).Class)
+	}
+	u := recorder.Serve(t, 200, nil, `{"linked":[{"org_user_id":"b"}],"already_linked":[{"alias_org_user_id":"c"}],"conflicts":null}`)
+	links, err = build(t, u.URL, one()).LinkUsers(t.Context(), "", "a", []string{"b", "c"})
+	require.NoError(t, err)
+	assert.Equal(t, redacto.Links{Linked: []string{"b"}, AlreadyLinked: []string{"c"}}, links)
+	seen, _ := u.Seen()
+	assert.JSONEq(t, `{"primary_org_user_id":"a","alias_org_user_ids":["b","c"]}`, seen.Body)
+}
