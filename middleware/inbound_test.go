@@ -3,8 +3,10 @@ package middleware_test
 import (
 	"context"
 	"encoding/base64"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -116,3 +118,18 @@ func segmentOf(token string, n int) ([]byte, error) {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// crashingLogger exits the goroutine that logs.
+func crashingLogger() *slog.Logger { return slog.New(crashing{}) }
+
+type crashing struct{}
+
+func (crashing) Enabled(context.Context, slog.Level) bool { return true }
+func (crashing) Handle(_ context.Context, r slog.Record) error {
+	if r.Level >= slog.LevelWarn {
+		runtime.Goexit()
+	}
+	return nil
+}
+func (c crashing) WithAttrs([]slog.Attr) slog.Handler { return c }
+func (c crashing) WithGroup(string) slog.Handler      { return c }
