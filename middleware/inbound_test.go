@@ -133,3 +133,14 @@ func (crashing) Handle(_ context.Context, r slog.Record) error {
 }
 func (c crashing) WithAttrs([]slog.Attr) slog.Handler { return c }
 func (c crashing) WithGroup(string) slog.Handler      { return c }
+
+func b64url(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+
+// httptestRequest is a request with an Authorization header, none for "".
+func httptestRequest(authorization string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	if authorization != "" {
+		r.Header["Authorization"] = []string{authorization}
+	}
+	return r
+}

@@ -295,7 +295,7 @@ func mostOpen(errs []error) (worst error) {
 		return 3
 	}
 	for _, err := range errs {
-		if worst == nil || rank(err) > rank(worst) {
+		if worst == nil || rank(err) >= rank(worst) {
 			worst = err
 		}
 	}
