@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	subjects "github.com/bearerkit/bearerkit/internal/subject"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -29,7 +30,7 @@ func SubjectFrom(subject func(context.Context) (string, bool)) Authorize {
 		if !ok || sub == "" {
 			return &providers.Error{Code: providers.CodeNotSignedIn, Class: providers.Permanent}
 		}
-		if req.Subject != "" && req.Subject != sub {
+		if req.Subject != "" && !subjects.Is(sub, req.Subject) {
 			return &providers.Error{Code: providers.CodeIdentityMismatch, Class: providers.Permanent}
 		}
 		req.Subject = sub

@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -191,8 +190,8 @@ func forwardable(a *Authenticator) error {
 func defaultIdentity() map[string]func(*Verified) []string {
 	return map[string]func(*Verified) []string{
 		"X-Auth-Subject": func(v *Verified) []string {
-			subject, _ := Subject(NewContext(context.Background(), v))
-			return []string{subject}
+			user, _ := v.User()
+			return []string{user}
 		},
 		"X-Auth-Issuer": func(v *Verified) []string { return []string{v.Issuer} },
 		"X-Auth-Scopes": func(v *Verified) []string { return v.Scopes },

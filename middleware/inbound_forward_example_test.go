@@ -20,7 +20,7 @@ func ExampleForwardAuth() {
 		Proxy: "nginx",
 		Peers: []string{"10.0.0.7"},
 		Headers: map[string]func(*middleware.Verified) []string{
-			"Remote-User": func(v *middleware.Verified) []string { return []string{v.Subject} },
+			"Remote-User": func(v *middleware.Verified) []string { user, _ := v.User(); return []string{user} },
 		},
 	})
 	if err != nil {

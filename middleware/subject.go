@@ -35,7 +35,15 @@ func (s Subjects) check() []error {
 // and if it is a client's own, which has no user: its sub is its client_id.
 func Subject(ctx context.Context) (subject string, ok bool) {
 	v, ok := VerifiedFrom(ctx)
-	if !ok || v.Subject == "" || v.client {
+	if !ok {
+		return "", false
+	}
+	return v.User()
+}
+
+// User is whom the token is for, as the function [Subject] returns it.
+func (v *Verified) User() (subject string, ok bool) {
+	if v.Subject == "" || v.client {
 		return "", false
 	}
 	return v.user(), true

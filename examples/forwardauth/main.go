@@ -27,8 +27,11 @@ func handler(auth *middleware.Authenticator, proxy string) (http.Handler, error)
 		Proxy: proxy,
 		Peers: []string{"127.0.0.1", "::1"},
 		Headers: map[string]func(*middleware.Verified) []string{
-			"X-Auth-Subject": func(v *middleware.Verified) []string { return []string{v.Subject} },
-			"X-Auth-Scopes":  func(v *middleware.Verified) []string { return v.Scopes },
+			"X-Auth-Subject": func(v *middleware.Verified) []string {
+				user, _ := v.User()
+				return []string{user}
+			},
+			"X-Auth-Scopes": func(v *middleware.Verified) []string { return v.Scopes },
 		},
 	})
 }

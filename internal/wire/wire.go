@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/bearerkit/bearerkit/internal/subject"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -98,5 +99,20 @@ func OnePerson(req providers.Request) error {
 	case len(req.Identifiers) > 0:
 		return Invalid("Identifiers: the vendor knows none")
 	}
+	if err := UserID(req.Subject); err != nil {
+		return err
+	}
 	return NoAssertion(req)
+}
+
+// UserID refuses a subject that is qualified with its issuer, which is no user
+// id of a vendor's: the application maps it to one, or to none.
+func UserID(s string) error {
+	if !subject.Qualified(s) {
+		return nil
+	}
+	return &providers.Error{
+		Code: providers.CodeIdentityMismatch, Class: providers.Permanent, Op: "decode",
+		Err: errors.New("the subject is qualified with its issuer: map it to a user id of the vendor's"),
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
@@ -47,6 +48,9 @@ func (p *Provider) CreateUser(ctx context.Context, tenant string, u User) (user 
 	}
 	if u.OrgUserID == "" {
 		return User{}, false, refuse(providers.CodeIdentityRequired, "org_user_id is required")
+	}
+	if err := wire.UserID(u.OrgUserID); err != nil {
+		return User{}, false, err
 	}
 	body := User{OrgUserID: u.OrgUserID, Email: u.Email, Mobile: u.Mobile, Name: u.Name, Metadata: u.Metadata}
 	res, err := p.call(ctx, t, upstream.Call{Op: "create user", URL: p.path(p.users, t, "consent-ledger", "consent-users/"), Body: body})

@@ -97,6 +97,9 @@ func (p *Provider) resolve(req providers.Request) (tenant, identity, error) {
 	if len(req.Params) > 0 {
 		return tenant{}, identity{}, refuse(providers.CodeInvalidField, "Params: the vendor knows none")
 	}
+	if err := wire.UserID(req.Subject); err != nil {
+		return tenant{}, identity{}, err
+	}
 	id := identity{OrgUserID: req.Subject}
 	for name, v := range req.Identifiers {
 		switch name {
