@@ -15,10 +15,7 @@ import (
 const (
 	defaultCacheFor = 30 * time.Second
 	opaqueVerdicts  = 10_000
-	opaqueBytes     = opaqueVerdicts * entryBytes
 	opaqueTimeout   = 10 * time.Second
-	opaqueAtOnce    = 32
-	opaqueWaiting   = 32 // for each call at once
 )
 
 type opaque struct {
@@ -34,12 +31,9 @@ func newOpaque(cfg Opaque, now func() time.Time, observe func(context.Context, t
 	case cfg.CacheFor < 0:
 		cfg.CacheFor = 0
 	}
-	if cfg.AtOnce == 0 {
-		cfg.AtOnce = opaqueAtOnce
-	}
 	return &opaque{cfg, verdict.New(verdict.Config{
-		Positive: cfg.CacheFor, Negative: cfg.CacheFor / 6, Max: opaqueVerdicts, MaxBytes: opaqueBytes,
-		Timeout: opaqueTimeout, AtOnce: cfg.AtOnce, Waiting: opaqueWaiting * cfg.AtOnce, Now: now,
+		Positive: cfg.CacheFor, Negative: cfg.CacheFor / 6, Max: opaqueVerdicts,
+		Timeout: opaqueTimeout, AtOnce: cfg.AtOnce, Now: now,
 	}), observe}
 }
 

@@ -18,15 +18,15 @@ import (
 // ErrBusy: too many questions wait already.
 var ErrBusy = errors.New("verdict: too many questions are waiting")
 
-// Config sets the bounds. All are required but Now.
+// Config sets the bounds. MaxBytes, AtOnce, Waiting and Now may be left out.
 type Config struct {
 	Positive time.Duration // how long "valid" is believed, never past the token's own end
 	Negative time.Duration // how long "not valid" is
 	Max      int           // how many verdicts are kept
-	MaxBytes int           // how many bytes they take together, about
+	MaxBytes int           // how many bytes they take together, about; 0: 2 KiB for each
 	Timeout  time.Duration // for one question, however many wait for it
-	AtOnce   int           // questions under way at one time
-	Waiting  int           // further questions that wait for their turn
+	AtOnce   int           // questions under way at one time; 0: 32
+	Waiting  int           // further callers that wait for their turn; 0: 32 for each at once
 	Now      func() time.Time
 }
 
@@ -63,6 +63,15 @@ type question struct {
 
 // New returns an empty Cache.
 func New(cfg Config) *Cache {
+	if cfg.AtOnce == 0 {
+		cfg.AtOnce = 32
+	}
+	if cfg.Waiting == 0 {
+		cfg.Waiting = 32 * cfg.AtOnce
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = cfg.Max << 11
+	}
 	clock := clocks.New(cfg.Now)
 	return &Cache{cfg: cfg, clock: clock, gate: NewGate(cfg.AtOnce, cfg.Waiting), young: map[key]verdict{}, questions: map[key]*question{}}
 }
@@ -71,7 +80,8 @@ func New(cfg Config) *Cache {
 // context of its own, so that a caller who leaves takes no other caller along;
 // the caller itself leaves when ctx ends, and while it waits for a turn it
 // leaves the queue too. Errors other than "not valid" are shared by those who
-// waited and then forgotten. [ErrBusy] means that nothing was asked.
+// waited and then forgotten. [providers.CodeBusy] over [ErrBusy] means that
+// nothing was asked.
 func (c *Cache) Verify(ctx context.Context, token string, ask func(context.Context) (providers.Verified, error)) (providers.Verified, error) {
 	if err := ctx.Err(); err != nil {
 		return providers.Verified{}, err
@@ -94,6 +104,9 @@ func (c *Cache) Verify(ctx context.Context, token string, ask func(context.Conte
 		return c.join(ctx, k, q)
 	case err != nil:
 		c.leave(k, q)
+		if errors.Is(err, ErrBusy) {
+			err = &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Op: "verdict", RetryAfter: time.Second, Err: err}
+		}
 		return providers.Verified{}, err
 	}
 	return c.start(ctx, k, q, ask)
