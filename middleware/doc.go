@@ -48,7 +48,8 @@
 //	                one that a Rule made up; N is the status
 //	renewed         Renew.Token brought a token that passes; Duration
 //	renewal_failed  it did not; Outcome as for the Transport
-//	keys_fetched    a key set was fetched; Duration
+//	keys_fetched    a key set was fetched: Op "first", "same" or "changed", which is a
+//	                rotation; Duration
 //	keys_failed     it could not be; N fetches in a row failed
 //	keys_stale      the first refresh failed, and the set in hand stays in use
 //	keys_back       the first fetch after N failed ones succeeded

@@ -53,7 +53,7 @@ type keySet struct {
 	clock  *clocks.Clock
 	logger *slog.Logger
 	// observe is told of each fetch, see core.keysFetched.
-	observe func(ctx context.Context, began time.Time, err error, inHand bool, n int)
+	observe func(ctx context.Context, began time.Time, err error, change string, n int)
 
 	current          atomic.Pointer[snapshot]
 	dueWall, dueMono atomic.Int64 // when a request has to look closer, on either clock

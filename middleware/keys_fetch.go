@@ -75,9 +75,24 @@ func (s *keySet) run(cause context.Context, call *flight.Call[struct{}], number 
 	}
 	if s.observe != nil {
 		n := s.failuresWith(err)
-		s.observe(cause, began, err, s.current.Load() != nil, n)
+		s.observe(cause, began, err, s.change(got, err), n)
 	}
 	s.end(call, number, limiter, got, now, err)()
+}
+
+// change is what a fetch does to the set in hand: "first" if there is none,
+// else "same" or "changed".
+func (s *keySet) change(got fetched, err error) string {
+	snap := s.current.Load()
+	if snap == nil {
+		return keysFirst
+	}
+	if err == nil {
+		if next := jws.NewRing(got.keys, s.algs); !next.Keeps(snap.ring) || !snap.ring.Keeps(next) {
+			return keysChanged
+		}
+	}
+	return keysSame
 }
 
 // failuresWith is how many fetches in a row failed, up to the one that ended

@@ -32,6 +32,9 @@ type config struct {
 	proxies []netip.Prefix
 	origins []string
 
+	metrics string // address of /metrics; "" for none
+	forward *forwardConfig
+
 	bodyTime time.Duration // that a caller may take over a body
 }
 
@@ -81,6 +84,8 @@ func readConfig(getenv func(string) string, log *slog.Logger) (config, error) {
 		store:    e.store(),
 		proxies:  e.prefixes("TRUSTED_PROXIES"),
 		origins:  e.originList("CORS_ORIGINS"),
+		metrics:  e.get("METRICS_ADDR"),
+		forward:  e.forward(),
 		bodyTime: 30 * time.Second,
 	}
 	c.limit = e.rate("RATE_LIMIT", c.real())

@@ -21,18 +21,20 @@ import (
 // gateway is everything that one configuration serves.
 type gateway struct {
 	http.Handler
-	log     *slog.Logger
-	mux     *http.ServeMux
-	client  *http.Client // to the vendors
-	auth    *middleware.Authenticator
-	limited func(http.Handler) http.Handler
-	served  []string
-	options tokencache.Options // of all caches; without a Store this gateway is alone
-	open    bool               // some route hands a real vendor's tokens to any caller
-	demo    *demo              // nil if nothing is embedded
-	caches  []*tokencache.Cache
-	closers []func() error
-	stopped atomic.Bool
+	log       *slog.Logger
+	mux       *http.ServeMux
+	client    *http.Client // to the vendors
+	auth      *middleware.Authenticator
+	limited   func(http.Handler) http.Handler
+	served    []string
+	options   tokencache.Options // of all caches; without a Store this gateway is alone
+	open      bool               // some route hands a real vendor's tokens to any caller
+	demo      *demo              // nil if nothing is embedded
+	caches    []*tokencache.Cache
+	named     map[string]*tokencache.Cache
+	telemetry *telemetry // nil without METRICS_ADDR
+	closers   []func() error
+	stopped   atomic.Bool
 }
 
 func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, error) {
@@ -48,14 +50,21 @@ func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, erro
 	if c.embedded {
 		g.demo = &demo{}
 	}
-	err := g.share(ctx, &c)
+	g.named = map[string]*tokencache.Cache{}
+	var err error
+	if g.telemetry, err = newTelemetry(&c); err == nil {
+		err = g.share(ctx, &c)
+	}
 	if err == nil {
 		err = g.authenticate(&c)
 	}
-	for _, mount := range []func(*config) error{g.mountRedacto, g.mountRedox, g.mountContactsManager, g.mountKudo, g.mountOwn} {
+	for _, mount := range []func(*config) error{g.mountRedacto, g.mountRedox, g.mountContactsManager, g.mountKudo, g.mountForward, g.mountOwn} {
 		if err == nil {
 			err = mount(&c)
 		}
+	}
+	if err == nil {
+		err = g.watch()
 	}
 	if err != nil {
 		return nil, errors.Join(err, g.close(ctx))
@@ -91,7 +100,7 @@ func (g *gateway) authenticate(c *config) (err error) {
 	if leeway == 0 {
 		leeway = -1 // none
 	}
-	g.auth, err = middleware.New(middleware.Config{Issuers: []middleware.Issuer{*issuer}, Leeway: leeway, Logger: g.log})
+	g.auth, err = middleware.New(middleware.Config{Issuers: []middleware.Issuer{*issuer}, Leeway: leeway, Logger: g.log, Observer: g.telemetry.observer("inbound")})
 	return err
 }
 
@@ -100,6 +109,7 @@ func (g *gateway) cache(name string, p providers.Provider) (*tokencache.Cache, e
 	cache, err := tokencache.New(p, g.cacheOptions(name))
 	if err == nil {
 		g.caches = append(g.caches, cache)
+		g.named[name] = cache
 	}
 	return cache, err
 }

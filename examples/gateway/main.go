@@ -43,6 +43,9 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger) erro
 	if err != nil {
 		return err
 	}
+	if err := g.serveMetrics(c.metrics); err != nil {
+		return errors.Join(fmt.Errorf("METRICS_ADDR: %w", err), g.close(ctx))
+	}
 	listener, err := net.Listen("tcp", c.addr)
 	if err != nil {
 		return errors.Join(err, g.close(ctx))

@@ -39,6 +39,7 @@ func newSecretStage(t *testing.T) *secretStage {
 	vars["REDIS_URL"] = strings.Replace(redis, "redis://", "redis://:"+url.PathEscape(password)+"@", 1)
 	vars["STORE_KEYS"] = storeKeys
 	vars["CORS_ORIGINS"] = "https://app.example.com"
+	vars["METRICS_ADDR"] = "127.0.0.1:0"
 	s := &secretStage{record: &record{}, vendors: vendors, secrets: map[string]string{}}
 	for name, base := range map[string]string{"redacto": "REDACTO_BASE_URL", "redox": "REDOX_BASE_URL", "kudo": "KUDO_BASE_URL"} {
 		vendor := httptest.NewServer(s.repeating(name, vendors[name]))
@@ -55,7 +56,7 @@ func newSecretStage(t *testing.T) *secretStage {
 		"KUDO_AUTH": vars["KUDO_AUTH"], "KUDO_SERVER": vars["KUDO_SERVER"], "REDIS_URL's password": password, "STORE_KEYS": storeKeys[51:],
 		"Redox's private key": string(block.Bytes[len(block.Bytes)/2:][:48]), "Redox's key file": strings.Split(string(keyFile), "\n")[5],
 	})
-	_, srv, logs := start(t, vars)
+	g, srv, logs := start(t, vars)
 	s.srv = srv
 	t.Cleanup(func() { s.add("a late log", logs.String()) })
 	if s.ada, err = issuer.Token(map[string]any{"sub": "ada"}); err != nil {
@@ -65,6 +66,7 @@ func newSecretStage(t *testing.T) *secretStage {
 	s.secrets["the caller's signature"] = s.ada[strings.LastIndexByte(s.ada, '.')+1:]
 	s.drive(t)
 	s.add("log", logs.String())
+	s.add("metrics", scrape(g))
 	return s
 }
 

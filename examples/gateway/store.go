@@ -328,5 +328,6 @@ func migrateLater(ctx context.Context, store *sqlstore.Store, log *slog.Logger, 
 func (g *gateway) cacheOptions(name string) tokencache.Options {
 	o := g.options
 	o.Namespace, o.Logger = name, g.log.With("vendor", name)
+	o.Observer = g.telemetry.observer(name)
 	return o
 }

@@ -52,7 +52,8 @@ func (g *gateway) mountRedacto(c *config) error {
 	refresh, err2 := handlers.Refresh(cfg)
 	proxy, err3 := handlers.Proxy(handlers.ProxyConfig{
 		Target: base, Allow: []string{"/consent/"}, Authorize: handlers.SubjectFrom(middleware.Subject), Logger: g.log,
-		Transport: &middleware.Transport{Base: g.client.Transport, Source: func(r *http.Request) (middleware.TokenSource, error) {
+		Observer: g.telemetry.observer("redacto"),
+		Transport: &middleware.Transport{Base: g.client.Transport, Observer: g.telemetry.observer("redacto"), Source: func(r *http.Request) (middleware.TokenSource, error) {
 			subject, ok := middleware.Subject(r.Context())
 			if !ok {
 				return nil, &providers.Error{Code: providers.CodeNotSignedIn, Class: providers.Permanent}
@@ -137,9 +138,10 @@ func (g *gateway) mountRedox(c *config) error {
 	}
 	proxy, err := handlers.Proxy(handlers.ProxyConfig{
 		Target: base, Allow: []string{"/fhir/", "/endpoint"}, Header: header,
-		Authorize: handlers.SubjectFrom(middleware.Subject), Logger: g.log,
+		Authorize: handlers.SubjectFrom(middleware.Subject), Logger: g.log, Observer: g.telemetry.observer("redox"),
 		Transport: &middleware.Transport{
-			Base: g.client.Transport, Source: middleware.Fixed(cache.Source(providers.Request{})),
+			Observer: g.telemetry.observer("redox"),
+			Base:     g.client.Transport, Source: middleware.Fixed(cache.Source(providers.Request{})),
 		},
 	})
 	if err != nil {

@@ -186,7 +186,7 @@ func TestAuthenticatorIsMeasuredAndTraced(t *testing.T) {
 	require.Greater(t, age, 0.0)
 	delete(points, "authenticator.key_sets.age vendor=redacto")
 	require.Equal(t, map[string]float64{
-		"authenticator.keys.fetch.duration vendor=redacto":                                       1,
+		"authenticator.keys.fetch.duration bearerkit.op=first,vendor=redacto":                    1,
 		"authenticator.tokens bearerkit.op=verified,vendor=redacto":                              1,
 		"authenticator.tokens bearerkit.op=remembered,vendor=redacto":                            2,
 		"authenticator.tokens error.type=malformed,http.response.status_code=401,vendor=redacto": 1,

@@ -24,6 +24,10 @@ const (
 	acceptedRemembered = "remembered"
 	acceptedVerified   = "verified"
 	acceptedRenewed    = "renewed"
+
+	keysFirst   = "first"
+	keysSame    = "same"
+	keysChanged = "changed"
 )
 
 // counters are what [Authenticator.Stats] reads. The one that every good
@@ -127,19 +131,19 @@ func (c *core) observeFlight(ctx context.Context, e providers.Event) {
 
 // keysFetched tells of the fetch of a key set that began at began. A set is
 // stale from its first failed refresh on, and back with the next success;
-// n is how many fetches in a row failed.
-func (c *core) keysFetched(ctx context.Context, began time.Time, err error, inHand bool, n int) {
+// change is what it did to the set, n is how many fetches in a row failed.
+func (c *core) keysFetched(ctx context.Context, began time.Time, err error, change string, n int) {
 	took := time.Since(began)
 	c.counters.keyFetches.Add(1)
 	if err != nil {
 		c.counters.keyFetchesFailed.Add(1)
 		c.observeFlight(ctx, providers.Event{Kind: kindKeysFailed, Outcome: outcome(err), Duration: took, N: n})
-		if n == 1 && inHand {
+		if n == 1 && change != keysFirst {
 			c.observeFlight(ctx, providers.Event{Kind: kindKeysStale})
 		}
 		return
 	}
-	c.observeFlight(ctx, providers.Event{Kind: kindKeysFetched, Outcome: "ok", Duration: took})
+	c.observeFlight(ctx, providers.Event{Kind: kindKeysFetched, Op: change, Outcome: "ok", Duration: took})
 	if n > 0 {
 		c.observeFlight(ctx, providers.Event{Kind: kindKeysBack, N: n})
 	}

@@ -54,7 +54,7 @@ func TestAuthenticatorTellsWhatItDecides(t *testing.T) {
 		h := auth.Handler(ok)
 		good := mint(t, i, nil)
 		require.Equal(t, 200, ask(h, good).Code)
-		require.Equal(t, []string{"keys_fetched//ok/0", "accepted/verified/ok/0"}, log.take())
+		require.Equal(t, []string{"keys_fetched/first/ok/0", "accepted/verified/ok/0"}, log.take())
 		require.Equal(t, 200, ask(h, good).Code)
 		require.Equal(t, []string{"accepted/remembered/ok/0"}, log.take())
 		_, err := auth.Verify(t.Context(), good)
@@ -95,6 +95,23 @@ func TestAuthenticatorTellsNothingOfAnAnonymousRequest(t *testing.T) {
 	require.Equal(t, 200, ask(auth.Handler(ok), "").Code)
 	require.Empty(t, log.take())
 	require.Zero(t, auth.Stats().Refused+auth.Stats().Verified)
+}
+
+// A rotation: the key that an unknown kid asks for is in a set that changed.
+func TestAuthenticatorTellsOfARotation(t *testing.T) {
+	i := newIssuer(t)
+	log := &inboundLog{}
+	auth := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{trusting(i)}, Observer: log.observe})
+	h := auth.Handler(ok)
+	require.Equal(t, 200, ask(h, mint(t, i, nil)).Code)
+	log.take()
+	for _, overlap := range []bool{true, false} {
+		require.NoError(t, i.Rotate(overlap))
+		require.Equal(t, 200, ask(h, mint(t, i, nil)).Code)
+		require.Equal(t, []string{"keys_fetched/changed/ok/0", "accepted/verified/ok/0"}, log.take())
+	}
+	require.Equal(t, 401, ask(h, mintAs(t, i, "unheard")).Code)
+	require.Equal(t, []string{"keys_fetched/same/ok/0", "refused//key/401"}, log.take())
 }
 
 // An outage: the set grows stale once, and is back once. The gauges say so
@@ -155,7 +172,7 @@ func TestAuthenticatorTellsOfAnIssuersOutage(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Equal(t, 200, ask(h, good).Code)
 		seen = events.take()
-		require.Equal(t, "keys_fetched//ok/0", seen[0])
+		require.Equal(t, "keys_fetched/same/ok/0", seen[0])
 		require.True(t, strings.HasPrefix(seen[1], "keys_back///"), seen[1])
 		require.Zero(t, auth.Stats().KeySetsStale)
 		require.Equal(t, 1, strings.Count(log.String(), "level=INFO"))

@@ -1,6 +1,9 @@
 package middleware
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Stats are counters of an Authenticator since it was made, and gauges of now.
 // Authenticators that [Authenticator.Require] derives share them.
@@ -42,7 +45,7 @@ func (a *Authenticator) Stats() Stats {
 	for i := range c.remembered {
 		s.Remembered += c.remembered[i].n.Load()
 	}
-	for _, set := range a.sets {
+	for _, set := range a.keySets() {
 		age, missing, stale := set.health()
 		s.OldestKeySet = max(s.OldestKeySet, age)
 		if missing {
@@ -53,6 +56,22 @@ func (a *Authenticator) Stats() Stats {
 		}
 	}
 	return s
+}
+
+// keySets are those of the configured issuers and of the resolved ones.
+func (c *core) keySets() []*keySet {
+	if c.resolver == nil {
+		return c.sets
+	}
+	sets := slices.Clone(c.sets)
+	c.resolver.mu.RLock()
+	defer c.resolver.mu.RUnlock()
+	for _, r := range c.resolver.entries {
+		if set := r.entry.keys; set != nil && set.fetch != nil {
+			sets = append(sets, set)
+		}
+	}
+	return sets
 }
 
 // health is the age of the set, whether there is none that may be used, and
