@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -11,33 +12,57 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 
+	"github.com/bearerkit/bearerkit/internal/plainhttp"
 	"github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// ProxyConfig says what [Proxy] forwards, and where.
+// ProxyConfig says what [Proxy] forwards, and where. It does not print itself:
+// it may hold a key.
 type ProxyConfig struct {
+	redacted
 	// Target is the upstream's base URL: https, or http to a loopback
 	// address. A path in it goes before the call's. Required.
 	Target string
+	// DangerouslyPlainHTTP lists hosts, each an exact host:port, that Target
+	// may name with http: the token and all data then travel in the clear.
+	DangerouslyPlainHTTP []string
 	// Transport sends the calls and attaches the token. A
 	// middleware.Transport fits: it chooses the token per request, and has
 	// already renewed and replayed once when a 401 comes back. Required.
 	Transport http.RoundTripper
 	// Authorize says who may use the proxy, with an empty Request; what it
-	// fills in is not used. Required: SubjectFrom where a middleware has
-	// verified the caller, which then cannot be forgotten.
+	// fills in is not used. It is asked again every 15 seconds while an answer
+	// is under way, with the request that began it, and an error ends the
+	// answer. Required: SubjectFrom where a middleware has verified the caller,
+	// which then cannot be forgotten.
 	Authorize Authorize
 	// Allow lists what is forwarded, as patterns of [http.ServeMux], such as
 	// "/fhir/" and "POST /endpoint". All else is 404. Required.
 	Allow []string
+	// EncodedSlashes lists patterns of calls whose path may hold %2F, like
+	// GitLab's "/api/v4/projects/{id}/". The upstream must read %2F as a part of
+	// a name and not as a slash.
+	EncodedSlashes []string
+	// Public lists patterns of calls whose answers are the same for every
+	// caller. What the upstream says about caching them (RFC 9111) goes through,
+	// with Vary: Authorization, Cookie. All other answers are private, no-store.
+	Public []string
 	// Header is set on every call that goes upstream. These headers are
 	// removed from what callers send; so are headers listed without a value.
 	Header http.Header
+	// Credentials names further places by which callers' tokens travel: headers,
+	// members of the query and of forms, and WebSocket subprotocols of these
+	// names are removed from what callers send.
+	Credentials []string
 	// SetCookies names the upstream's cookies that reach the caller.
 	SetCookies []string
+	// Origins are those, besides the proxy's own, whose pages may open
+	// WebSockets, like "https://app.example.com".
+	Origins []string
 	// Observer, if set, gets an event for each call, with the Source "proxy"
 	// and the caller's context: "forwarded" (N is the upstream's status,
 	// Duration until its headers), "refused" (Outcome is the code of the answer,
@@ -50,73 +75,152 @@ type ProxyConfig struct {
 }
 
 // Proxy returns a reverse proxy to one upstream that holds none of the
-// caller's credentials. Paths go on unchanged; a path with dot segments, empty
-// segments, or encoded dots, slashes, backslashes, percent signs or control
-// characters is 404, and TRACE, whose answer would show the token, is 405.
-// Cookie, Authorization, Forwarded and X-Forwarded headers are removed, those
-// by which some servers let a caller replace the path or the method, and all
-// whose names have more than letters, digits and hyphens, for some servers read
-// X_A as X-A. Answers come back without the upstream's cookies and without the
-// headers by which it would speak for our own origin; streams are flushed and
-// WebSockets pass, but no other protocol. An upstream 401 is 502 upstream_rejected_token, for the caller
-// is signed in. Where a cookie signs the caller in, an
-// [http.CrossOriginProtection] belongs before the proxy. The error joins every
-// fault of c.
+// caller's credentials.
+//
+// # What goes on
+//
+// Paths go on unchanged. A path with dot segments, empty segments, or encoded
+// dots, slashes, backslashes, percent signs or control characters is 404, and
+// TRACE, whose answer would show the token, is 405. A query that cannot be read
+// is 400.
+//
+// Every place in which the caller may have shown a token is emptied: Cookie,
+// Authorization and the headers of common API keys; the member access_token of
+// the query and of a form (a form over 1 MiB is 413); a token among the
+// WebSocket subprotocols; and what Credentials names. Also removed are
+// Forwarded, X-Forwarded and other headers that speak for a proxy, those by
+// which some servers let a caller replace the host, the path or the method, and
+// all whose names have more than letters, digits and hyphens, for some servers
+// read X_A as X-A.
+//
+// # What comes back
+//
+// Answers are private, no-store: the next user of the browser must not get
+// them from its cache. They come without the upstream's cookies and without the
+// headers by which it would speak for our own origin or to the caches before
+// it. An upstream 401 is 502 upstream_rejected_token, for the caller is signed
+// in. Streams are flushed, and WebSockets pass, but no other protocol.
+//
+// An event stream or a WebSocket ends when the token ends that it began with,
+// if Transport is a middleware.Transport, and within 15 seconds after Authorize
+// refuses the request that began it: an Authorize that looks at the session
+// ends them at sign-out. A caller that takes nothing of an answer for a minute
+// is dropped, unless the server has a WriteTimeout.
+//
+// # What protects a caller who is signed in by a cookie
+//
+// A browser sends cookies with every site's requests. Against those that change
+// something an [http.CrossOriginProtection] belongs before the proxy; it lets
+// GET pass, whose answer the same-origin policy keeps from other sites. That
+// policy does not cover WebSockets: the proxy itself refuses a handshake whose
+// Origin is neither its own nor in Origins, and one without Origin, unless it
+// shows a bearer token of its own (RFC 6455 section 10.2).
+//
+// The error joins every fault of c.
 func Proxy(c ProxyConfig) (http.Handler, error) {
 	p := &proxy{ProxyConfig: c}
-	target, err := upstream.CheckURL("Target", c.Target)
-	faults := []error{err}
+	var faults []error
+	check := func(err error) { faults = append(faults, err) }
+	var err error
+	p.target, err = c.checkTarget()
+	check(err)
 	if c.Transport == nil {
-		faults = append(faults, fault("Transport", "required"))
+		check(fault("Transport", "required"))
 	}
 	if c.Authorize == nil {
-		faults = append(faults, errNoAuthorize)
+		check(errNoAuthorize)
 	}
-	p.mux, err = allowList(c.Allow)
-	if err := errors.Join(append(faults, err)...); err != nil {
+	if len(c.Allow) == 0 {
+		check(fault("Allow", "required"))
+	}
+	p.allow, err = patterns("Allow", c.Allow)
+	check(err)
+	p.slashes, err = patterns("EncodedSlashes", c.EncodedSlashes)
+	check(err)
+	p.public, err = patterns("Public", c.Public)
+	check(err)
+	p.origins, err = origins(c.Origins)
+	check(err)
+	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("handlers: proxy: %w", err)
 	}
 	p.reporter = reporter{log: logger(c.Logger), op: "proxy"}
-	p.removed = removedHeaders(c.Header)
-	p.reverse = &httputil.ReverseProxy{
-		Rewrite:        func(r *httputil.ProxyRequest) { p.rewrite(r, target) },
-		Transport:      untraced{c.Transport},
-		ModifyResponse: p.modify,
-		ErrorHandler:   p.lost,
-		ErrorLog:       slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
-		BufferPool:     &p.buffers,
-	}
+	p.credentials = credentialNames(c.Credentials)
+	p.removed = removedHeaders(c.Header, p.credentials)
+	p.errorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)
 	return p, nil
+}
+
+func (c *ProxyConfig) checkTarget() (*url.URL, error) {
+	if err := plainhttp.Check("DangerouslyPlainHTTP", c.DangerouslyPlainHTTP); err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(c.Target)
+	if err != nil || !plainhttp.Allowed(c.DangerouslyPlainHTTP, u) {
+		return upstream.CheckURL("Target", c.Target)
+	}
+	u, err = upstream.CheckURL("Target", "https"+strings.TrimPrefix(c.Target, u.Scheme))
+	if err == nil {
+		u.Scheme = "http"
+	}
+	return u, err
 }
 
 type proxy struct {
 	ProxyConfig
 	reporter
-	mux     *http.ServeMux
-	removed map[string]bool
-	reverse *httputil.ReverseProxy
-	buffers buffers
+	target      *url.URL
+	allow       *http.ServeMux
+	slashes     *http.ServeMux
+	public      *http.ServeMux
+	origins     map[string]bool
+	credentials map[string]bool // folded by plain
+	removed     map[string]bool
+	errorLog    *log.Logger
+	buffers     buffers
 }
 
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = p.timed(r)
-	if unsafePath(r.URL) {
-		p.fail(w, r, refuse(codeNotFound, ""))
-		return
-	}
-	if err := p.allowed(w.Header(), r); err != nil {
+	out, err := p.admit(w, r)
+	if err != nil {
 		p.fail(w, r, err)
 		return
 	}
-	if err := refusal(p.Authorize(r, &providers.Request{})); err != nil {
-		p.fail(w, r, err)
-		return
+	w, flush := patient(w, r)
+	s := p.begin(r)
+	defer s.stop()
+	reverse := &httputil.ReverseProxy{
+		Rewrite:        p.rewrite,
+		Transport:      untraced{p.Transport},
+		ModifyResponse: func(res *http.Response) error { return p.modify(res, s) },
+		ErrorHandler:   p.lost,
+		ErrorLog:       p.errorLog,
+		BufferPool:     &p.buffers,
 	}
-	p.reverse.ServeHTTP(w, r)
+	reverse.ServeHTTP(w, out.WithContext(s.ctx))
+	flush()
 }
 
-func (p *proxy) rewrite(r *httputil.ProxyRequest, target *url.URL) {
-	r.SetURL(target)
+// admit makes all checks, and returns r without the caller's credentials.
+func (p *proxy) admit(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
+	if unsafePath(r.URL, p.slashes != nil && matches(p.slashes, r)) {
+		return nil, refuse(codeNotFound, "")
+	}
+	if err := p.allowed(w.Header(), r); err != nil {
+		return nil, err
+	}
+	if webSocket(r.Header) && !p.mayUpgrade(r) {
+		return nil, refuse(codeCrossOrigin, "")
+	}
+	if err := refusal(p.Authorize(r, &providers.Request{})); err != nil {
+		return nil, err
+	}
+	return p.withoutCredentials(w, r)
+}
+
+func (p *proxy) rewrite(r *httputil.ProxyRequest) {
+	r.SetURL(p.target)
 	for name := range r.Out.Header {
 		if p.removes(name) {
 			delete(r.Out.Header, name)
@@ -127,17 +231,21 @@ func (p *proxy) rewrite(r *httputil.ProxyRequest, target *url.URL) {
 			r.Out.Header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
 		}
 	}
-	upgrade(r.Out.Header)
+	if !webSocket(r.Out.Header) { // h2c would be a tunnel past the allow-list
+		r.Out.Header.Del("Upgrade")
+		r.Out.Header.Del("Connection")
+	}
 }
 
 var errRejected = &providers.Error{Code: codeTokenRejected, Class: providers.Permanent, Op: "proxy", Status: http.StatusUnauthorized}
 
-func (p *proxy) modify(res *http.Response) error {
+func (p *proxy) modify(res *http.Response, s *stream) error {
 	if res.StatusCode == http.StatusUnauthorized {
 		return errRejected
 	}
 	p.forwarded(res)
-	clean(res, p.SetCookies)
+	p.clean(res, s.r)
+	s.watch(res)
 	return nil
 }
 

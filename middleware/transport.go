@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/bearerkit/bearerkit/internal/attached"
 	"github.com/bearerkit/bearerkit/internal/replay"
 	"github.com/bearerkit/bearerkit/providers"
 )
@@ -194,6 +195,7 @@ func (t *Transport) attempt(req *http.Request, body io.ReadCloser, tok providers
 		clone.Header = make(http.Header, 1)
 	}
 	clone.Body = body
+	attached.Tell(req.Context(), tok.Expiry)
 	if t.Attach != nil {
 		u := *req.URL
 		clone.URL = &u

@@ -117,6 +117,7 @@ func New(cfg Config) (*Provider, error) {
 	}
 	p.client = upstream.New("kudo", cfg.HTTPClient, p.now)
 	p.verdicts = verdict.New(verdict.Config{
+		AtOnce: 32, Waiting: 256, MaxBytes: 8 << 20,
 		Positive: 30 * time.Second, Negative: 5 * time.Second, Max: 10_000, Timeout: 10 * time.Second, Now: p.now,
 	})
 	return p, nil

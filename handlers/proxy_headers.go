@@ -1,0 +1,147 @@
+package handlers
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// plain is a name as a sloppy server may fold it: X_Api-Key is x-api-key.
+func plain(name string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c >= 'A' && c <= 'Z':
+			return c + 'a' - 'A'
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+			return c
+		}
+		return '-'
+	}, name)
+}
+
+// removedHeaders are, folded by plain, those that do not go upstream.
+func removedHeaders(set http.Header, credentials map[string]bool) map[string]bool {
+	removed := map[string]bool{}
+	for _, name := range []string{
+		// The caller's own credentials.
+		"authorization", "proxy-authorization", "cookie", "cookie2", "dpop", "http2-settings",
+		"x-api-key", "x-api-token", "x-auth-token", "x-access-token", "x-id-token", "x-amz-security-token",
+		// What proxies tell of the client and of its certificate.
+		"forwarded", "client-ip", "true-client-ip", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-originating-ip",
+		"x-remote-ip", "x-remote-addr", "x-remote-user", "remote-user", "remote-addr", "x-proxyuser-ip", "x-azure-clientip",
+		"x-azure-socketip", "fastly-client-ip", "x-custom-ip-authorization", "x-arr-clientcert", "x-client-cert", "x-ssl-client-cert",
+		"ssl-client-cert", "client-cert", "client-cert-chain", "x-authenticated-user", "x-appengine-user-ip",
+		// By which some servers replace the host, the path or the method.
+		"x-host", "x-http-host-override", "x-host-override", "x-forwarder-for", "x-rewrite-url", "x-override-url",
+		"x-http-method", "x-http-method-override", "x-method-override", "x-http-destinationurl", "x-proxy-url", "destination",
+	} {
+		removed[name] = true
+	}
+	for name := range credentials {
+		removed[name] = true
+	}
+	for name := range set {
+		removed[plain(name)] = true
+	}
+	return removed
+}
+
+func (p *proxy) removes(name string) bool {
+	folded := plain(name)
+	if !strings.EqualFold(folded, name) || p.removed[folded] {
+		return true
+	}
+	for _, prefix := range []string{"x-forwarded", "x-original-", "x-envoy-", "cf-", "x-ms-client-principal", "x-ssl-client-"} {
+		if strings.HasPrefix(folded, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// clean takes out of an answer, and out of the trailers after it, what is
+// between us and the upstream or would speak for our own origin, and settles
+// who may store it.
+func (p *proxy) clean(res *http.Response, r *http.Request) {
+	h := res.Header
+	cookies := h["Set-Cookie"]
+	public := p.mayBeStored(res, r)
+	drop(h)
+	drop(res.Trailer)
+	for _, line := range cookies {
+		if name, _, ok := strings.Cut(line, "="); ok && slices.Contains(p.SetCookies, strings.TrimSpace(name)) {
+			h.Add("Set-Cookie", line)
+			public = false
+		}
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		p.selectSubprotocol(h, r)
+		return // the body is the connection
+	}
+	if public {
+		h.Add("Vary", "Authorization, Cookie")
+	} else {
+		h.Set("Cache-Control", "private, no-store")
+		for _, name := range []string{"Expires", "Pragma", "Age", "No-Vary-Search", "Use-As-Dictionary"} {
+			h.Del(name)
+		}
+	}
+	res.Body = tail{res.Body, res}
+}
+
+// mayBeStored reports an answer to a call of public data about whose caching the
+// upstream speaks itself. Without its word nothing is stored: a browser would
+// guess by Last-Modified (RFC 9111 section 4.2.2).
+func (p *proxy) mayBeStored(res *http.Response, r *http.Request) bool {
+	if p.public == nil || !matches(p.public, r) || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	spoken := res.Header.Get("Cache-Control") != "" || res.Header.Get("Expires") != ""
+	return spoken && (res.StatusCode < 300 || res.StatusCode == http.StatusNotModified)
+}
+
+// drop removes cookies, CORS grants, what binds our whole origin, and what
+// servers and caches before us take for orders.
+func drop(h http.Header) {
+	for name := range h {
+		if strings.HasSuffix(name, "-Cache-Control") || dropped(name) { // RFC 9213
+			delete(h, name)
+			continue
+		}
+		for _, prefix := range []string{"Access-Control-", "X-Accel-", "Secure-Session-", "Sec-Session-", "Surrogate-", "Attribution-Reporting-", "Proxy-Auth"} {
+			if strings.HasPrefix(name, prefix) {
+				delete(h, name)
+			}
+		}
+	}
+}
+
+func dropped(name string) bool {
+	switch name {
+	case "Server", "Www-Authenticate", "Authentication-Info", "Set-Cookie", "Set-Cookie2",
+		// Standing orders to the browser about our origin.
+		"Alt-Svc", "Clear-Site-Data", "Strict-Transport-Security", "Public-Key-Pins", "Expect-Ct", "Service-Worker-Allowed", "Nel",
+		"Report-To", "Reporting-Endpoints", "Set-Login", "Idp-Signin-Status", "Accept-Ch", "Critical-Ch", "Origin-Agent-Cluster",
+		"Origin-Trial", "Speculation-Rules", "Supports-Loading-Mode", "Observe-Browsing-Topics", "Activate-Storage-Access",
+		"Set-Txt", "Refresh",
+		// Grants to other origins.
+		"Timing-Allow-Origin", "Cross-Origin-Resource-Policy",
+		// Orders to servers and caches before us.
+		"X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url", "Edge-Control", "Cache-Tag", "Cache-Tags", "Xkey":
+		return true
+	}
+	return false
+}
+
+// tail is a body whose trailers, known once it is closed, are cleaned.
+type tail struct {
+	io.ReadCloser
+	res *http.Response
+}
+
+func (t tail) Close() error {
+	err := t.ReadCloser.Close()
+	drop(t.res.Trailer)
+	return err
+}

@@ -1,0 +1,38 @@
+// Package attached lets a transport tell the proxy that calls it how long the
+// token lives that it attached to a request.
+package attached
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+type key struct{}
+
+// Expiry is when the token ends that was attached last. It is safe for
+// concurrent use.
+type Expiry struct{ at atomic.Pointer[time.Time] }
+
+// Time is the expiry, zero if no transport told one or the token has none.
+func (e *Expiry) Time() time.Time {
+	if at := e.at.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
+// Watch returns a context for requests, and the Expiry that [Tell] fills in for
+// them.
+func Watch(ctx context.Context) (context.Context, *Expiry) {
+	e := &Expiry{}
+	return context.WithValue(ctx, key{}, e), e
+}
+
+// Tell says that a token which ends at expiry is attached to the request of
+// ctx. Without a [Watch] it does nothing.
+func Tell(ctx context.Context, expiry time.Time) {
+	if e, ok := ctx.Value(key{}).(*Expiry); ok {
+		e.at.Store(&expiry)
+	}
+}
