@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/bearerkit/bearerkit/examples/adapters"
@@ -72,5 +74,24 @@ func TestRouters(t *testing.T) {
 			}
 			cancel()
 		})
+	}
+}
+
+// The document shows the bridges as they are here.
+func TestTheDocumentShowsTheBridges(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/forward-auth-and-grpc.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("adapters.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"// Echo has", "// GinBridge makes"} {
+		_, rest, ok := strings.Cut(string(source), name)
+		body, _, _ := strings.Cut(rest, "\n}\n")
+		if !ok || !strings.Contains(string(doc), name+body+"\n}\n") {
+			t.Errorf("%s… is not in the document as it is here", name)
+		}
 	}
 }

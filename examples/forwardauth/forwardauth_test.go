@@ -264,3 +264,14 @@ func TestProxiesKeepAnOutage(t *testing.T) {
 		})
 	}
 }
+
+// The document shows the files that the tests run.
+func TestTheDocumentShowsTheseFiles(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/forward-auth-and-grpc.md")
+	require.NoError(t, err)
+	for _, file := range []string{"nginx.conf", "Caddyfile"} {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Contains(t, string(doc), "\n"+string(text)+"```", file)
+	}
+}

@@ -2,8 +2,11 @@ package observe_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -117,4 +120,61 @@ func TestEventsRegisterOnce(t *testing.T) {
 	require.NoError(t, err)
 	_, err = observe.NewEvents(registry)
 	require.Error(t, err)
+}
+
+// Every metric that the dashboard, the alerts and the document name exists, with
+// the labels that they use.
+func TestDocumentAndDashboardNameWhatThereIs(t *testing.T) {
+	cache, err := tokencache.New(vendor{}, tokencache.Options{})
+	require.NoError(t, err)
+	defer func() { _ = cache.Close(context.Background()) }()
+	idp, err := authtest.New("ES256")
+	require.NoError(t, err)
+	auth, err := middleware.New(middleware.Config{Issuers: []middleware.Issuer{{
+		Issuer: idp.URL, Audiences: []string{idp.Audience}, Algorithms: []string{"ES256"}, Keys: idp.PublicKeys(),
+	}}})
+	require.NoError(t, err)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(observe.Collector{Auth: auth, Caches: map[string]*tokencache.Cache{"x": cache}})
+	events, err := observe.NewEvents(registry)
+	require.NoError(t, err)
+	events.Observer("x")(t.Context(), providers.Event{Duration: time.Second})
+	there := page(registry)
+
+	dashboard, err := os.ReadFile("../../docs/grafana-dashboard.json")
+	require.NoError(t, err)
+	var parsed struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	require.NoError(t, json.Unmarshal(dashboard, &parsed))
+	require.Len(t, parsed.Panels, 12)
+	document, err := os.ReadFile("../../docs/observing.md")
+	require.NoError(t, err)
+	_, alerts, _ := strings.Cut(string(document), "```yaml\n")
+	alerts, _, _ = strings.Cut(alerts, "```")
+	require.Equal(t, 6, strings.Count(alerts, "- alert: "))
+	require.Equal(t, 6, strings.Count(alerts, "expr: "))
+	for _, m := range regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(alerts, -1) {
+		require.Contains(t, string(document), "| "+m[1]+" |", "what to do")
+	}
+	queries := alerts
+	for _, p := range parsed.Panels {
+		require.NotEmpty(t, p.Targets, p.Title)
+		for _, target := range p.Targets {
+			queries += "\n" + target.Expr
+		}
+	}
+	for _, name := range regexp.MustCompile(`bearerkit_\w+`).FindAllString(queries+string(document), -1) {
+		require.Contains(t, there, "\n"+name, "a metric that does not exist")
+	}
+	for _, m := range regexp.MustCompile(`(bearerkit_\w+)\{([^}]*)\}`).FindAllStringSubmatch(queries, -1) {
+		for _, label := range regexp.MustCompile(`(\w+)[=!]~?"`).FindAllStringSubmatch(m[2], -1) {
+			if label[1] != "instance" {
+				require.Regexp(t, m[1]+`\{[^}]*`+label[1]+`=`, there)
+			}
+		}
+	}
 }
