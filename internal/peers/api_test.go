@@ -88,7 +88,7 @@ func TestProtectedRoute(t *testing.T) {
 		t.Run(alg, func(t *testing.T) {
 			api := p.api(audience)
 			service := providers.Request{Audience: audience}
-			require.Equal(t, "POST RS384 hello", post(t, caller(own.Source(service)), api.URL, "hello"))
+			require.Equal(t, "POST  hello", post(t, caller(own.Source(service)), api.URL, "hello"))
 
 			alice := providers.Request{Subject: "alice", Audience: audience}
 			require.NoError(t, users.Adopt(t.Context(), alice, p.signIn("alice", audience)))

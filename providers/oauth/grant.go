@@ -173,7 +173,13 @@ func (p *Provider) Exchange(ctx context.Context, code, verifier, redirectURI str
 	case !validVerifier(verifier):
 		return providers.Token{}, fault(opExchange, providers.CodeInvalidField, "verifier: not a code_verifier of RFC 7636 section 4.1")
 	}
-	form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "code_verifier": {verifier}}
+	form, err := p.form(opExchange, providers.Request{}, nil)
+	if err != nil {
+		return providers.Token{}, err
+	}
+	form.Set("grant_type", "authorization_code")
+	form.Set("code", code)
+	form.Set("code_verifier", verifier)
 	if redirectURI != "" {
 		form.Set("redirect_uri", redirectURI)
 	}
