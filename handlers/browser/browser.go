@@ -5,10 +5,20 @@
 //	const client = createClient({ base: "/api/consent", identity: { org_user_id: "alice" } });
 //	const response = await client.fetch("/protected");
 //
-// A client has four methods, described by JSDoc in the module: fetch, token,
-// refresh and logout. A tab has one renewal under way at most; that two tabs
-// renew once is the server's doing. While an endpoint asks to wait, by
-// Retry-After, it is not asked again.
+// A client has five methods, described by JSDoc in the module, which TypeScript
+// reads too: fetch, token, refresh, logout and close. A tab has one renewal
+// under way at most; that two tabs renew once is the server's doing. While an
+// endpoint asks to wait, by Retry-After, it is not asked again, for five minutes
+// at most.
+//
+// # Sign-out
+//
+// logout ends the renewals under way, in this tab and in the others of the same
+// identity, and then calls the sign-out endpoint. The endpoint is called while
+// no tab renews, where the browser has Web Locks: renewals share a lock that the
+// sign-out has alone. A tab that does not end its renewal is waited for one
+// second. The call goes on when the page is left (keepalive). onSignOut is
+// called after the answer, or after three seconds, and may navigate.
 //
 // # Concurrency
 //

@@ -70,6 +70,22 @@ func TestInNode(t *testing.T) {
 	assert.False(t, strings.Contains(string(out), "# tests 0"), "%s", out)
 }
 
+// What the editors and compilers of those who use the module read.
+func TestTypes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
+	tsc := "testdata/types/node_modules/.bin/tsc"
+	if _, err := os.Stat(tsc); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("TypeScript is not installed: npm ci in testdata/types")
+		}
+		t.Skip("TypeScript is not installed: npm ci in testdata/types")
+	}
+	out, err := exec.CommandContext(t.Context(), tsc, "-p", "testdata/types").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
 func ExampleScript() {
 	mux := http.NewServeMux()
 	mux.Handle("/bearerkit.mjs", browser.Script())

@@ -33,7 +33,7 @@ function server(t, routes = {}) {
   };
   s.client = (options = {}) => {
     const c = createClient({ base, fetch: s.fetch, origins: ["https://api.test"], ...options });
-    t.after(() => c.logout().catch(() => {})); // closes the channel
+    t.after(() => c.close());
     return c;
   };
   return s;
@@ -148,11 +148,11 @@ test("every spelling of an end", async (t) => {
     [{ expires_in: 3600 }, 1],
     [{ expires_in: 0 }, 2],
     [{ expires_at: new Date(soon * 1000).toISOString() }, 1],
-    [{ expires_at: "2001-01-01T00:00:00Z" }, 2],
+    [{ expires_at: "2001-01-01T00:00:00Z" }, 1],
     [{ expiresAt: soon }, 1],
-    [{ expiresAt: 1 }, 2],
+    [{ expiresAt: 1 }, 1],
     [{ expiration_time: soon }, 1],
-    [{ expiration_time: 1595917409 }, 2],
+    [{ expiration_time: 1595917409 }, 1],
     [{ expires_at: "no date" }, 1],
     [{}, 1],
   ]) {
@@ -282,4 +282,188 @@ test("identity may be a function, paths may be others or none", async (t) => {
   await c.refresh();
   await c.logout();
   assert.deepEqual(s.seen.map((x) => [x.path, x.body]), [["gen", '{"n":1}'], ["gen", '{"n":2}'], ["gen", '{"n":3}']]);
+});
+
+/** Resolves when f() is truthy; a turn of the event loop at a time. */
+async function until(f) {
+  while (!f()) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** A route whose answer the test gives. */
+function held() {
+  const route = () => new Promise((resolve) => (route.answer = resolve));
+  return route;
+}
+
+test("a clock that is two hours ahead costs no call per fetch", async (t) => {
+  const server_ = () => Math.floor(Date.now() / 1000) - 7200;
+  for (const headers of [{}, { Date: new Date(Date.now() - 7200_000).toUTCString() }]) {
+    const s = server(t, { token: () => Response.json({ token: s.live, expiresAt: server_() + 3600 }, { headers }) });
+    const c = s.client();
+    for (let i = 0; i < 5; i++) assert.equal((await c.fetch(api)).status, 200);
+    assert.equal(s.paths().filter((p) => p === "token").length, 1);
+  }
+});
+
+test("an end is read by the server's clock", async (t) => {
+  t.mock.timers.enable({ apis: ["Date"], now: Date.parse("2026-01-01T02:00:00Z") }); // two hours ahead
+  const s = server(t, {
+    token: () => Response.json({ token: s.live, expires_at: "2026-01-01T01:00:00Z" }, { headers: { Date: "Thu, 01 Jan 2026 00:00:00 GMT" } }),
+  });
+  const c = s.client();
+  await c.token();
+  t.mock.timers.tick(3_599_000);
+  await c.token();
+  assert.equal(s.seen.length, 1);
+  t.mock.timers.tick(1_000);
+  await c.token();
+  assert.equal(s.seen.length, 2);
+});
+
+test("Retry-After is believed for five minutes at most", async (t) => {
+  t.mock.timers.enable({ apis: ["Date"], now: 1_700_000_000_000 });
+  let down = true;
+  const s = server(t, { token: () => (down ? s.problem(503, "upstream_busy", { "Retry-After": "99999999" }) : s.issue()) });
+  const c = s.client();
+  await assert.rejects(c.token(), { retryAfter: 300 });
+  down = false;
+  t.mock.timers.tick(300_000);
+  assert.equal(await c.token(), "t1");
+});
+
+test("an abort during a renewal is an AbortError", async (t) => {
+  const refresh = held();
+  const s = server(t, { "refresh-token": refresh });
+  const c = s.client();
+  await c.token();
+  s.live = "revoked";
+  const stop = new AbortController();
+  const call = c.fetch(api, { signal: stop.signal });
+  await until(() => refresh.answer);
+  stop.abort();
+  await assert.rejects(call, { name: "AbortError" });
+  refresh.answer(s.issue());
+});
+
+test("one signal for many calls keeps nothing of them", async (t) => {
+  const s = server(t);
+  const c = s.client();
+  const signal = new AbortController().signal;
+  let listeners = 0;
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (...a) => (listeners++, addEventListener.apply(signal, a));
+  signal.removeEventListener = (...a) => (listeners--, removeEventListener.apply(signal, a));
+  c.token();
+  for (let i = 0; i < 20; i++) assert.equal((await c.fetch("/api/sign-out", { signal })).status, 204);
+  await until(() => listeners === 0);
+});
+
+test("a cookie that is gone is renewed at once, without asking for a newer token", async (t) => {
+  for (const challenge of ["Bearer", 'bearer realm="x"', 'Bearer error="invalid_token"', 'Basic realm="x", Bearer']) {
+    let there = false;
+    const s = server(t, {
+      token: () => ((there = s.seen.length > 1), Response.json({ expires_in: 60 })),
+      "/data": () => (there ? new Response("fine") : s.problem(401, "not_signed_in", { "WWW-Authenticate": challenge })),
+    });
+    const c = s.client({ cookie: true });
+    const all = await Promise.all(Array.from({ length: 10 }, () => c.fetch(api)));
+    assert.deepEqual(all.map((r) => r.status), Array(10).fill(200));
+    const tokens = s.seen.filter((x) => x.path === "token");
+    assert.equal(tokens.length, 2, challenge);
+    assert.equal(tokens[1].headers.get("Cache-Control"), /invalid_token/.test(challenge) ? "no-cache" : null);
+  }
+});
+
+test("with a cookie a 401 for something else, or one that stays, is the answer", async (t) => {
+  const s = server(t, {
+    token: () => Response.json({ expires_in: 60 }),
+    "/basic": () => s.problem(401, "x", { "WWW-Authenticate": "Basic" }),
+    "/data": () => s.problem(401, "not_signed_in", { "WWW-Authenticate": "Bearer" }),
+  });
+  const c = s.client({ cookie: true });
+  assert.equal((await c.fetch("https://api.test/basic")).status, 401);
+  assert.equal((await c.fetch(api)).status, 401);
+  assert.deepEqual(s.paths(), ["token", "/basic", "/data", "token", "/data"]);
+});
+
+test("onSignOut comes after the server's answer, and the call outlives the page", async (t) => {
+  const out = held();
+  const inits = [];
+  const s = server(t, { "sign-out": out });
+  const told = [];
+  const c = s.client({ cookie: true, onSignOut: () => told.push(1), fetch: (url, init) => (inits.push(init), s.fetch(url, init)) });
+  await c.token().catch(() => {});
+  const done = c.logout();
+  await until(() => out.answer);
+  assert.equal(inits.at(-1).keepalive, true);
+  assert.equal(told.length, 0, "not before the server knows");
+  out.answer(new Response(null, { status: 204 }));
+  await done;
+  assert.equal(told.length, 1);
+});
+
+test("onSignOut does not wait for ever", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const out = held();
+  const s = server(t, { "sign-out": out });
+  let told = 0;
+  const c = s.client({ onSignOut: () => told++ });
+  const done = c.logout();
+  await until(() => out.answer);
+  t.mock.timers.tick(2_999);
+  assert.equal(told, 0);
+  t.mock.timers.tick(1);
+  assert.equal(told, 1);
+  out.answer(s.problem(503, "upstream_busy"));
+  await assert.rejects(done, { code: "upstream_busy" });
+  assert.equal(told, 1);
+});
+
+test("a sign-out aborts the renewal under way, here and in other tabs", async (t) => {
+  const signals = [];
+  const stuck = (url, init) =>
+    new Promise((_, reject) => {
+      signals.push(init.signal);
+      init.signal.addEventListener("abort", () => reject(init.signal.reason));
+    });
+  const s = server(t);
+  const fetch = (url, init) => (String(url).endsWith("/token") ? stuck(url, init) : s.fetch(url, init));
+  const here = s.client({ cookie: true, fetch });
+  const there = s.client({ cookie: true, fetch });
+  const renewals = [here.token(), there.token()];
+  const ends = renewals.map((r) => assert.rejects(r, { code: "signed_out" }));
+  await until(() => signals.length === 2);
+  await here.logout();
+  await Promise.all(ends);
+  assert.ok(signals.every((x) => x.aborted));
+});
+
+test("two identities on one base do not sign each other out", async (t) => {
+  const s = server(t);
+  const told = [];
+  const alice = s.client({ identity: { org_user_id: "alice" }, onSignOut: () => told.push("alice") });
+  const bob = s.client({ identity: { org_user_id: "bob" }, onSignOut: () => told.push("bob") });
+  const heard = new Promise((resolve) =>
+    s.client({ identity: async () => ({ org_user_id: "alice" }), onSignOut: () => resolve(told.push("alice too")) }));
+  await bob.token();
+  await alice.logout();
+  await heard;
+  assert.deepEqual(told.sort(), ["alice", "alice too"]);
+  assert.equal(typeof (await bob.token()), "string");
+});
+
+test("close ends renewals, ignores other tabs and signs nobody out", async (t) => {
+  const token = held();
+  const s = server(t, { token });
+  let told = 0;
+  const c = s.client({ onSignOut: () => told++ });
+  const call = c.token();
+  await until(() => token.answer);
+  c.close();
+  token.answer(s.issue());
+  await assert.rejects(call, { code: "closed" });
+  await assert.rejects(c.fetch(api), { code: "closed" });
+  await s.client().logout();
+  assert.equal(told, 0);
+  assert.deepEqual(s.paths(), ["token", "sign-out"]);
 });
