@@ -42,7 +42,7 @@ func (p *numbered) Generate(ctx context.Context, req providers.Request) (provide
 
 func newCache(t testing.TB, p providers.Provider, s tokencache.Store, seen func(context.Context, providers.Event)) *tokencache.Cache {
 	t.Helper()
-	c, err := tokencache.New(p, tokencache.Options{Store: s, Namespace: "test", FetchTimeout: fetchTimeout, Observer: seen})
+	c, err := tokencache.New(p, tokencache.Options{Store: s, Namespace: "test", FetchTimeout: 6 * time.Second, Observer: seen})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestSharedWithoutRedis(t *testing.T) {
 	mended := alone.Load()
 	eventually(t, "the cache to use Redis again", func() bool {
 		get()
-		keys, err := server.admin().Keys(t.Context(), "bearerkit:{t/*}").Result()
+		keys, err := server.admin().Keys(t.Context(), "bearerkit:{t2/*}").Result()
 		return err == nil && len(keys) == 1
 	})
 	if n := alone.Load() - mended; n > 2 {

@@ -1,12 +1,14 @@
-package redisstore_test
+package soaktest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/bits"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,31 +19,35 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/redacto"
 	"github.com/bearerkit/bearerkit/tokencache"
-	"github.com/bearerkit/bearerkit/tokencache/redisstore"
 )
 
 const (
-	workerEnv = "REDISSTORE_TEST_WORKER"
+	workerEnv = "BEARERKIT_SOAK_WORKER"
 	tenant    = "11111111-1111-4111-8111-111111111111:22222222-2222-4222-8222-222222222222"
 	apiKey    = "key"
 	callEvery = 100 * time.Millisecond
 )
 
-// TestMain is also the main of the processes that the soak starts.
-func TestMain(m *testing.M) {
-	if v := os.Getenv(workerEnv); v != "" {
-		var c workerConfig
-		err := json.Unmarshal([]byte(v), &c)
-		if err == nil {
-			err = c.work()
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+// Open opens the Store at an address, and returns how to close it.
+type Open func(address string) (store tokencache.Store, closed func() error, err error)
+
+// Main is what TestMain calls first. In a process that a [Rig] started, it
+// works until the rig has seen enough, and does not return.
+func Main(open Open) {
+	v := os.Getenv(workerEnv)
+	if v == "" {
+		return
 	}
-	os.Exit(m.Run())
+	var c workerConfig
+	err := json.Unmarshal([]byte(v), &c)
+	if err == nil {
+		err = c.work(open)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // workerConfig is what a worker process is told.
@@ -51,8 +57,8 @@ type workerConfig struct {
 	FetchTimeout      time.Duration
 }
 
-// report is what its callers saw.
-type report struct {
+// Report is what callers saw.
+type Report struct {
 	Calls int
 	// Raced counts tokens that were superseded on their way to the vendor's
 	// API, so that a 401 came and Renew had the successor; Dead those for which
@@ -62,13 +68,17 @@ type report struct {
 	FirstError  time.Time
 	LastError   time.Time
 	Slowest     time.Duration
+	Waits       Waits // for a token
 }
 
-func (r *report) add(o report) {
+func (r *Report) add(o Report) {
 	r.Calls += o.Calls
 	r.Raced += o.Raced
 	r.Dead += o.Dead
 	r.Slowest = max(r.Slowest, o.Slowest)
+	for i, n := range o.Waits {
+		r.Waits[i] += n
+	}
 	for k, n := range o.Errors {
 		if r.Errors == nil {
 			r.Errors = map[string]int{}
@@ -81,6 +91,28 @@ func (r *report) add(o report) {
 	if o.LastError.After(r.LastError) {
 		r.LastError = o.LastError
 	}
+}
+
+// Waits counts times by their size: the i-th holds those below 2^i µs.
+type Waits [32]int
+
+func (w *Waits) add(d time.Duration) {
+	w[min(bits.Len64(uint64(d.Microseconds())), len(w)-1)]++
+}
+
+// Quantile is a time that the part q of all stayed below, within a factor of
+// two.
+func (w *Waits) Quantile(q float64) time.Duration {
+	all, sum := 0, 0
+	for _, n := range w {
+		all += n
+	}
+	for i, n := range w {
+		if sum += n; float64(sum) >= q*float64(all) {
+			return time.Microsecond << i
+		}
+	}
+	return 0
 }
 
 // tagged says on every request which worker sends it.
@@ -96,7 +128,7 @@ func (t tagged) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // work calls until standard input ends, then writes its report.
-func (c workerConfig) work() error {
+func (c workerConfig) work(open Open) error {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.MaxIdleConnsPerHost = c.Callers
 	client := &http.Client{Transport: tagged{base, c.ID}}
@@ -110,11 +142,11 @@ func (c workerConfig) work() error {
 		Logger:       slog.New(slog.NewTextHandler(os.Stderr, nil)).With("worker", c.ID),
 	}
 	if c.Store != "" {
-		store, err := redisstore.Open(c.Store, redisstore.Options{})
+		store, closed, err := open(c.Store)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = store.Close() }()
+		defer func() { _ = closed() }()
 		o.Store = store
 	}
 	cache, err := tokencache.New(p, o)
@@ -123,7 +155,7 @@ func (c workerConfig) work() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	reports := make([]report, c.Callers)
+	reports := make([]Report, c.Callers)
 	for i := range reports {
 		wg.Go(func() {
 			caller := &caller{cache: cache, client: client, url: c.Vendor + "/consent/me", report: &reports[i]}
@@ -137,7 +169,7 @@ func (c workerConfig) work() error {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	cancel()
 	wg.Wait()
-	var sum report
+	var sum Report
 	for _, r := range reports {
 		sum.add(r)
 	}
@@ -153,7 +185,7 @@ type caller struct {
 	cache  *tokencache.Cache
 	client *http.Client
 	url    string
-	report *report
+	report *Report
 }
 
 // call gets the user's token and uses it, as a Transport does.
@@ -165,6 +197,7 @@ func (c *caller) call() {
 	begun := time.Now()
 	tok, err := c.cache.Generate(ctx, req)
 	c.report.Slowest = max(c.report.Slowest, time.Since(begun))
+	c.report.Waits.add(time.Since(begun))
 	if err != nil || c.accepted(ctx, tok) {
 		c.failed("generate", err)
 		return
@@ -207,6 +240,24 @@ func (c *caller) accepted(ctx context.Context, tok providers.Token) bool {
 	return true
 }
 
+// output is what a process wrote.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
 // worker is a process at work.
 type worker struct {
 	cmd   *exec.Cmd
@@ -215,7 +266,7 @@ type worker struct {
 	log   output
 }
 
-func startWorker(t *testing.T, c workerConfig) *worker {
+func startWorker(t testing.TB, c workerConfig) *worker {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -241,7 +292,7 @@ func startWorker(t *testing.T, c workerConfig) *worker {
 }
 
 // stop ends the work and returns what came of it.
-func (w *worker) stop() (r report, err error) {
+func (w *worker) stop() (r Report, err error) {
 	_ = w.stdin.Close()
 	err = json.NewDecoder(w.out).Decode(&r)
 	if waitErr := w.cmd.Wait(); err == nil {
