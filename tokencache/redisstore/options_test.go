@@ -17,6 +17,7 @@ func TestOpenRefusesWithoutRepeatingTheAddress(t *testing.T) {
 		"", "canary", "canary:6379", "http://u:canary@host", "redis://u:can/ary@host", "redis://u:can ary@host", "redis://u:canary@host/0/canary",
 		"redis://u:canary@host/canary", "redis://u:canary@host?db=canary", "redis://u:canary@host:canary", "redis://u:%xcanary@host", "redis://host?password=canary",
 		"redis://host?canary=1", "rediss://u:canary@host?skip_verify=true", "redis://u:canary\n@host", "redis://u:can#ary@host/x",
+		"redis://u:canary@host?max_retries=3", "redis://u:canary@host?min_retry_backoff=1s", "redis://u:canary@host?max_retry_backoff=1s", "redis://u:canary@host?client_name=canary",
 	} {
 		s, err := redisstore.Open(address, redisstore.Options{})
 		if err == nil || s != nil {
@@ -47,6 +48,12 @@ func TestNewRefuses(t *testing.T) {
 		if s, err := redisstore.New(c, redisstore.Options{}); err == nil || s != nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+	if _, err := redisstore.Open("redis://host?pool_size=3&dial_timeout=2s&read_timeout=1s&protocol=2&conn_max_lifetime=1m&max_active_conns=4", redisstore.Options{}); err != nil {
+		t.Error("what the documentation allows:", err)
+	}
+	if _, err := redisstore.New(good, redisstore.Options{Replicas: -1}); err == nil || !strings.Contains(err.Error(), "Options.Replicas: negative") {
+		t.Error(err)
 	}
 	if _, err := redisstore.New(ring, redisstore.Options{TLS: &tls.Config{}}); err == nil || strings.Count(err.Error(), "redisstore: ") != 2 {
 		t.Error("want both faults:", err)

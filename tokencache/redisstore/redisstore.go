@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokencache"
@@ -26,6 +27,13 @@ type Options struct {
 	// TLS is for a private authority or client certificates, with rediss://
 	// only. Nil: the system's roots, and the URL's host as the server's name.
 	TLS *tls.Config
+	// Replicas is how many replicas must have a write before [Store.CAS]
+	// returns, by WAIT. 0: none, and a failover may take the last writes away.
+	// With all replicas of a master, none is promoted without them. It costs a
+	// round trip between the servers for each write, and where fewer replicas
+	// follow, every write is an error: grants that spend a refresh token
+	// (Rotating and Exclusive) then fail closed.
+	Replicas int
 }
 
 // Store is a [tokencache.Store], [tokencache.Locker] and
@@ -36,12 +44,17 @@ type Store struct {
 	own     bool // client is ours to close
 	prefix  string
 	watches watches
+
+	replicas int
+	mu       sync.Mutex
+	unsure   map[string]struct{} // names whose last write lacks replicas
 }
 
 var (
 	_ tokencache.Store   = (*Store)(nil)
 	_ tokencache.Locker  = (*Store)(nil)
 	_ tokencache.Watcher = (*Store)(nil)
+	_ tokencache.Epocher = (*Store)(nil)
 )
 
 // Open returns a Store over the one server at address:
@@ -50,9 +63,15 @@ var (
 //	rediss://…                                over TLS
 //	unix://user:password@/path/to/socket?db=0
 //
-// The query may set go-redis's options, like pool_size or dial_timeout. Open
-// does not connect: a Store is usable as soon as its server is. The error never
-// repeats the address, which holds a password.
+// The query may set protocol, dial_timeout, read_timeout, write_timeout and what
+// begins with pool_, max_idle_conns, min_idle_conns, max_active_conns,
+// max_concurrent_dials and conn_max_, as go-redis reads them. Retries are the
+// cache's, and are refused. A connection is tried for a second if dial_timeout
+// does not say otherwise, and every call ends with its context whatever the
+// timeouts say.
+//
+// Open does not connect: a Store is usable as soon as its server is. The error
+// never repeats the address, which holds a password.
 func Open(address string, o Options) (*Store, error) {
 	c, err := redis.ParseURL(address)
 	if err != nil {
@@ -61,6 +80,9 @@ func Open(address string, o Options) (*Store, error) {
 	}
 	if c.TLSConfig != nil && c.TLSConfig.InsecureSkipVerify {
 		return nil, errors.New("redisstore: address: skip_verify lets anybody read the tokens; set Options.TLS to trust a private authority")
+	}
+	if name := refusedOption(address); name != "" {
+		return nil, fmt.Errorf("redisstore: address: %s cannot be set: see the documentation of Open", name)
 	}
 	if o.TLS != nil {
 		if c.TLSConfig == nil {
@@ -78,11 +100,26 @@ func Open(address string, o Options) (*Store, error) {
 	}
 	c.DisableIdentity = true // saves a command that an ACL would have to allow
 	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	s, err := New(redis.NewClient(c), Options{Prefix: o.Prefix})
+	s, err := New(redis.NewClient(c), Options{Prefix: o.Prefix, Replicas: o.Replicas})
 	if err == nil {
 		s.own = true
 	}
 	return s, err
+}
+
+// refusedOption is an option of the address's query that Open sets itself, or
+// that would need commands which the documented ACL does not allow.
+func refusedOption(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	for _, name := range []string{"max_retries", "min_retry_backoff", "max_retry_backoff", "client_name"} {
+		if u.Query().Has(name) {
+			return name
+		}
+	}
+	return ""
 }
 
 // New returns a Store over the caller's client, which Close leaves open: a
@@ -114,10 +151,13 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 	if o.TLS != nil {
 		fault("Options.TLS: only with Open; the client has its own")
 	}
+	if o.Replicas < 0 {
+		fault("Options.Replicas: negative")
+	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	s := &Store{client: client, prefix: cmp.Or(o.Prefix, "bearerkit:")}
+	s := &Store{client: client, prefix: cmp.Or(o.Prefix, "bearerkit:"), replicas: o.Replicas, unsure: map[string]struct{}{}}
 	s.watches.init(client)
 	return s, nil
 }
@@ -142,9 +182,19 @@ func (s *Store) name(key string) string { return s.prefix + "{" + key + "}" }
 
 func (s *Store) leaseName(key string) string { return s.name(key) + ":lease" }
 
-// failed is err without what a server may quote of the call: of a server's
+// failed is err without what a server may quote. In a cluster, an error may be
+// the end of a master: go-redis asks who is its successor once a minute, and
+// here at once.
+func (s *Store) failed(ctx context.Context, op string, err error) error {
+	if c, ok := s.client.(*redis.ClusterClient); ok && err != nil {
+		c.ReloadState(ctx) // in the background, five times a second at most
+	}
+	return explained(ctx, op, err)
+}
+
+// explained is err without what a server may quote of the call: of a server's
 // error only the code is kept, like NOPERM, OOM or READONLY.
-func failed(ctx context.Context, op string, err error) error {
+func explained(ctx context.Context, op string, err error) error {
 	var refused redis.Error
 	var timed net.Error
 	_, bounded := ctx.Deadline()

@@ -3,6 +3,8 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -55,6 +57,11 @@ redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'at', string.format('%.0f', now),
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return fence`)
 
+	// epochScript names the server that has KEYS[1]: its run, and its history of
+	// writes, of which a replica begins another when it is promoted.
+	epochScript = redis.NewScript(`
+return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')`)
+
 	extendScript = redis.NewScript(luaNow + `
 local l = redis.call('HMGET', KEYS[1], 'owner', 'until')
 if l[1] ~= ARGV[1] or tonumber(l[2]) <= now then return 0 end
@@ -78,23 +85,26 @@ var (
 // run makes one call of script, which answers with an integer.
 func (s *Store) run(ctx context.Context, op string, script *redis.Script, key string, args ...any) (int64, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, failed(ctx, op, err)
+		return 0, s.failed(ctx, op, err)
 	}
 	n, err := script.Run(ctx, s.client, []string{key}, args...).Int64()
-	return n, failed(ctx, op, err)
+	return n, s.failed(ctx, op, err)
 }
 
 // Load implements [tokencache.Store].
 func (s *Store) Load(ctx context.Context, key string) (val []byte, rev uint64, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, 0, failed(ctx, "load", err)
+		return nil, 0, s.failed(ctx, "load", err)
+	}
+	if err := s.assure(ctx, s.name(key)); err != nil {
+		return nil, 0, err
 	}
 	b, err := s.client.Get(ctx, s.name(key)).Bytes()
 	switch {
 	case errors.Is(err, redis.Nil):
 		return nil, 0, nil
 	case err != nil:
-		return nil, 0, failed(ctx, "load", err)
+		return nil, 0, s.failed(ctx, "load", err)
 	case len(b) < header || binary.BigEndian.Uint64(b) == 0:
 		return nil, 0, errForeign
 	}
@@ -115,11 +125,29 @@ func (s *Store) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl
 	b[0] &= 0x7f
 	b[0] |= 0x40 // not 0
 	next = binary.BigEndian.Uint64(b)
-	n, err := s.run(ctx, "cas", casScript, s.name(key), old, append(b, val...), millis(ttl))
+	run := s.run
+	if s.replicas > 0 {
+		run = s.runReplicated
+	}
+	n, err := run(ctx, "cas", casScript, s.name(key), old, append(b, val...), millis(ttl))
 	if err != nil || n != 1 {
 		return 0, err
 	}
 	return next, nil
+}
+
+// Epoch implements [tokencache.Epocher]. It changes when the server of key has
+// restarted, was promoted, or is another one.
+func (s *Store) Epoch(ctx context.Context, key string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", s.failed(ctx, "epoch", err)
+	}
+	text, err := epochScript.Run(ctx, s.client, []string{s.name(key)}).Text()
+	if err != nil {
+		return "", s.failed(ctx, "epoch", err)
+	}
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:12]), nil
 }
 
 // Lock implements [tokencache.Locker].

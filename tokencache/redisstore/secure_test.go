@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -23,7 +24,7 @@ import (
 )
 
 // rules is the ACL that the package documents.
-const rules = "resetkeys resetchannels ~bearerkit:* &bearerkit:* -@all +get +getrange +set +del +hmget +hset +hdel +pexpire +time +eval +evalsha +publish +subscribe +unsubscribe +ping"
+const rules = "resetkeys resetchannels ~bearerkit:* &bearerkit:* -@all +get +getrange +set +hmget +hset +hdel +pexpire +time +info +eval +evalsha +publish +subscribe +unsubscribe +ping"
 
 func TestACL(t *testing.T) {
 	t.Parallel()
@@ -37,7 +38,9 @@ func TestACL(t *testing.T) {
 	s.do("ACL", "SETUSER", "default", "off")
 	url := "redis://kit:p%40ss%2Fw%C3%B6rd%3A%23%3F%25@127.0.0.1:" + s.port
 	tokencachetest.Run(t, func(t *testing.T) tokencache.Store { return open(t, url, redisstore.Options{}) })
-
+	if _, err := open(t, url, redisstore.Options{}).Epoch(t.Context(), "k"); err != nil {
+		t.Error("Epoch:", err)
+	}
 	for name, tt := range map[string]struct{ url, prefix, want string }{
 		"wrong password": {"redis://kit:canary@127.0.0.1:" + s.port, "", "WRONGPASS"},
 		"no password":    {s.url(), "", "NOAUTH"},
@@ -54,6 +57,49 @@ func TestACL(t *testing.T) {
 	}
 }
 
+// more is what the package documents for another database and for replicas.
+const more = "+select +wait +pttl"
+
+func TestACLForAnotherDatabaseAndReplicas(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	for user, all := range map[string]string{"less": rules, "kit": rules + " " + more} {
+		args := []any{"ACL", "SETUSER", user, "on", ">password"}
+		for _, r := range strings.Fields(all) {
+			args = append(args, r)
+		}
+		s.do(args...)
+	}
+	for _, tt := range []struct {
+		url      string
+		replicas int
+		want     string
+	}{
+		{"redis://less:password@127.0.0.1:" + s.port + "/3", 0, "NOPERM"},
+		{"redis://less:password@127.0.0.1:" + s.port, 1, "NOPERM"},
+		{"redis://kit:password@127.0.0.1:" + s.port + "/3", 0, ""},
+		{"redis://kit:password@127.0.0.1:" + s.port + "/3", 1, "0 of 1 replicas"},
+	} {
+		store := open(t, tt.url, redisstore.Options{Replicas: tt.replicas})
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		key := fmt.Sprint("k", tt.replicas)
+		_, err := store.CAS(ctx, key, 0, nil, time.Minute)
+		cancel()
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s, %d replicas: CAS: %v, want %q", tt.url, tt.replicas, err, tt.want)
+		}
+		if tt.replicas == 0 || tt.want == "NOPERM" {
+			continue
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), 500*time.Millisecond)
+		_, _, err = store.Load(ctx, key) // touches what the CAS left unsure
+		cancel()
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("Load: %v, want %q", err, tt.want)
+		}
+	}
+}
+
 // TestDocumentedACL keeps the documentation's rules those that are tested.
 func TestDocumentedACL(t *testing.T) {
 	t.Parallel()
@@ -62,6 +108,11 @@ func TestDocumentedACL(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain := strings.Join(strings.Fields(strings.NewReplacer("//", " ", "\\\n", " ").Replace(string(doc))), " ")
+	for _, rule := range strings.Fields(more) {
+		if !strings.Contains(plain, rule) {
+			t.Error("the package documentation does not have", rule)
+		}
+	}
 	if !strings.Contains(plain, rules) {
 		t.Error("the package documentation does not have the rules that TestACL uses")
 	}

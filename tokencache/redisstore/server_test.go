@@ -128,3 +128,10 @@ func eventually(t testing.TB, what string, ok func() bool, more ...func() string
 		}
 	}
 }
+
+// field is the value of name in what INFO answered.
+func field(info, name string) string {
+	_, rest, _ := strings.Cut(info, name+":")
+	value, _, _ := strings.Cut(rest, "\r\n")
+	return value
+}

@@ -300,3 +300,20 @@ func TestWatchAcrossProcesses(t *testing.T) {
 		await("an Unlock")
 	})
 }
+
+// The epoch is the same for two processes and changes when Postgres restarts.
+func TestEpoch(t *testing.T) {
+	onAll(t, func(t *testing.T, p place) {
+		a, b := p.store(t, sqlstore.Options{}), p.store2(t)
+		first, err := a.Epoch(t.Context(), "k")
+		require.NoError(t, err)
+		require.NotEmpty(t, first)
+		_, err = a.CAS(t.Context(), "k", 0, nil, time.Minute)
+		require.NoError(t, err)
+		for _, s := range []*sqlstore.Store{a, b} {
+			again, err := s.Epoch(t.Context(), "another")
+			require.NoError(t, err)
+			require.Equal(t, first, again)
+		}
+	})
+}

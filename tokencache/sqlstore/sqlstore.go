@@ -31,8 +31,8 @@ type Options struct {
 	Listen func(ctx context.Context, channel string, woken func(payload string)) error
 }
 
-// Store is a [tokencache.Store], [tokencache.Locker] and [tokencache.Watcher]
-// over a database. Make one with [New], one for a process; it is safe for
+// Store is a [tokencache.Store], [tokencache.Locker], [tokencache.Watcher] and
+// [tokencache.Epocher] over a database. Make one with [New], one for a process; it is safe for
 // concurrent use.
 type Store struct {
 	db      *sql.DB
@@ -51,6 +51,7 @@ var (
 	_ tokencache.Store   = (*Store)(nil)
 	_ tokencache.Locker  = (*Store)(nil)
 	_ tokencache.Watcher = (*Store)(nil)
+	_ tokencache.Epocher = (*Store)(nil)
 )
 
 // New returns a Store over db, which stays the caller's to close. New does not

@@ -1,0 +1,160 @@
+package redisstore_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bearerkit/bearerkit/tokencache"
+	"github.com/bearerkit/bearerkit/tokencache/redisstore"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// sentinels is a master, a replica whose replication goes through link, and
+// three sentinels that watch them.
+type sentinels struct {
+	master, replica *server
+	link            *proxy
+	addrs           []string
+}
+
+const quorumName = "kit"
+
+func newSentinels(t testing.TB) *sentinels {
+	t.Helper()
+	s := &sentinels{master: serve(t, "--repl-diskless-sync-delay", "0")}
+	s.link = newProxy(t, "127.0.0.1:"+s.master.port)
+	_, linkPort, err := net.SplitHostPort(s.link.Addr().String())
+	require.NoError(t, err)
+	s.replica = serve(t, "--replicaof", "127.0.0.1 "+linkPort, "--replica-announce-ip", "127.0.0.1", "--replica-announce-port", "PORT", "--repl-timeout", "5")
+	awaitReplica(t, s.replica)
+	for range 3 {
+		port := freePort(t)
+		file := filepath.Join(t.TempDir(), "sentinel.conf")
+		conf := fmt.Sprintf("port %s\nbind 127.0.0.1\nsentinel monitor %s 127.0.0.1 %s 2\nsentinel down-after-milliseconds %[2]s 1000\n"+
+			"sentinel failover-timeout %[2]s 3000\nsentinel parallel-syncs %[2]s 1\n", port, quorumName, s.master.port)
+		require.NoError(t, os.WriteFile(file, []byte(conf), 0o600))
+		cmd := exec.Command("redis-server", file, "--sentinel")
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		s.addrs = append(s.addrs, "127.0.0.1:"+port)
+	}
+	for _, addr := range s.addrs { // each knows the other two and the replica
+		c := redis.NewSentinelClient(&redis.Options{Addr: addr})
+		t.Cleanup(func() { _ = c.Close() })
+		eventually(t, "the sentinels", func() bool {
+			m, err := c.Master(context.Background(), quorumName).Result()
+			return err == nil && m["num-other-sentinels"] == "2" && m["num-slaves"] == "1"
+		})
+	}
+	return s
+}
+
+func awaitReplica(t testing.TB, s *server) {
+	t.Helper()
+	admin := s.admin()
+	eventually(t, "the replica", func() bool {
+		return strings.Contains(admin.Info(context.Background(), "replication").Val(), "master_link_status:up")
+	})
+}
+
+func (s *sentinels) open(t testing.TB, o redisstore.Options) tokencache.Store {
+	t.Helper()
+	client := redis.NewFailoverClient(&redis.FailoverOptions{
+		MasterName: quorumName, SentinelAddrs: s.addrs, ContextTimeoutEnabled: true, MaxRetries: -1, DialTimeout: time.Second,
+	})
+	t.Cleanup(func() { _ = client.Close() })
+	store, err := redisstore.New(client, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+// promoted waits until the replica is the master.
+func (s *sentinels) promoted(t testing.TB) {
+	t.Helper()
+	admin := s.replica.admin()
+	eventually(t, "the failover", func() bool {
+		return strings.Contains(admin.Info(context.Background(), "replication").Val(), "role:master")
+	})
+}
+
+// sharded is a Redis Cluster of three masters and three replicas.
+type sharded struct {
+	nodes []*server // the masters come first
+}
+
+func newSharded(t testing.TB) *sharded {
+	t.Helper()
+	c := &sharded{}
+	for range 6 {
+		c.nodes = append(c.nodes, serve(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1",
+			"--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0", "--cluster-port", freePort(t)))
+	}
+	args := []string{"--cluster", "create"}
+	for _, n := range c.nodes {
+		args = append(args, "127.0.0.1:"+n.port)
+	}
+	out, err := exec.Command("redis-cli", append(args, "--cluster-replicas", "1", "--cluster-yes")...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for _, n := range c.nodes {
+		admin := n.admin()
+		eventually(t, "the cluster", func() bool {
+			return strings.Contains(admin.ClusterInfo(context.Background()).Val(), "cluster_state:ok")
+		})
+	}
+	for _, n := range c.nodes[3:] {
+		awaitReplica(t, n)
+	}
+	return c
+}
+
+func (c *sharded) open(t testing.TB, o redisstore.Options) tokencache.Store {
+	t.Helper()
+	var addrs []string
+	for _, n := range c.nodes {
+		addrs = append(addrs, "127.0.0.1:"+n.port)
+	}
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true, DialTimeout: time.Second})
+	t.Cleanup(func() { _ = client.Close() })
+	store, err := redisstore.New(client, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+// slots is how many slots node has, as the others see it.
+func (c *sharded) slots(t testing.TB, node *server) int {
+	t.Helper()
+	all, err := c.nodes[2].admin().ClusterSlots(t.Context()).Result()
+	require.NoError(t, err)
+	port, n := node.port, 0
+	for _, r := range all {
+		_, at, _ := net.SplitHostPort(r.Nodes[0].Addr)
+		if at == port {
+			n += r.End - r.Start + 1
+		}
+	}
+	return n
+}
+
+// migrate moves slots from one master to another while both are in use.
+func (c *sharded) migrate(t testing.TB, from, to *server, slots int) {
+	t.Helper()
+	id := func(s *server) string {
+		v, err := s.admin().Do(context.Background(), "CLUSTER", "MYID").Text()
+		require.NoError(t, err)
+		return v
+	}
+	out, err := exec.Command("redis-cli", "--cluster", "reshard", "127.0.0.1:"+from.port, "--cluster-from", id(from),
+		"--cluster-to", id(to), "--cluster-slots", strconv.Itoa(slots), "--cluster-yes").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}

@@ -1,0 +1,31 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+)
+
+// epochs ask for what names a server and its history of writes.
+//
+// Postgres: the cluster, its timeline, of which a promoted replica and a
+// restored backup begin another, and the start of the server. MySQL and MariaDB
+// have none of the three; the server's own name tells a failover. A file of
+// SQLite has nobody to fail over to.
+var epochs = map[Dialect]string{
+	Postgres: `SELECT concat_ws(' ', (SELECT system_identifier FROM pg_control_system()),
+	left(pg_walfile_name(pg_current_wal_lsn()), 8), extract(epoch FROM pg_postmaster_start_time()))`,
+	MySQL:  `SELECT CONCAT_WS(' ', @@hostname, @@port, @@server_id)`,
+	SQLite: `SELECT 'SQLite'`,
+}
+
+// Epoch implements [tokencache.Epocher]. It is the same for all keys.
+func (s *Store) Epoch(ctx context.Context, _ string) (string, error) {
+	var text string
+	err := s.call(ctx, false, func() error { return s.db.QueryRowContext(ctx, epochs[s.dialect]).Scan(&text) })
+	if err != nil {
+		return "", s.failed(ctx, "epoch", err)
+	}
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:12]), nil
+}
