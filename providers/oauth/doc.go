@@ -1,21 +1,35 @@
-// Package oauth takes tokens from any RFC 6749 token endpoint, as the client
-// itself (client_credentials) or for users who gave a grant (refresh_token).
-// It also introspects (RFC 7662) and revokes (RFC 7009).
+// Package oauth takes tokens from any RFC 6749 token endpoint: as the client
+// itself, for users who gave a grant, or on behalf of a caller whose token is
+// exchanged. It also introspects (RFC 7662) and revokes (RFC 7009).
 //
-// A [Provider] has one grant type, so that a user's token can never become the
-// client's own: with client_credentials a request that names a subject is
-// refused; with refresh_token one that names none has no key, and Generate
-// always fails. A user's first token pair comes from a login elsewhere and is
-// handed over with the token cache's Adopt.
+// # Grants
+//
+// A [Provider] has one grant type, so that one kind of token never becomes
+// another:
+//
+//   - client_credentials, and any other grant by name, issue the client's own
+//     tokens. A request that names a subject is refused.
+//   - refresh_token renews the grants of users. Generate always fails with
+//     [providers.CodeGrantRequired]. A user's first pair comes from
+//     [Provider.Exchange] or from a login elsewhere, and goes to the token
+//     cache's Adopt.
+//   - token_exchange (RFC 8693) and jwt_bearer (RFC 7523 section 2.1) issue a
+//     token for the caller's own token, [providers.Request].Assertion. Without
+//     one the call fails.
 //
 // What a [providers.Request] says replaces what the [Config] says: Scopes,
 // Audience, and each of Params by name. A refresh sends a scope only if the
 // request has one, for without it the grant keeps its own (RFC 6749 section 6).
 //
-// Answers are read with tolerance: token_type in any case or absent, expires_in
-// as number or string or absent, scope as string or array, a refresh answer
-// without a refresh token, errors in a 2xx, empty, or no JSON at all. If
-// the access token is a JWT that ends before expires_in does, its exp counts.
+// # Answers
+//
+// Answers are read with tolerance: JSON or, by Content-Type, a form; token_type
+// in any case or absent, expires_in as number or string or absent, scope as
+// string or array, a refresh answer without a refresh token, errors in a 2xx,
+// empty, or no JSON at all. Numbers in Extra are [json.Number] and keep their
+// digits. If the access token is a JWT that ends before expires_in does, its exp
+// counts. A refresh answered with a new refresh token and nothing else of use
+// returns that beside the error, see [providers.Refresher].
 //
 // # Concurrency
 //
@@ -25,16 +39,24 @@
 //
 // Every error is an [*providers.Error]:
 //
-//   - invalid_grant on a refresh is [providers.GrantDead] with
-//     [providers.CodeRefreshRejected].
-//   - Any other 4xx with an error code of RFC 6749 section 5.2 is
-//     [providers.Permanent]; invalid_client and unauthorized_client are
+//   - A refresh token is dead, [providers.GrantDead] with
+//     [providers.CodeRefreshRejected], by invalid_grant, login_required,
+//     bad_refresh_token (GitHub), BAD_REFRESH_TOKEN in the member status
+//     (HubSpot), dex's two texts for invalid_request, and interaction_required
+//     or consent_required where nothing further was asked for; also in error
+//     objects and lists. [Config].Classify adds to these.
+//   - invalid_grant while our signed assertion and the server's clock are over
+//     ten seconds apart is in doubt, for it may be about the assertion.
+//   - invalid_grant for a caller's token is [providers.CodeNotSignedIn]; for a
+//     code, [providers.CodeGrantRequired].
+//   - Any other 4xx with an error code is [providers.Permanent];
+//     invalid_client and unauthorized_client are
 //     [providers.CodeCredentialsRejected].
-//   - A 4xx without one is [providers.Transient], for a proxy answered.
+//   - A 4xx without one is [providers.Transient], for a proxy may have answered,
+//     and is repeated at most twice a minute.
 //   - A refresh that was sent and got no answer, or a 5xx, is
 //     [providers.InDoubt].
-//   - Refresh, Verify and Revoke that are not configured wrap
-//     [errors.ErrUnsupported].
+//   - What is not configured wraps [errors.ErrUnsupported].
 //
 // A code from the fixed list of the RFCs appears in the description. The
 // server's own words never do; errors.As with the type
@@ -46,7 +68,10 @@
 // # Security
 //
 // Redirects are never followed, so that credentials reach one URL, which is
-// https unless its host is a loopback address. A client assertion has an
-// identifier of its own, is signed for one attempt and lives for two minutes.
-// Only Bearer tokens are accepted: one bound to a key (DPoP) is an error.
+// https unless its host is a loopback address. A client assertion that we sign
+// has an identifier of its own, is signed for one attempt and lives for two
+// minutes. A caller's token is sent only if its issuer is one of
+// [Config].Issuers; the application verifies it before. Only Bearer tokens are accepted: one bound to a key (DPoP) is an
+// error. A token of type N_A, which token_exchange returns where the
+// configuration asks for an assertion, is not to be presented to an API.
 package oauth
