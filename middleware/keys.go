@@ -52,7 +52,7 @@ type keySet struct {
 	every  time.Duration // 0: as the answers say
 	clock  *clocks.Clock
 	logger *slog.Logger
-	// observe is told of each fetch, see core.keysFetched.
+	// observe gets the outcome of each fetch, see core.keysFetched.
 	observe func(ctx context.Context, began time.Time, err error, change string, n int)
 
 	current          atomic.Pointer[snapshot]

@@ -85,8 +85,8 @@ func (a *Authenticator) refused(ctx context.Context, e *Error) {
 	}
 }
 
-// reasonLabel is a Reason of the kit. Those that a Rule made up are one label,
-// for nobody knows how many there are.
+// reasonLabel is a Reason of the kit. All that a Rule made up are one label,
+// for there may be any number of them.
 func reasonLabel(s string) string {
 	switch s {
 	case "scope", "step_up":

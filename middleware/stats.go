@@ -8,8 +8,9 @@ import (
 // Stats are counters of an Authenticator since it was made, and gauges of now.
 // Authenticators that [Authenticator.Require] derives share them.
 type Stats struct {
-	// Remembered counts accepted tokens that were known already, Verified
-	// those that were checked anew or by a Verifier, or renewed. Both are exact.
+	// Remembered counts accepted tokens that were in memory, Verified those
+	// whose signature was checked, that a Verifier accepted, or that were
+	// renewed. Both are exact.
 	Remembered, Verified uint64
 	// Refused counts answers with 400, 401 or 403, Unavailable those with 503.
 	Refused, Unavailable uint64
@@ -31,8 +32,8 @@ type Stats struct {
 	OldestKeySet time.Duration
 }
 
-// Stats returns the counters and gauges. It takes a few locks for a moment, and
-// calls nobody.
+// Stats returns the counters and gauges. It takes a few locks for a moment and
+// makes no calls.
 func (a *Authenticator) Stats() Stats {
 	c := &a.counters
 	s := Stats{
