@@ -140,7 +140,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	// Reading on keeps an HTTP/1 connection alive. HTTP/2 has no need of it, and
 	// a server still waiting for the first body would never end its answer.
-	drain := res.ProtoMajor == 1 && body.Sent()
+	drain := res.ProtoMajor == 1 && body.Sent() && res.ContentLength <= maxDrain && !streaming(res.Header.Get("Content-Type"))
 	second, ok := body.Second()
 	if !ok {
 		t.observe(req, providers.Event{Kind: kindNotReplayable})

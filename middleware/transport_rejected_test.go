@@ -146,6 +146,17 @@ func TestTransportPeeksWithoutLoss(t *testing.T) {
 	}
 }
 
+// A 401 whose body is a stream is not read to its end, which may never come.
+func TestTransportDoesNotWaitForTheEndOfARefusedStream(t *testing.T) {
+	pr, pw := io.Pipe()
+	defer func() { _ = pw.Close() }()
+	web := &answering{status: 401, contentType: "text/event-stream", body: pr}
+	req, _ := http.NewRequest("GET", "https://api.test/", nil)
+	res, err := (&middleware.Transport{Source: middleware.Fixed(newGrantSource()), Base: web}).RoundTrip(req)
+	require.NoError(t, err)
+	require.Equal(t, "done", readAndClose(t, res))
+}
+
 type failingReader struct{ err error }
 
 func (f failingReader) Read([]byte) (int, error) { return 0, f.err }

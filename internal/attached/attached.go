@@ -33,6 +33,7 @@ func Watch(ctx context.Context) (context.Context, *Expiry) {
 // ctx. Without a [Watch] it does nothing.
 func Tell(ctx context.Context, expiry time.Time) {
 	if e, ok := ctx.Value(key{}).(*Expiry); ok {
-		e.at.Store(&expiry)
+		at := expiry // expiry itself stays on the stack
+		e.at.Store(&at)
 	}
 }
