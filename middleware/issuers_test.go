@@ -201,6 +201,10 @@ func TestSeveralEntriesForOneIssuer(t *testing.T) {
 		}
 		shared := middleware.Issuer{Issuer: a.URL, Audiences: []string{a.Audience}, Algorithms: []string{"HS256"}, Secrets: [][]byte{secret}}
 		auth := authFor(t, entry(a, "signin"), entry(b, "reset"), shared)
+		either := func(i *authtest.Issuer) middleware.Issuer { return trusting(i) } // without the rule
+		both := authFor(t, either(a), either(b))
+		require.Empty(t, reasonOf(t, both, mint(t, a, nil)))
+		require.Empty(t, reasonOf(t, both, mint(t, b, nil)))
 		token := func(i *authtest.Issuer, header map[string]any, policy string) string {
 			s, err := i.Sign(header, claimsOf(t, mint(t, i, map[string]any{"tfp": policy})))
 			require.NoError(t, err)
@@ -211,7 +215,7 @@ func TestSeveralEntriesForOneIssuer(t *testing.T) {
 		require.Empty(t, reasonOf(t, auth, token(b, nil, "reset")))
 		require.Empty(t, reasonOf(t, auth, token(b, bare, "reset")))
 		require.Empty(t, reasonOf(t, auth, hs256(t, jwt.MapClaims{"iss": a.URL, "aud": a.Audience, "exp": time.Now().Unix() + 60})))
-		require.Equal(t, []int{1, 1}, []int{a.Fetches(), b.Fetches()})
+		require.Equal(t, []int{2, 2}, []int{a.Fetches(), b.Fetches()}, "one for each of the two")
 		for name, bad := range map[string]string{
 			"policy of a, key of b": token(b, nil, "signin"), "policy of b, key of a": token(a, nil, "reset"), "no kid either": token(b, bare, "signin"), "another policy": token(a, nil, "x"),
 			"secret with another audience": hs256(t, jwt.MapClaims{"iss": a.URL, "aud": "x", "exp": time.Now().Unix() + 60}),
@@ -224,6 +228,13 @@ func TestSeveralEntriesForOneIssuer(t *testing.T) {
 			require.Empty(t, reasonOf(t, auth, token(b, nil, "reset")))
 		}
 		require.Equal(t, before, a.Fetches())
+		// Nor does a bad signature under a kid that one of them has.
+		stranger := newIssuer(t)
+		before = a.Fetches() + b.Fetches()
+		for range 3 {
+			require.Equal(t, "signature", reasonOf(t, both, token(stranger, map[string]any{"kid": "es256-1"}, "signin")))
+		}
+		require.Equal(t, before, a.Fetches()+b.Fetches())
 		require.NoError(t, b.Rotate(false))
 		require.Empty(t, reasonOf(t, auth, token(b, nil, "reset")))
 		b.Down(true)
