@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +52,7 @@ type site struct {
 	address string
 	idp     *authtest.Issuer
 	app     *application
+	asked   atomic.Pointer[http.Request] // the last subrequest
 }
 
 func freePort(t *testing.T) string {
@@ -72,14 +75,16 @@ func start(t *testing.T, proxy string) *site {
 	h, err := handler(auth, proxy)
 	require.NoError(t, err)
 	mux := http.NewServeMux()
-	mux.Handle("GET /forward-auth", h)
+	s := &site{address: freePort(t), idp: idp, app: &application{}}
+	mux.Handle("GET /forward-auth", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.asked.Store(r.Clone(context.Background()))
+		h.ServeHTTP(w, r)
+	}))
 	checks := httptest.NewServer(mux)
 	t.Cleanup(checks.Close)
-	app := &application{}
-	backend := httptest.NewServer(app)
+	backend := httptest.NewServer(s.app)
 	t.Cleanup(backend.Close)
 
-	s := &site{address: freePort(t), idp: idp, app: app}
 	file := map[string]string{"nginx": "nginx.conf", "caddy": "Caddyfile"}[proxy]
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -245,6 +250,27 @@ func TestSpoofedIdentityHeadersNeverArrive(t *testing.T) {
 			}
 			require.Positive(t, passed, "no request passed, so that nothing was shown")
 			t.Logf("%d spoofs, %d of them passed on without what the client said", len(spoofs), passed)
+		})
+	}
+}
+
+// The original request is described by the proxy alone, whatever the client
+// says.
+func TestClientsCannotDescribeTheOriginalRequest(t *testing.T) {
+	for proxy, prefix := range map[string]string{"nginx": "X-Original-", "caddy": "X-Forwarded-"} {
+		t.Run(proxy, func(t *testing.T) {
+			s := start(t, proxy)
+			good, err := s.idp.Token(nil)
+			require.NoError(t, err)
+			s.send(t, "DELETE /admin?q=1 HTTP/1.1", "Authorization: Bearer "+good, "Content-Length: 0",
+				"X-Original-Method: GET", "X-Original-URI: /public", "X-Original-Host: evil.test",
+				"X-Forwarded-Method: GET", "X-Forwarded-Uri: /public", "X-Forwarded-Host: evil.test")
+			r := s.asked.Load()
+			require.NotNil(t, r)
+			require.Equal(t, []string{"DELETE"}, r.Header[prefix+"Method"])
+			require.Equal(t, []string{"/admin?q=1"}, r.Header[prefix+"Uri"])
+			require.Equal(t, []string{s.address}, r.Header[prefix+"Host"])
+			require.NotNil(t, s.app.reached())
 		})
 	}
 }
