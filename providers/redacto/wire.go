@@ -119,7 +119,8 @@ func (p *Provider) resolve(req providers.Request) (tenant, identity, error) {
 
 // Decode reads what the vendor's documented frontends send: organisation_uuid
 // and workspace_uuid in the query, the body or both, and email, org_user_id and
-// mobile in the body. members are those of the body, of a bounded size, or nil. The
+// mobile in the body. identifier, as the document's listing for anonymous users
+// has it, is org_user_id by another name. members are those of the body, of a bounded size, or nil. The
 // tenant of the result is in the configured spelling; a missing user is left
 // for [Provider.Key] to report.
 func (p *Provider) Decode(query url.Values, members map[string]json.RawMessage) (providers.Request, error) {
@@ -140,6 +141,14 @@ func (p *Provider) Decode(query url.Values, members map[string]json.RawMessage) 
 	if req.Subject, err = o.String("org_user_id"); err != nil {
 		return providers.Request{}, err
 	}
+	other, err := o.String("identifier")
+	if err != nil {
+		return providers.Request{}, err
+	}
+	if other != "" && req.Subject != "" && other != req.Subject {
+		return providers.Request{}, wire.Invalid("identifier differs from org_user_id")
+	}
+	req.Subject = cmp.Or(req.Subject, other)
 	for _, name := range []string{"email", "mobile"} {
 		s, err := o.String(name)
 		if err != nil {

@@ -151,6 +151,15 @@ func TestDecodeIdentifiers(t *testing.T) {
 	req, err := p.Decode(nil, members(t, []byte(`{"email":"e","org_user_id":"u","mobile":null,"refresh_token":"r","expires_in_days":9}`)))
 	require.NoError(t, err)
 	assert.Equal(t, providers.Request{Tenant: org + ":" + ws1, Subject: "u", Identifiers: map[string]string{"email": "e"}}, req)
+	for _, body := range []string{`{"identifier":"anonymous-1"}`, `{"identifier":"anonymous-1","org_user_id":""}`, `{"identifier":"anonymous-1","org_user_id":"anonymous-1"}`} {
+		req, err = p.Decode(nil, members(t, []byte(body)))
+		require.NoError(t, err)
+		assert.Equal(t, "anonymous-1", req.Subject, "the document's listing for anonymous users")
+	}
+	for _, body := range []string{`{"identifier":"a","org_user_id":"b"}`, `{"identifier":1}`} {
+		_, err = p.Decode(nil, members(t, []byte(body)))
+		assert.Equal(t, providers.CodeInvalidField, providers.AsError(err).Code)
+	}
 	req, err = p.Decode(nil, nil)
 	require.NoError(t, err, "who is missing may be filled in by Authorize")
 	_, err = p.Key(req)
