@@ -24,6 +24,6 @@
 //
 // A Token, a Request and an Assertion do not print themselves: fmt, slog and
 // the encoders of the standard library see a redacted form or an error. fmt does not call methods of values
-// in unexported fields, nor for %p and %w of a value that is no pointer or
+// in unexported fields, and not for %p and %w of a value that is no pointer or
 // error: a caller's own %+v of a private struct that holds one is not covered.
 package providers

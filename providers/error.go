@@ -59,7 +59,7 @@ const (
 )
 
 // Class tells the token cache what another attempt may bring. The provider
-// sets it; nobody else guesses from a status.
+// sets it; no other part of the kit guesses from a status.
 type Class uint8
 
 const (

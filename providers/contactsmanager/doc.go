@@ -3,7 +3,7 @@
 // the vendor's two server SDKs do. No call goes to the vendor.
 //
 // A request's Subject is the vendor's user_id; Params may hold "deviceInfo", an
-// object of at most 4 KiB. Every call signs anew with a jti of its own, which
+// object of at most 4 KiB. Every call signs a new token with a new jti, which
 // takes microseconds: there is nothing to cache, so give the [Provider] itself to
 // package handlers.
 //

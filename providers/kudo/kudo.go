@@ -254,7 +254,7 @@ func (p *Provider) ask(ctx context.Context, token string) (providers.Verified, e
 			delete(params, name)
 		}
 	}
-	_ = json.Unmarshal(params["userId"], &v.Subject) // a userId that is no string names nobody
+	_ = json.Unmarshal(params["userId"], &v.Subject) // a userId that is no string is no subject
 	if v.Claims, err = json.Marshal(params); err != nil {
 		return providers.Verified{}, res.Bad(errors.New("answer is not the JSON expected"))
 	}

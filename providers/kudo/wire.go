@@ -12,7 +12,7 @@ import (
 )
 
 // ours reports that name is a member that only [Config] may set, in any
-// capitals, for nobody knows how the vendor compares.
+// capitals: how the vendor compares is not published.
 func ours(name string) bool {
 	for _, reserved := range []string{"auth", "server", "apiServerURL", "x-api-key"} {
 		if strings.EqualFold(name, reserved) {

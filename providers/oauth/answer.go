@@ -93,7 +93,7 @@ func (p *Provider) read(res *upstream.Response, m members, r request) (providers
 	return t, nil
 }
 
-// unusable is the error for a token that came whole and is of no use here.
+// unusable is the error for a token that came whole and cannot be used here.
 func unusable(res *upstream.Response, description string) error {
 	e := res.Fail(providers.CodeBadResponse, providers.Permanent)
 	e.Description = description

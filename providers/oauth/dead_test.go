@@ -55,6 +55,22 @@ func TestTheNamesOfADeadRefreshToken(t *testing.T) {
 	}
 }
 
+// What the configuration asks for every time is nothing further.
+func TestAConfiguredAudienceIsNothingFurther(t *testing.T) {
+	c, _ := user(t, answer{status: 400, body: `{"error":"interaction_required"}`})
+	c.Audience, c.AudienceParam = []string{"urn:api"}, "resource"
+	_, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+	require.Equal(t, providers.GrantDead, failure(t, err).Class)
+}
+
+// A server's remarks beside a good token are no refusal: the pair is new.
+func TestRemarksBesideAToken(t *testing.T) {
+	c, _ := user(t, answer{body: `{"access_token":"a","refresh_token":"new","errors":["deprecated"],"status":"BAD_REFRESH_TOKEN"}`})
+	token, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+	require.NoError(t, err)
+	require.Equal(t, "new", token.RefreshToken)
+}
+
 func TestWhatDoesNotEndAGrant(t *testing.T) {
 	for name, a := range map[string]answer{
 		"our fault":                  {status: 400, body: `{"error":"invalid_request","error_description":"No refresh token is found in request."}`},
@@ -77,6 +93,10 @@ func TestWhatDoesNotEndAGrant(t *testing.T) {
 			require.NotEqual(t, providers.GrantDead, failure(t, err).Class)
 		})
 	}
+	c, _ := user(t, answer{status: 400, body: `{"error":"invalid_request","error_description":"No refresh token is found in request."}`})
+	_, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+	require.Equal(t, providers.CodeUpstreamError, failure(t, err).Code, "not the caller's fault")
+
 	// What was asked for on top may need the user, and the grant as it was may
 	// live on.
 	for _, code := range []string{"interaction_required", "consent_required"} {

@@ -28,8 +28,8 @@
 // string or array, a refresh answer without a refresh token, errors in a 2xx,
 // empty, or no JSON at all. Numbers in Extra are [json.Number] and keep their
 // digits. If the access token is a JWT that ends before expires_in does, its exp
-// counts. A refresh answered with a new refresh token and nothing else of use
-// returns that beside the error, see [providers.Refresher].
+// counts. A refresh answered with a new refresh token and no access token that
+// can be used returns the new one beside the error, see [providers.Refresher].
 //
 // # Concurrency
 //
@@ -69,7 +69,7 @@
 //
 // Redirects are never followed, so that credentials reach one URL, which is
 // https unless its host is a loopback address. A client assertion that we sign
-// has an identifier of its own, is signed for one attempt and lives for two
+// has a new identifier, is signed for one attempt and lives for two
 // minutes. A caller's token is sent only if its issuer is one of
 // [Config].Issuers; the application verifies it before. Only Bearer tokens are accepted: one bound to a key (DPoP) is an
 // error. A token of type N_A, which token_exchange returns where the

@@ -87,7 +87,7 @@ type Config struct {
 	// among them.
 	TokenTypes []string
 	// Classify tells what an answer of the token endpoint means where the
-	// built-in rules do not: a dead refresh token by a name of its own, for
+	// built-in rules do not: a dead refresh token by another name, for
 	// example, is [providers.GrantDead]. It sees every answer, the good ones
 	// with their tokens too, and returns nil for "as usual". What it returns
 	// gets Op, Status and RetryAfter if it has none. A new refresh token in
@@ -259,8 +259,17 @@ func (p *Provider) Refresh(ctx context.Context, req providers.Request, refresh s
 	}
 	form.Set("grant_type", string(refreshToken))
 	form.Set("refresh_token", refresh)
-	further := len(req.Scopes) > 0 || form.Has(p.audience) || form.Has("resource") || form.Has("audience")
-	return p.token(ctx, request{op: op, form: form, presented: refresh, further: further})
+	return p.token(ctx, request{op: op, form: form, presented: refresh, further: p.further(req)})
+}
+
+// further reports that req asks for more than the configuration always does.
+func (p *Provider) further(req providers.Request) bool {
+	for _, name := range []string{p.audience, "audience", "resource", "claims"} {
+		if req.Params[name] != nil {
+			return true
+		}
+	}
+	return len(req.Scopes) > 0 || req.Audience != ""
 }
 
 // check tells requests apart that the grant type cannot honour.

@@ -57,9 +57,11 @@ func saidBy(res *upstream.Response, m members) *serverError {
 	said := &serverError{description: m.text("error_description")}
 	var all []string
 	all = append(all, codesIn(m["error"], 3)...)
-	all = append(all, codesIn(m["errors"], 3)...)
-	if status := m.text("status"); status == "BAD_REFRESH_TOKEN" {
-		all = append(all, status)
+	if !res.OK() || m.text("access_token") == "" { // beside a token they are remarks
+		all = append(all, codesIn(m["errors"], 3)...)
+		if status := m.text("status"); status == "BAD_REFRESH_TOKEN" {
+			all = append(all, status)
+		}
 	}
 	if body := bytes.TrimSpace(res.Body); !res.OK() && len(body) > 0 && body[0] == '[' {
 		all = codesIn(body, 3)
@@ -167,6 +169,9 @@ func (p *Provider) judge(res *upstream.Response, said *serverError, r request) *
 			e.Class = providers.InDoubt
 		}
 		return e
+	}
+	if said.code == "invalid_request" && said.description == "No refresh token is found in request." {
+		return res.Fail(providers.CodeUpstreamError, providers.Permanent) // dex: our fault, and not the caller's
 	}
 	if p.grant.exchanges() {
 		// What was asked for is ours: a caller who is sent to sign in comes

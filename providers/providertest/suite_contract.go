@@ -101,7 +101,7 @@ func (s Suite) keysOfOthers(t *testing.T) {
 	for _, o := range s.others() {
 		key, err := keyer.Key(o.req)
 		if err != nil || key != own {
-			continue // a request that is refused is nobody's
+			continue // a request that is refused shares no grant
 		}
 		if o.person {
 			t.Errorf("%s has the same key: one would be handed the token of another", o.what)

@@ -97,19 +97,7 @@ func New(cfg Config) (*Provider, error) {
 	if p.link, err = parseUserCall(cmp.Or(cfg.LinkUsersCall, "POST /consent-ledger/consent-users/link-users")); err != nil {
 		fault("LinkUsersCall: %w", err)
 	}
-	if len(cfg.Tenants) == 0 {
-		fault("Tenants: at least one is required")
-	}
-	for i, raw := range cfg.Tenants {
-		t, ok := parseTenant(raw)
-		switch {
-		case !ok:
-			fault("Tenants[%d]: must be two UUIDs, organisation:workspace", i)
-		case p.hasTenant(t):
-			fault("Tenants[%d]: given twice", i)
-		}
-		p.tenants = append(p.tenants, t)
-	}
+	errs = append(errs, p.addTenants(cfg.Tenants)...)
 	switch key := cfg.APIKey; {
 	case key != "" && cfg.APIKeyFunc != nil:
 		fault("APIKey and APIKeyFunc exclude each other")
@@ -134,6 +122,24 @@ func New(cfg Config) (*Provider, error) {
 	}
 	p.client = upstream.New("redacto", cfg.HTTPClient, p.now)
 	return p, nil
+}
+
+// addTenants parses the configured tenants.
+func (p *Provider) addTenants(list []string) (faults []error) {
+	if len(list) == 0 {
+		return []error{errors.New("redacto: Tenants: at least one is required")}
+	}
+	for i, raw := range list {
+		t, ok := parseTenant(raw)
+		switch {
+		case !ok:
+			faults = append(faults, fmt.Errorf("redacto: Tenants[%d]: must be two UUIDs, organisation:workspace", i))
+		case p.hasTenant(t):
+			faults = append(faults, fmt.Errorf("redacto: Tenants[%d]: given twice", i))
+		}
+		p.tenants = append(p.tenants, t)
+	}
+	return faults
 }
 
 // plainPath keeps what JoinPath or a server would rewrite out of a prefix.

@@ -16,7 +16,7 @@
 //
 // # Errors
 //
-// Every error is an [*providers.Error] and holds neither a credential nor a
+// Every error is an [*providers.Error] and holds no credential and no
 // byte of an answer. Its Class says what another attempt may bring; for a call
 // that spends something that works once, [Call.OneTime], an answer that was
 // lost leaves it InDoubt.

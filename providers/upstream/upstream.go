@@ -37,7 +37,7 @@ type Client struct {
 // New returns a Client whose errors name vendor.
 //
 // It copies hc; the copy follows no redirects and keeps no cookies. With nil
-// for hc the Client has a transport of its own like http.DefaultTransport,
+// for hc the Client has its own transport, like http.DefaultTransport,
 // which notices a dead HTTP/2 connection by pings and closes its idle
 // connections after a timeout. A caller's client is left as it is: for HTTP/2
 // set http.Transport.HTTP2 there, or a connection that a firewall dropped

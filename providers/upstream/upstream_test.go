@@ -95,7 +95,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 }
 
 func TestAnswersAreBounded(t *testing.T) {
-	zeros := func(w io.Writer) { _, _ = io.CopyN(w, zero{}, 64<<20) }
+	zeros := func(w io.Writer) { _, _ = io.CopyN(w, zero{}, 8<<20) }
 	for name, h := range map[string]http.HandlerFunc{
 		"long": func(w http.ResponseWriter, _ *http.Request) { zeros(w) },
 		"gzip bomb": func(w http.ResponseWriter, _ *http.Request) {
