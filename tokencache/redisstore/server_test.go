@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net"
 	"os/exec"
@@ -17,10 +18,11 @@ import (
 
 // server is a real redis-server on a free loopback port.
 type server struct {
-	t    testing.TB
-	port string
-	args []string
-	cmd  *exec.Cmd
+	t       testing.TB
+	program string // "": redis-server
+	port    string
+	args    []string
+	cmd     *exec.Cmd
 }
 
 // serve starts a redis-server, or fails the test. An argument may say PORT.
@@ -63,7 +65,7 @@ func (o *output) String() string {
 // start runs the server, empty, and waits until it listens.
 func (s *server) start() {
 	s.t.Helper()
-	path, err := exec.LookPath("redis-server")
+	path, err := exec.LookPath(cmp.Or(s.program, "redis-server"))
 	if err != nil {
 		s.t.Fatal("these tests need redis-server, version 7 or later, in PATH: apt-get install redis-server")
 	}

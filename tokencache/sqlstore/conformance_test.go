@@ -8,12 +8,23 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/sqlstore"
 	"github.com/bearerkit/bearerkit/tokencache/tokencachetest"
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
 )
 
 func TestConformance(t *testing.T) {
 	onAll(t, func(t *testing.T, p place) {
 		s := p.store(t, sqlstore.Options{})
 		tokencachetest.Run(t, func(*testing.T) tokencache.Store { return s })
+	})
+}
+
+func TestConformanceEmptied(t *testing.T) {
+	onAll(t, func(t *testing.T, p place) {
+		s, db := p.store(t, sqlstore.Options{}), p.db(t)
+		require.NoError(t, tokencachetest.TestEmptied(s, func() {
+			_, err := db.Exec("DELETE FROM bearerkit")
+			require.NoError(t, err)
+		}))
 	})
 }
 

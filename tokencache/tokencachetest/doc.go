@@ -12,7 +12,8 @@
 // makes are told apart, and values are any bytes; a caller's slices stay the
 // caller's; a lease has one holder, whom nobody else can extend or unlock, until
 // it is released or over; fences rise strictly, also when a lease or a value has
-// expired; who watches a key is woken; a call whose context has ended does
+// expired; who watches a key is woken; an epoch
+// stands while nothing is lost; a call whose context has ended does
 // nothing.
 //
 // # Concurrency

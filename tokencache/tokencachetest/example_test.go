@@ -20,3 +20,12 @@ func ExampleTest() {
 	fmt.Println(tokencachetest.Test(tokencache.NewMemory()))
 	// Output: <nil>
 }
+
+// What must hold when the Store's server restarts without its data.
+func ExampleTestEmptied() {
+	server := &restartable{Store: tokencache.NewMemory()}
+	fmt.Println(tokencachetest.TestEmptied(server, func() { server.Store = tokencache.NewMemory() }))
+	// Output: <nil>
+}
+
+type restartable struct{ tokencache.Store }

@@ -329,6 +329,37 @@ func isolation(p *probe) error {
 	return nil
 }
 
+// epoch asks for the name of the Store's history of writes, which what a case
+// does leaves as it is.
+func epoch(p *probe) error {
+	if p.epocher == nil {
+		return errNoEpocher
+	}
+	first, err := p.epocher.Epoch(p.ctx, p.key)
+	if err == nil && first == "" {
+		err = errors.New("no name")
+	}
+	if err != nil {
+		return fmt.Errorf("store: Epoch: %w", err)
+	}
+	rev, err := p.swap(0, "a")
+	if err != nil {
+		return err
+	}
+	if _, err := p.swap(rev, "b"); err != nil {
+		return err
+	}
+	if again, err := p.epocher.Epoch(p.ctx, p.key); err != nil || again != first {
+		return fmt.Errorf("store: Epoch: %q after %q although nothing was lost, %w", again, first, err)
+	}
+	ctx, cancel := context.WithCancel(p.ctx)
+	cancel()
+	if _, err := p.epocher.Epoch(ctx, p.key); err == nil {
+		return errors.New("Epoch with a context that has ended: no error")
+	}
+	return nil
+}
+
 // together runs n calls at once and joins their errors.
 func together(n int, call func(i int) error) error {
 	errs := make([]error, n)

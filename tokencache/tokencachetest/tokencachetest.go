@@ -28,8 +28,9 @@ type check struct {
 }
 
 // Run proves the Stores that open returns, one for each case, as subtests. It
-// takes a few seconds. Cases about leases or watches are skipped if the Store
-// has none.
+// takes a few seconds. Cases about leases, watches or epochs are skipped if the
+// Store has none. What must hold when a Store loses its data is proved by
+// [TestEmptied].
 func Run(t *testing.T, open func(t *testing.T) tokencache.Store) {
 	t.Helper()
 	for _, c := range checks() {
@@ -44,7 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) tokencache.Store) {
 	}
 }
 
-// Test proves s and returns every violation, joined. It needs no *testing.T, so
+// Test proves s as Run does, and returns every violation, joined. It needs no *testing.T, so
 // that it can run within a bubble of testing/synctest.
 func Test(s tokencache.Store) error {
 	var errs []error
@@ -61,7 +62,7 @@ func checks() []check {
 		{"absent", absent}, {"cas", cas}, {"revisions", revisions}, {"one of many writers", oneWins}, {"counter", counter},
 		{"lost replies", lostReplies}, {"ttl", ttl}, {"context", ended}, {"keys", keys}, {"values", values}, {"isolation", isolation},
 		{"lease", lease}, {"lease ends", leaseEnds}, {"lease extended", leaseExtended}, {"fence", fence}, {"exclusion", exclusion},
-		{"watch", watch}, {"watch at once", watchAtOnce}, {"watch unread", watchUnread}, {"watch ends", watchEnds},
+		{"epoch", epoch}, {"watch", watch}, {"watch at once", watchAtOnce}, {"watch unread", watchUnread}, {"watch ends", watchEnds},
 	}
 }
 
@@ -71,6 +72,7 @@ func (c check) on(s tokencache.Store) error {
 	p := &probe{ctx: ctx, s: s, mu: new(sync.Mutex), seen: map[write]bool{}, key: "test/" + rand.Text()}
 	p.locker, _ = s.(tokencache.Locker)
 	p.watcher, _ = s.(tokencache.Watcher)
+	p.epocher, _ = s.(tokencache.Epocher)
 	return c.run(p)
 }
 
@@ -82,6 +84,7 @@ type probe struct {
 	key     string
 	locker  tokencache.Locker
 	watcher tokencache.Watcher
+	epocher tokencache.Epocher
 
 	mu   *sync.Mutex
 	seen map[write]bool // what was written, by this case
@@ -94,6 +97,7 @@ type write struct {
 
 var (
 	errNoLocker  = fmt.Errorf("the Store is no tokencache.Locker: %w", errors.ErrUnsupported)
+	errNoEpocher = fmt.Errorf("the Store is no tokencache.Epocher: %w", errors.ErrUnsupported)
 	errNoWatcher = fmt.Errorf("the Store is no tokencache.Watcher: %w", errors.ErrUnsupported)
 )
 

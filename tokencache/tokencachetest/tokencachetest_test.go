@@ -32,6 +32,85 @@ func TestPlainStore(t *testing.T) {
 	})
 }
 
+// replaced is a Store that make makes again when it is emptied.
+type replaced struct {
+	full
+	make func() full
+}
+
+func (r *replaced) empty() { r.full = r.make() }
+
+func TestMemoryEmptied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &replaced{make: func() full { return tokencache.NewMemory().(full) }}
+		r.empty()
+		if err := tokencachetest.TestEmptied(r, r.empty); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A Store that counts begins again when it is emptied.
+func TestBrokenStoresEmptied(t *testing.T) {
+	for name, tt := range map[string]struct {
+		make func() full
+		want string
+	}{
+		"revisions that begin again with the Store": {func() full {
+			c := &counted{number: func(n uint64) uint64 { return n }}
+			return &broken{full: tokencache.NewMemory().(full), cas: c.cas, load: c.load}
+		}, "comes a second time"},
+		"fences that begin again with the Store": {func() full {
+			n := uint64(0)
+			return &broken{full: tokencache.NewMemory().(full), lock: func(f full, ctx context.Context, k, owner string, ttl time.Duration) (uint64, error) {
+				fence, err := f.Lock(ctx, k, owner, ttl)
+				if fence == 0 {
+					return 0, err
+				}
+				n++
+				return n, err
+			}}
+		}, "fence 1 after 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &replaced{make: tt.make}
+				r.empty()
+				if err := tokencachetest.TestEmptied(r, r.empty); err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("want %q: %v", tt.want, err)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := &replaced{make: func() full { return tokencache.NewMemory().(full) }}
+		r.empty()
+		if err := tokencachetest.TestEmptied(r, func() {}); err == nil {
+			t.Error("a Store that was not emptied passes: the test looks at nothing")
+		}
+	})
+}
+
+// drifting is a Store whose epoch changes although nothing is lost.
+type drifting struct {
+	full
+	n int
+}
+
+func (d *drifting) Epoch(context.Context, string) (string, error) {
+	d.n++
+	return strings.Repeat("e", d.n), nil
+}
+
+func TestADriftingEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		err := tokencachetest.Test(&drifting{full: tokencache.NewMemory().(full)})
+		if err == nil || !strings.Contains(err.Error(), "epoch: ") {
+			t.Error(err)
+		}
+	})
+}
+
 type full interface {
 	tokencache.Store
 	tokencache.Locker
