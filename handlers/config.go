@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/warnlog"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -52,7 +53,9 @@ type Config struct {
 	// Authorize looks at a cookie, or to trust further origins. With a Cookie,
 	// nil means one that trusts none; without, nil means no check.
 	CrossOrigin *http.CrossOriginProtection
-	// Logger gets the private half of every failure; nil discards it.
+	// Logger gets the private half of failures: those of the upstream and ours
+	// at Warn and Error, once a minute for each code, the rest at Debug. Nil
+	// means slog.Default at Warn and above; slog.DiscardHandler is silence.
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -102,10 +105,7 @@ func (c Config) wired() error {
 }
 
 func logger(l *slog.Logger) *slog.Logger {
-	if l == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return l
+	return warnlog.OrDefault(l)
 }
 
 var errNoAuthorize = fault("Authorize", "required; see SubjectFrom and DangerouslyAllowAnyCaller")

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/warnlog"
 	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 )
@@ -118,18 +119,12 @@ type reporter struct {
 	op    string
 	allow string // the methods, for 405; "" where the header is set already
 	extra func(providers.Code, string) map[string]any
+	rare  warnlog.Rare
 }
 
 func (p *reporter) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(classify(r, err).Code)
-	level := slog.LevelWarn
-	switch {
-	case gone(r), status < 500:
-		level = slog.LevelDebug
-	case status == http.StatusInternalServerError, status == http.StatusBadGateway:
-		level = slog.LevelError
-	}
-	p.log.LogAttrs(r.Context(), level, "handlers: "+p.op, slog.Int("answer", status), slog.Any("error", providers.AsError(err)))
+	p.report(r, status, err)
 	if status == http.StatusMethodNotAllowed && p.allow != "" {
 		w.Header().Set("Allow", p.allow)
 	}

@@ -70,7 +70,7 @@ type ProxyConfig struct {
 	// "token_rejected", an upstream's 401. It must be fast and safe for
 	// concurrent use.
 	Observer func(context.Context, providers.Event)
-	// Logger gets the private half of every failure; nil discards it.
+	// Logger gets the private half of failures, see [Config].
 	Logger *slog.Logger
 }
 

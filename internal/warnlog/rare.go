@@ -1,0 +1,31 @@
+package warnlog
+
+import (
+	"sync"
+	"time"
+)
+
+// pause is how long a line of one kind is for Debug after it was told.
+const pause = time.Minute
+
+// Rare lets one line of each kind through in a minute, so that a state that
+// lasts is told without a line for each request. The zero Rare is ready for
+// use. It is safe for concurrent use. There must be few kinds.
+type Rare struct {
+	mu   sync.Mutex
+	told map[string]time.Time
+}
+
+// Allow reports whether a line of that kind is due at now.
+func (r *Rare) Allow(kind string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, ok := r.told[kind]; ok && now.Sub(last) < pause && !now.Before(last) {
+		return false
+	}
+	if r.told == nil {
+		r.told = map[string]time.Time{}
+	}
+	r.told[kind] = now
+	return true
+}
