@@ -118,21 +118,12 @@ func (a *attempt) acquire(ctx context.Context) (record.Action, error) {
 		switch {
 		case err != nil:
 			return record.Action{}, err
-		case ready && action.Upstream() && !a.timeFor(ctx):
-			return record.Action{}, errNoTime
 		case ready:
 			return action, nil
 		case ctx.Err() != nil:
 			return record.Action{}, errNoTime
 		}
 	}
-}
-
-// timeFor reports whether a whole upstream call fits into what is left of ctx.
-// A call that spends a refresh token must not be cut short.
-func (a *attempt) timeFor(ctx context.Context) bool {
-	end, ok := ctx.Deadline()
-	return !ok || time.Until(end) >= a.c.callLimit
 }
 
 func (a *attempt) decide() record.Action {
