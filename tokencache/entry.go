@@ -242,11 +242,17 @@ func (c *Cache) evict(e *entry) bool {
 type tombstone struct {
 	version, purges uint64
 	ends            int64 // Unix seconds, see record.Record.Ends
-	unsaved         bool  // the Store, or a replica, may not know yet
+	ended           []record.Digest
+	tenant          string
+	unsaved         bool // the Store, or a replica, may not know yet
+}
+
+func tombstoneOf(r *record.Record, unsaved bool) tombstone {
+	return tombstone{r.Version, r.Purges, r.Ends.Unix(), r.Ended, r.Tenant, unsaved}
 }
 
 func (t tombstone) record() record.Record {
-	return record.Record{Version: t.version, Purges: t.purges, Ends: time.Unix(t.ends, 0)}
+	return record.Record{Version: t.version, Purges: t.purges, Ends: time.Unix(t.ends, 0), Ended: t.ended, Tenant: t.tenant}
 }
 
 // bury keeps what r tells of a sign-out.
@@ -254,11 +260,12 @@ func (c *Cache) bury(k *id, r *record.Record, unsaved bool) {
 	if r.Purges == 0 {
 		return
 	}
-	t := tombstone{r.Version, r.Purges, r.Ends.Unix(), unsaved}
 	c.tombstones.put(k, func(old tombstone, ok bool) (tombstone, bool) {
+		t := tombstoneOf(r, unsaved)
 		if ok && old.purges > t.purges {
 			return old, false
 		}
+		t.ended = record.JoinEnded(old.ended, t.ended)
 		return t, true
 	})
 }

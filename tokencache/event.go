@@ -138,11 +138,10 @@ func (a *attempt) report() {
 		pe := providers.AsError(err)
 		e.Outcome = pe.Class.String()
 		c.stats.failed.Add(1)
-		if errors.Is(err, errPurged) {
-			c.event(a.cause, e)
-			return // the user's wish, and no failure
+		// Not for a sign-out, nor for what anybody may present.
+		if !errors.Is(err, errPurged) && (a.op != "" || pe.Code != providers.CodeRefreshRejected) {
+			c.o.Logger.Warn("tokencache: no token; callers of this grant get the error until its window ends", "op", e.Op, "error", pe, "took", e.Duration)
 		}
-		c.o.Logger.Warn("tokencache: no token; callers of this grant get the error until its window ends", "op", e.Op, "error", pe, "took", e.Duration)
 	}
 	c.event(a.cause, e)
 }

@@ -81,7 +81,8 @@ func (c *Cache) Adopt(ctx context.Context, req providers.Request, tok providers.
 	if tok.AccessToken == "" {
 		tok.IssuedAt, tok.Expiry = now, now
 	}
-	if (tok.RefreshToken == "" || c.refresher == nil) && (tok.AccessToken == "" || !tok.Expiry.IsZero() && !now.Before(record.ServeUntil(&tok))) {
+	refreshable := tok.RefreshToken != "" && c.refresher != nil && (tok.RefreshExpiry.IsZero() || now.Before(tok.RefreshExpiry))
+	if !refreshable && (tok.AccessToken == "" || !tok.Expiry.IsZero() && !now.Before(record.ServeUntil(&tok))) {
 		return fault(providers.CodeInvalidField, providers.Permanent, "neither a token that has life left nor a refresh token", nil)
 	}
 	known, err := c.knows(ctx, k, req, tok.RefreshToken)
@@ -170,12 +171,12 @@ func (c *Cache) purgeLocal(e *entry) (record.Record, tombstone) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	was := e.record()
-	r := was.Purge(c.nowFor(e.view.Load()), c.o.RefreshLifetime)
+	r := was.Purge(c.tokenDigest(was.Token.RefreshToken), c.nowFor(e.view.Load()), c.o.RefreshLifetime)
 	c.bury(&e.id, &r, c.shared != nil)
 	if !e.evicted {
 		c.install(e, r)
 	}
-	return was, tombstone{version: r.Version, purges: r.Purges, ends: r.Ends.Unix(), unsaved: c.shared != nil}
+	return was, tombstoneOf(&r, c.shared != nil)
 }
 
 // spreadPurge writes a sign-out to the Store and makes it known to all
@@ -217,8 +218,8 @@ func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone) (recor
 		}
 		r := stored
 		r.Version = max(r.Version, t.version)
-		r = r.Purge(c.wallNow(), c.o.RefreshLifetime)
-		r.Purges = max(r.Purges, t.purges)
+		r = r.Purge(c.tokenDigest(r.Token.RefreshToken), c.wallNow(), c.o.RefreshLifetime)
+		r.Purges, r.Ended = max(r.Purges, t.purges), record.JoinEnded(r.Ended, t.ended)
 		if ends := time.Unix(t.ends, 0); ends.After(r.Ends) {
 			r.Ends = ends
 		}
@@ -227,9 +228,8 @@ func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone) (recor
 			return stored, t, err
 		}
 		if next != 0 {
-			t.version, t.purges, t.ends = r.Version, r.Purges, r.Ends.Unix()
 			c.purgedAs(k, &r)
-			return stored, t, nil
+			return stored, tombstoneOf(&r, true), nil
 		}
 	}
 	return record.Record{}, t, fault(providers.CodeInternal, providers.Transient, "the token store refuses every write", nil)
@@ -252,7 +252,10 @@ func (c *Cache) purgedAs(k *id, r *record.Record) {
 func (c *Cache) storePurge(ctx context.Context, k *id, t tombstone) error {
 	stored, _, err := c.shared.read(ctx, c.shared.recordKey(k))
 	if err == nil && stored.Purges < t.purges {
-		_, _, err = c.storePurgeRecord(ctx, k, t)
+		if _, t, err = c.storePurgeRecord(ctx, k, t); err == nil {
+			r := t.record()
+			c.restoreIndex(ctx, *k, &r)
+		}
 	}
 	return err
 }

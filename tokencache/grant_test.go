@@ -24,10 +24,11 @@ type vendor struct {
 	alive map[string]string // refresh token to user
 	n     int
 	seen  []string // refresh tokens presented
+	now   func() time.Time
 }
 
 func newVendor() *vendor {
-	v := &vendor{alive: map[string]string{}}
+	v := &vendor{alive: map[string]string{}, now: time.Now}
 	v.mode, v.ttl = providers.Exclusive, time.Hour
 	v.generate = func(ctx context.Context, req providers.Request) (providers.Token, error) {
 		return v.issue(req.Tenant + "/" + req.Subject), nil
@@ -59,8 +60,15 @@ func (v *vendor) issue(who string) providers.Token {
 		}
 	}
 	v.alive[rt] = who
-	now := time.Now()
+	now := v.now()
 	return providers.Token{AccessToken: fmt.Sprintf("at-%d of %s", v.n, who), RefreshToken: rt, IssuedAt: now, Expiry: now.Add(v.ttl)}
+}
+
+// presented is how many refresh tokens the vendor has seen.
+func (v *vendor) presented() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.seen)
 }
 
 func (v *vendor) Key(req providers.Request) (string, error) {
@@ -238,7 +246,9 @@ func TestSignOutDuringRefreshIsNotUndone(t *testing.T) {
 			_, err := next().Refresh(t.Context(), nobody, a.RefreshToken)
 			done <- err
 		}()
-		synctest.Wait()
+		for v.presented() == 0 {
+			time.Sleep(time.Millisecond)
+		}
 		if err := next().Purge(t.Context(), alice); err != nil {
 			t.Fatal(err)
 		}

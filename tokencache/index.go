@@ -131,6 +131,13 @@ func (a *attempt) indexSpent(ctx context.Context, before []record.Spent) {
 func (c *Cache) restoreIndex(ctx context.Context, k id, r *record.Record) {
 	o := owner{id: k, tenant: r.Tenant, anonymous: r.Anonymous}
 	err := c.indexToken(ctx, r.Token, o)
+	dead := o
+	dead.dead = true
+	for _, d := range r.Ended {
+		if left := r.Ends.Sub(c.wallNow()); left > 0 && err == nil {
+			_, err = c.point(ctx, d, dead, left, false)
+		}
+	}
 	for _, s := range r.Spent {
 		if left := record.KeepSpent - c.wallNow().Sub(s.At).Abs(); left > 0 && err == nil {
 			_, err = c.point(ctx, s.Token, o, left, false)

@@ -63,6 +63,7 @@ type news struct {
 
 	mu        sync.Mutex
 	seen      bulletin
+	first     string   // the first epoch that this replica saw
 	restoring int      // restores under way
 	restored  uint64   // the sequence number before the first of them
 	receipts  uint64   // revision of our own receipt
@@ -268,6 +269,9 @@ func (h *shared) follow(b bulletin) {
 	fresh := b.Seq - seen.Seq
 	switch {
 	case seen.Epoch == "":
+		h.mu.Lock()
+		h.first = b.Epoch
+		h.mu.Unlock()
 		return
 	case seen.Epoch != b.Epoch || b.Seq < seen.Seq:
 		h.restore(0)
@@ -294,10 +298,10 @@ func (h *shared) follow(b bulletin) {
 
 // signedOut ends k here, as a notice of another replica says.
 func (c *Cache) signedOut(k id, n notice) {
-	r := record.Record{Version: n.Version, Purges: n.Purges, Ends: time.Unix(n.Ends, 0)}
-	c.bury(&k, &r, false)
+	said := record.Record{Version: n.Version, Purges: n.Purges, Ends: time.Unix(n.Ends, 0)}
 	e, ok := c.entries.get(&k)
 	if !ok {
+		c.bury(&k, &said, false)
 		return
 	}
 	e.mu.Lock()
@@ -306,7 +310,12 @@ func (c *Cache) signedOut(k id, n notice) {
 	if e.evicted || own.Purges >= n.Purges {
 		return
 	}
-	r.Version, r.Fence, r.Intent = max(r.Version, own.Version), own.Fence, own.Intent
+	r := own.Purge(c.tokenDigest(own.Token.RefreshToken), c.wallNow(), c.o.RefreshLifetime)
+	r.Version, r.Purges = max(r.Version, n.Version), n.Purges
+	if said.Ends.After(r.Ends) {
+		r.Ends = said.Ends
+	}
+	c.bury(&k, &r, false)
 	c.install(e, r)
 }
 
@@ -526,8 +535,11 @@ func (h *shared) awaitReceipt(ctx context.Context, member, epoch string, seq uin
 
 // confirm makes sure that the Store has lost nothing that a live replica
 // knows. If it may have, confirm has every replica write back what it knows,
-// waits for them, and returns true: the record must be read again.
-func (h *shared) confirm(ctx context.Context, key string) (lost bool, err error) {
+// waits for them, and returns true: the record must be read again. Before a
+// refresh token is spent, members of a new Store get a moment to say that they
+// are there; before a new grant is generated only if this replica has seen
+// another Store before.
+func (h *shared) confirm(ctx context.Context, key string, spend bool) (lost bool, err error) {
 	server := ""
 	if h.epocher != nil {
 		if server, err = try(ctx, h, func(ctx context.Context) (string, error) { return h.epocher.Epoch(ctx, key) }); err != nil {
@@ -553,10 +565,13 @@ func (h *shared) confirm(ctx context.Context, key string) (lost bool, err error)
 			return false, err
 		}
 	}
-	// Members of an emptied Store need a moment to say that they are there.
-	since := h.c.wallNow().Sub(time.UnixMilli(b.Born))
-	if err := sleep(ctx, min(max(saveHeadStart-since, 0), saveHeadStart)); err != nil {
-		return false, err
+	h.mu.Lock()
+	patient := spend || h.first != "" && h.first != b.Epoch
+	h.mu.Unlock()
+	if since := h.c.wallNow().Sub(time.UnixMilli(b.Born)); patient {
+		if err := sleep(ctx, min(max(saveHeadStart-since, 0), saveHeadStart)); err != nil {
+			return false, err
+		}
 	}
 	if err := h.awaitReceipts(ctx, roll); err != nil {
 		return false, err
@@ -566,7 +581,7 @@ func (h *shared) confirm(ctx context.Context, key string) (lost bool, err error)
 	if len(h.confirmed) > maxRolls {
 		clear(h.confirmed)
 	}
-	h.confirmed[b.Epoch+"/"+server] = true
+	h.confirmed[b.Epoch+"/"+server] = patient
 	return true, nil
 }
 

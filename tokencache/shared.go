@@ -256,10 +256,10 @@ func (a *attempt) prepareShared(ctx context.Context, action record.Action) (bool
 	case wait > 0:
 		a.freeSlot()
 		a.wait(ctx, wait)
-	case action.Step == record.CallRefresh && c.rules.Mode != providers.Shared && !a.confirmed:
-		// Before a refresh token is spent, it must be sure that no replica has
-		// a newer one that the Store has lost.
-		lost, err := h.confirm(ctx, a.key)
+	case action.Upstream() && c.rules.Mode != providers.Shared && !a.confirmed:
+		// Before a grant is changed, it must be sure that no replica has a newer
+		// record that the Store has lost.
+		lost, err := h.confirm(ctx, a.key, action.Step == record.CallRefresh)
 		if err != nil {
 			return false, storeError(err)
 		}

@@ -20,6 +20,7 @@ type stored struct {
 	Salvages int            `json:"salvages,omitempty"`
 	Brought  bool           `json:"brought,omitempty"`
 	Ends     int64          `json:"ends,omitempty"`
+	Ended    []byte         `json:"ended,omitempty"` // digests in a row
 	Tenant   string         `json:"tenant,omitempty"`
 	Anon     bool           `json:"anon,omitempty"`
 	Token    *storedToken   `json:"token,omitempty"`
@@ -77,6 +78,9 @@ func Encode(r *Record, nonce string) ([]byte, error) {
 	for _, spent := range r.Spent {
 		s.Spent = appendSpent(s.Spent, spent)
 	}
+	for _, d := range r.Ended {
+		s.Ended = append(s.Ended, d[:]...)
+	}
 	if f := r.Failure; f != nil {
 		s.Failure = &storedFailure{f.Err.Code, f.Err.Class, f.Err.Description, f.Err.Op, f.Err.Status, f.N, f.At.UnixMilli(), f.Wait.Milliseconds()}
 	}
@@ -95,7 +99,7 @@ func Encode(r *Record, nonce string) ([]byte, error) {
 // hold a token.
 func Decode(b []byte) (r Record, nonce string, err error) {
 	var s stored
-	if json.Unmarshal(b, &s) != nil || s.Format != format || len(s.Spent)%spentSize != 0 {
+	if json.Unmarshal(b, &s) != nil || s.Format != format || len(s.Spent)%spentSize != 0 || len(s.Ended)%len(Digest{}) != 0 {
 		return r, "", ErrFormat
 	}
 	r = Record{Version: s.Version, Purges: s.Purges, Fence: s.Fence, Salvages: s.Salvages, Brought: s.Brought, Tenant: s.Tenant, Anonymous: s.Anon}
@@ -110,6 +114,9 @@ func Decode(b []byte) (r Record, nonce string, err error) {
 	}
 	for rest := s.Spent; len(rest) > 0; rest = rest[spentSize:] {
 		r.Spent = append(r.Spent, decodeSpent(rest))
+	}
+	for rest := s.Ended; len(rest) > 0; rest = rest[len(Digest{}):] {
+		r.Ended = append(r.Ended, Digest(rest[:len(Digest{})]))
 	}
 	if f := s.Failure; f != nil {
 		e := &providers.Error{Code: f.Code, Class: f.Class, Description: f.Description, Op: f.Op, Status: f.Status}

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"slices"
 	"time"
 
 	"github.com/bearerkit/bearerkit/providers"
@@ -112,6 +113,7 @@ func decideRefresh(r *Record, w *Want, age Age, now time.Time, rules *Rules) Act
 			return Action{Step: Serve}
 		}
 		a = renewal(r, now, rules, true, Reject) // the successor has expired too
+	case slices.Contains(r.Ended, w.Digest):
 	case w.Unknown || r.Version == 0:
 		a = Action{Step: CallRefresh, RefreshToken: w.RefreshToken}
 	}

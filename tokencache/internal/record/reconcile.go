@@ -52,7 +52,8 @@ func Reconcile(store, own Record, mode providers.Mode, now time.Time) (Record, C
 	default:
 		c.Behind = store.Purges == own.Purges && store.Version < own.Version && store.CanRefresh(now)
 	}
+	r.Ended = JoinEnded(store.Ended, own.Ended)
 	c.Adopted = !c.Lost && r.Token.Version > own.Token.Version
-	r.Version = max(r.Version, own.Version)
+	r.Version = max(r.Version, own.Version, store.Version)
 	return r, c
 }

@@ -42,6 +42,8 @@ type Record struct {
 	// Ends is when the last of the tokens that a sign-out ended would have
 	// ended by itself; zero if the grant was not signed out.
 	Ends time.Time
+	// Ended are refresh tokens that a sign-out ended, the oldest first.
+	Ended []Digest
 	// Tenant is the tenant of the requests that the grant is for, and
 	// Anonymous tells that the record is named by a refresh token and not by a
 	// user. Both go into the index of refresh tokens.
@@ -225,16 +227,37 @@ func (r Record) Die(refreshToken string, mode providers.Mode) Record {
 	return r
 }
 
-// Purge ends all that was issued so far. lifetime stands in for the end of a
-// token that the upstream did not say.
-func (r Record) Purge(now time.Time, lifetime time.Duration) Record {
+// maxEnded bounds the ended refresh tokens that a record remembers.
+const maxEnded = 8
+
+// Purge ends all that was issued so far: current is the digest of the refresh
+// token, if r has one. lifetime stands in for the end of a token that the
+// upstream did not say.
+func (r Record) Purge(current Digest, now time.Time, lifetime time.Duration) Record {
+	var ended []Digest
+	for _, s := range r.Spent[max(0, len(r.Spent)-2):] {
+		ended = append(ended, s.Token)
+	}
+	if r.Token.RefreshToken != "" {
+		ended = append(ended, current)
+	}
 	ends := now.Add(KeepSpent)
 	for _, end := range []time.Time{r.Ends, r.Token.Expiry, r.end(now, lifetime)} {
 		if end.After(ends) {
 			ends = end
 		}
 	}
-	return Record{Version: r.nextVersion(now), Purges: r.Purges + 1, Fence: r.Fence, Intent: r.Intent, Ends: ends}
+	return Record{
+		Version: r.nextVersion(now), Purges: r.Purges + 1, Fence: r.Fence, Intent: r.Intent, Ends: ends,
+		Ended: JoinEnded(r.Ended, ended), Tenant: r.Tenant, Anonymous: r.Anonymous,
+	}
+}
+
+// JoinEnded is the ended refresh tokens of two records of one grant.
+func JoinEnded(a, b []Digest) []Digest {
+	joined := slices.DeleteFunc(slices.Clone(a), func(d Digest) bool { return slices.Contains(b, d) })
+	joined = append(joined, b...)
+	return joined[max(0, len(joined)-maxEnded):]
 }
 
 // end is when the last token of r ends.

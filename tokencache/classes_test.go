@@ -1,0 +1,281 @@
+package tokencache_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache"
+)
+
+var errRefused = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.Permanent, Status: 401}
+
+// A refusal that may be about our own key is not the end of the grant.
+func TestARefusalThatMayBeAboutOurKeyKeepsTheGrant(t *testing.T) {
+	bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {
+		good := v.refresh
+		keyWrong := true
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			if keyWrong {
+				return providers.Token{}, errRefused
+			}
+			return good(ctx, req, rt)
+		}
+		issue := v.generate
+		generates := 0
+		v.generate = func(ctx context.Context, req providers.Request) (providers.Token, error) {
+			generates++
+			if keyWrong {
+				return providers.Token{}, &providers.Error{Code: providers.CodeCredentialsRejected, Class: providers.Permanent, Status: 401}
+			}
+			return issue(ctx, req)
+		}
+		require.NoError(t, next().Adopt(t.Context(), alice, v.issue("t1/alice")))
+
+		_, err := next().Refresh(t.Context(), alice, "rt-1")
+		assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)
+		assert.Equal(t, providers.Permanent, providers.AsError(err).Class)
+		assert.Zero(t, generates, "the refresh handler never generates")
+
+		time.Sleep(31 * time.Second)
+		tok := must(t)(next().Generate(t.Context(), alice))
+		_, err = next().Renew(t.Context(), alice, tok)
+		assert.Equal(t, providers.CodeCredentialsRejected, code(err), "%v", err)
+		assert.Equal(t, 1, generates, "a Source generates once")
+
+		keyWrong = false
+		time.Sleep(31 * time.Second)
+		pair := must(t)(next().Refresh(t.Context(), alice, "rt-1"))
+		assert.Equal(t, "rt-2", pair.RefreshToken, "the same token works once the key is right")
+
+		v.refresh = func(context.Context, providers.Request, string) (providers.Token, error) {
+			return providers.Token{}, errRefused // about this token alone
+		}
+		time.Sleep(10 * time.Second)
+		renewed := must(t)(next().Renew(t.Context(), alice, pair))
+		assert.Equal(t, 2, generates, "a Source generates once")
+		assert.Greater(t, renewed.Version, pair.Version)
+		assert.NotEqual(t, pair.RefreshToken, renewed.RefreshToken)
+	})
+}
+
+// When most grants of a provider die within a minute the fault is likely ours.
+func TestManyDeathsInAMinuteAreTakenForOurFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		v.mode = providers.Rotating
+		good := v.refresh
+		broken := true
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			if broken {
+				return providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Status: 400}
+			}
+			return good(ctx, req, rt)
+		}
+		var log lockedBuilder
+		c := open(t, v, tokencache.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		const grants = 100
+		refresh := func(i int) error {
+			_, err := c.Refresh(t.Context(), userNo(i), fmt.Sprint("rt-", i+1))
+			return err
+		}
+		for i := range grants {
+			require.NoError(t, c.Adopt(t.Context(), userNo(i), v.issue("t1/"+userNo(i).Subject)))
+		}
+		for i := range grants {
+			for range 3 {
+				_, _ = c.Refresh(t.Context(), nobody, fmt.Sprintf("junk %d", i)) // does not count
+			}
+			assert.Equal(t, providers.CodeRefreshRejected, code(refresh(i)))
+		}
+		assert.Contains(t, log.String(), "level=ERROR")
+		broken = false
+		time.Sleep(31 * time.Second)
+		alive := 0
+		for i := range grants {
+			if refresh(i) == nil {
+				alive++
+			}
+		}
+		assert.Equal(t, grants-19, alive)
+	})
+}
+
+// The good refresh token in an odd answer is kept.
+func TestARefreshTokenInAnOddAnswerIsKept(t *testing.T) {
+	for name, odd := range map[string]func(tok providers.Token) (providers.Token, error){
+		"an error beside it": func(tok providers.Token) (providers.Token, error) {
+			return providers.Token{RefreshToken: tok.RefreshToken}, &providers.Error{Code: providers.CodeBadResponse, Class: providers.Transient}
+		},
+		"in doubt": func(tok providers.Token) (providers.Token, error) {
+			return providers.Token{RefreshToken: tok.RefreshToken}, &providers.Error{Code: providers.CodeBadResponse, Class: providers.InDoubt}
+		},
+		"no access token": func(tok providers.Token) (providers.Token, error) {
+			return providers.Token{RefreshToken: tok.RefreshToken}, nil
+		},
+		"an expired access token": func(tok providers.Token) (providers.Token, error) {
+			tok.IssuedAt, tok.Expiry = tok.IssuedAt.Add(-2*time.Hour), tok.IssuedAt.Add(-time.Hour)
+			return tok, nil
+		},
+	} {
+		for _, mode := range []providers.Mode{providers.Shared, providers.Rotating, providers.Exclusive} {
+			t.Run(fmt.Sprint(name, ", ", mode), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					v := rotating()
+					v.mode, v.ttl = mode, time.Hour
+					good, odds := v.refresh, 0
+					v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+						tok, err := good(ctx, req, rt)
+						if err == nil && odds > 0 {
+							odds--
+							return odd(tok)
+						}
+						return tok, err
+					}
+					store := newHistory()
+					c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+					require.NoError(t, c.Adopt(t.Context(), alice, v.issue("t1/alice")))
+					odds = 1
+					_, err := c.Refresh(t.Context(), nobody, "rt-1")
+					assert.Equal(t, providers.CodeBadResponse, code(err), "%v", err)
+					time.Sleep(10 * time.Second)
+					tok := must(t)(c.Refresh(t.Context(), nobody, "rt-1")) // within the grace: the successor's successor
+					if mode == providers.Exclusive {
+						assert.Equal(t, "rt-3", tok.RefreshToken)
+					}
+					presentedOnce(t, v)
+
+					before := v.presented()
+					odds = 1000
+					for range 12 {
+						_, _ = c.Renew(t.Context(), alice, must2(c.Generate(t.Context(), alice)))
+						time.Sleep(10 * time.Minute)
+					}
+					assert.LessOrEqual(t, v.presented()-before, 3, "no endless rotation")
+					presentedOnce(t, v)
+				})
+			})
+		}
+	}
+}
+
+func must2(tok providers.Token, _ error) providers.Token { return tok }
+
+// A token that has neither an expiry nor a refresh token is served until it is
+// refused.
+func TestATokenWithoutAnEndIsServedUntilItIsRefused(t *testing.T) {
+	bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {
+		require.NoError(t, next().Adopt(t.Context(), alice, providers.Token{AccessToken: "for ever"}))
+		for range 3 {
+			time.Sleep(time.Hour)
+			tok := must(t)(next().Generate(t.Context(), alice))
+			assert.Equal(t, "for ever", tok.AccessToken)
+			assert.True(t, tok.Expiry.IsZero(), "nobody said when it ends: %v", tok.Expiry)
+		}
+		tok := must(t)(next().Renew(t.Context(), alice, must(t)(next().Generate(t.Context(), alice))))
+		assert.Contains(t, tok.AccessToken, "of t1/alice")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		c := open(t, v, tokencache.Options{DefaultLifetime: time.Minute})
+		require.NoError(t, c.Adopt(t.Context(), alice, providers.Token{AccessToken: "for a minute"}))
+		time.Sleep(2 * time.Minute)
+		assert.NotEqual(t, "for a minute", must(t)(c.Generate(t.Context(), alice)).AccessToken)
+	})
+}
+
+// A provider that ignores its context is counted while it blocks its grant.
+func TestAProviderThatIgnoresItsContextIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		p := &fake{ttl: time.Hour}
+		p.generate = func(context.Context, providers.Request) (providers.Token, error) {
+			<-release
+			return p.token(1, ""), nil
+		}
+		c := open(t, p, tokencache.Options{})
+		_, err := c.Generate(t.Context(), user)
+		assert.Equal(t, providers.CodeTimeout, code(err), "%v", err)
+		assert.Equal(t, 1, c.Stats().Overdue)
+		close(release)
+		synctest.Wait()
+		assert.Equal(t, 0, c.Stats().Overdue)
+		assert.Equal(t, "at-1", must(t)(c.Generate(t.Context(), user)).AccessToken, "its late answer counts")
+	})
+}
+
+// Hooks that panic or end their goroutine leave nobody waiting and lose no
+// token.
+func TestHooksThatPanicOrExitHarmNobody(t *testing.T) {
+	for name, fault := range map[string]func(){"panic": func() { panic("secret") }, "Goexit": runtime.Goexit} {
+		t.Run("observer "+name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &fake{ttl: time.Hour, latency: time.Second}
+				c := open(t, p, tokencache.Options{Observer: func(context.Context, providers.Event) { fault() }})
+				together(20, func(int) {
+					tok, err := c.Generate(t.Context(), user)
+					assert.NoError(t, err)
+					assert.Equal(t, "at-1", tok.AccessToken)
+				})
+			})
+		})
+		for _, op := range []string{"Load", "CAS"} {
+			t.Run("store "+op+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := newHistory()
+					p := &fake{mode: providers.Rotating, ttl: time.Hour, latency: time.Second}
+					c := cluster(t, 1, p, tokencache.Options{Store: store})[0]
+					synctest.Wait()
+					store.setFails(func(o, key string) error {
+						if o == op && strings.HasPrefix(key, "t") {
+							fault()
+						}
+						return nil
+					})
+					var mu sync.Mutex
+					failed := 0
+					together(20, func(int) {
+						if _, err := c.Generate(t.Context(), user); err != nil {
+							mu.Lock()
+							defer mu.Unlock()
+							failed++
+							assert.NotContains(t, fmt.Sprint(err), "secret")
+						}
+					})
+					assert.Equal(t, 20, failed, "the outcome of the Store's call is not known")
+					store.setFails(nil)
+					time.Sleep(time.Minute)
+					must(t)(c.Generate(t.Context(), user))
+				})
+			})
+		}
+	}
+}
+
+// lockedBuilder is a strings.Builder for several writers.
+type lockedBuilder struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (w *lockedBuilder) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(p)
+}
+
+func (w *lockedBuilder) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
+}

@@ -1,0 +1,226 @@
+package tokencache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache"
+)
+
+func userNo(i int) providers.Request {
+	return providers.Request{Tenant: "t1", Subject: fmt.Sprint("user ", i)}
+}
+
+// Once Purge has returned nil, no replica serves the token, at that very
+// moment and with however many sign-outs at once.
+func TestAfterPurgeNoReplicaServesTheToken(t *testing.T) {
+	for name, fails := range map[string]func(rng *rand.Rand) func(op, key string) error{
+		"store sound": func(*rand.Rand) func(string, string) error { return nil },
+		"every third write of notices fails": func(rng *rand.Rand) func(string, string) error {
+			return func(op, key string) error {
+				if op == "CAS" && strings.HasPrefix(key, "n") && rng.IntN(3) == 0 {
+					return errors.New("no")
+				}
+				return nil
+			}
+		},
+		"every tenth call fails": func(rng *rand.Rand) func(string, string) error {
+			return func(string, string) error {
+				if rng.IntN(10) == 0 {
+					return errors.New("no")
+				}
+				return nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v, store := newVendor(), newHistory()
+				all := cluster(t, 2, v, tokencache.Options{Store: store})
+				const grants, at1 = 200, 64
+				old := map[int]string{}
+				for i := range grants {
+					old[i] = must(t)(all[0].Generate(t.Context(), userNo(i))).AccessToken
+					must(t)(all[1].Generate(t.Context(), userNo(i)))
+				}
+				store.setFails(fails(rand.New(rand.NewPCG(1, 2)))) // called under the store's lock
+				var wg sync.WaitGroup
+				purged := 0
+				var mu sync.Mutex
+				work := make(chan int)
+				for range at1 {
+					wg.Go(func() {
+						for i := range work {
+							if err := all[0].Purge(t.Context(), userNo(i)); err != nil {
+								assert.Equal(t, providers.CodeBusy, code(err), "%v", err)
+								continue
+							}
+							mu.Lock()
+							purged++
+							mu.Unlock()
+							for _, c := range all {
+								if tok, err := c.Generate(t.Context(), userNo(i)); err == nil {
+									assert.NotEqual(t, old[i], tok.AccessToken)
+								}
+							}
+						}
+					})
+				}
+				for i := range grants {
+					work <- i
+				}
+				close(work)
+				wg.Wait()
+				assert.Greater(t, purged, grants/2)
+			})
+		})
+	}
+}
+
+// A sign-out that cannot be made known is an error, and is carried on.
+func TestPurgeThatCannotBeMadeKnownIsAnErrorAndIsCarriedOn(t *testing.T) {
+	for name, broken := range map[string]func(op, key string) error{
+		"no notice can be written": func(op, key string) error {
+			if op == "CAS" && strings.HasPrefix(key, "n") {
+				return errors.New("no")
+			}
+			return nil
+		},
+		"the store is away": func(string, string) error { return errors.New("away") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v, store := newVendor(), newHistory()
+				all := cluster(t, 2, v, tokencache.Options{Store: store})
+				tok := must(t)(all[0].Generate(t.Context(), alice))
+				must(t)(all[1].Generate(t.Context(), alice))
+				store.setFails(broken)
+				start := time.Now()
+				err := all[0].Purge(t.Context(), alice)
+				assert.Equal(t, providers.CodeBusy, code(err), "%v", err)
+				assert.LessOrEqual(t, time.Since(start), 11*time.Second)
+				if next, err := all[0].Generate(t.Context(), alice); err == nil {
+					assert.NotEqual(t, tok.AccessToken, next.AccessToken, "signed out here all the same")
+				}
+				store.setFails(nil)
+				time.Sleep(15 * time.Second)
+				for _, c := range all {
+					next := must(t)(c.Generate(t.Context(), alice))
+					assert.NotEqual(t, tok.AccessToken, next.AccessToken)
+					_, err := c.Refresh(t.Context(), nobody, tok.RefreshToken)
+					assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)
+				}
+			})
+		})
+	}
+}
+
+// A replica that has died holds sign-outs up for its lease and not longer.
+func TestPurgeDoesNotWaitForTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		all := cluster(t, 1, v, tokencache.Options{Store: store})
+		dead := &deafStore{history: store}
+		must(t)(open(t, v, tokencache.Options{Store: dead, Namespace: "test"}).Generate(t.Context(), alice))
+		must(t)(all[0].Generate(t.Context(), alice))
+		time.Sleep(time.Second)
+		dead.die()
+		start := time.Now()
+		require.NoError(t, all[0].Purge(t.Context(), alice))
+		assert.LessOrEqual(t, time.Since(start), 7*time.Second)
+		start = time.Now()
+		require.NoError(t, all[0].Purge(t.Context(), bob))
+		assert.Less(t, time.Since(start), time.Second, "it is a member no longer")
+	})
+}
+
+// deafStore is one replica's way to a Store, which can be cut.
+type deafStore struct {
+	*history
+	mu  sync.Mutex
+	cut bool
+}
+
+func (d *deafStore) die() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cut = true
+}
+
+func (d *deafStore) err() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cut {
+		return errors.New("cut")
+	}
+	return nil
+}
+
+func (d *deafStore) Load(ctx context.Context, key string) ([]byte, uint64, error) {
+	if err := d.err(); err != nil {
+		return nil, 0, err
+	}
+	return d.history.Load(ctx, key)
+}
+
+func (d *deafStore) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
+	if err := d.err(); err != nil {
+		return 0, err
+	}
+	return d.history.CAS(ctx, key, rev, val, ttl)
+}
+
+// A sign-out that others have heard of survives a Store that is emptied or
+// brought back to before it.
+func TestASignOutSurvivesTheStore(t *testing.T) {
+	for name, lose := range map[string]func(s *history, before map[string]past){
+		"emptied":                    func(s *history, _ map[string]past) { s.bringBack("", nil, "2") },
+		"rolled back":                func(s *history, before map[string]past) { s.bringBack("", before, "2") },
+		"rolled back, epoch unknown": func(s *history, before map[string]past) { s.bringBack("", before, "") },
+		"record alone rolled back": func(s *history, before map[string]past) {
+			for k := range before {
+				if !strings.HasPrefix(k, "t") {
+					delete(before, k)
+				}
+			}
+			s.bringBack("t", before, "2")
+		},
+	} {
+		for _, mode := range []providers.Mode{providers.Shared, providers.Rotating, providers.Exclusive} {
+			t.Run(fmt.Sprint(name, ", ", mode), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					v, store := newVendor(), newHistory()
+					v.mode = mode
+					all := cluster(t, 2, v, tokencache.Options{Store: store})
+					a, b := all[0], all[1]
+					tok := must(t)(a.Generate(t.Context(), alice))
+					must(t)(b.Generate(t.Context(), alice))
+					time.Sleep(10 * time.Second)
+					before := store.remember("")
+					require.NoError(t, a.Purge(t.Context(), alice))
+					lose(store, before)
+					time.Sleep(5 * time.Second) // a look at the notices
+					fresh := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+					for who, c := range map[string]*tokencache.Cache{"a": a, "b": b, "a new replica": fresh} {
+						_, err := c.Refresh(t.Context(), alice, tok.RefreshToken)
+						assert.Equal(t, providers.CodeRefreshRejected, code(err), "%s: %v", who, err)
+						next := must(t)(c.Generate(t.Context(), alice))
+						assert.NotEqual(t, tok.AccessToken, next.AccessToken, who)
+					}
+					assert.Empty(t, v.seen, "the signed-out refresh token was presented")
+				})
+			})
+		}
+	}
+}
