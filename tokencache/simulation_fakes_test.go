@@ -31,7 +31,7 @@ func (d dice) roll(what, about string) float64 {
 // family is an upstream with one-time refresh tokens: one that is presented
 // again after its grace ends the grant (RFC 9700 section 4.14.2).
 type family struct {
-	plan    plan
+	plan    func() plan
 	durable func(rt string) bool
 	dice    dice
 
@@ -50,7 +50,7 @@ func (f *family) refresh(ctx context.Context, skew time.Duration, rt string) (pr
 	if !f.durable(rt) {
 		f.unsaved++
 	}
-	wait := time.Duration(f.dice.roll("latency", rt) * float64(max(f.plan.slow, 200*time.Millisecond)))
+	wait := time.Duration(f.dice.roll("latency", rt) * float64(max(f.plan().slow, 200*time.Millisecond)))
 	dice := f.dice.roll("fate", rt)
 	f.mu.Unlock()
 	defer func() {
@@ -58,18 +58,18 @@ func (f *family) refresh(ctx context.Context, skew time.Duration, rt string) (pr
 		f.now--
 		f.mu.Unlock()
 	}()
-	if dice -= f.plan.hang; dice < 0 {
+	if dice -= f.plan().hang; dice < 0 {
 		<-ctx.Done()
 		return providers.Token{}, &providers.Error{Code: providers.CodeTimeout, Class: providers.InDoubt, Err: ctx.Err()}
 	}
-	if dice -= f.plan.busy; dice < 0 {
+	if dice -= f.plan().busy; dice < 0 {
 		return providers.Token{}, &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Status: 429, RetryAfter: 3 * time.Second}
 	}
 	if err := pause(ctx, wait/2); err != nil {
 		return providers.Token{}, &providers.Error{Code: providers.CodeTimeout, Class: providers.InDoubt, Err: err}
 	}
 	tok, err := f.spend(rt, skew)
-	if dice -= f.plan.lost; dice < 0 {
+	if dice -= f.plan().lost; dice < 0 {
 		<-ctx.Done()
 		return providers.Token{}, &providers.Error{Code: providers.CodeTimeout, Class: providers.InDoubt, Err: ctx.Err()}
 	}
@@ -88,7 +88,7 @@ func (f *family) spend(rt string, skew time.Duration) (providers.Token, error) {
 		f.n++
 		f.spentAt = time.Now()
 		return f.token(skew), nil
-	case rt == fmt.Sprintf("rt-%d.", f.n-1) && time.Since(f.spentAt) < f.plan.grace:
+	case rt == fmt.Sprintf("rt-%d.", f.n-1) && time.Since(f.spentAt) < f.plan().grace:
 		return f.token(skew), nil
 	default:
 		f.revoked = true
@@ -143,8 +143,8 @@ func (r *replica) store(ctx context.Context, op, key string, call func() error) 
 	dice, dead := r.dice.roll(op, key), r.isDead()
 	if r.w.away.Load() {
 		done, reply = false, false
-	} else if dice < r.w.plan.timeout {
-		done, reply = done && dice < r.w.plan.timeout/2, false
+	} else if dice < r.w.faults().timeout {
+		done, reply = done && dice < r.w.faults().timeout/2, false
 	}
 	if dead {
 		if done {

@@ -42,7 +42,7 @@ type plan struct {
 // seedCount is how many runs of each scenario TestSimulation makes. The table
 // in the package's documentation is of 500.
 var (
-	seedCount = flag.Int("seeds", 8, "runs of each scenario of the simulation")
+	seedCount = flag.Int("seeds", 3, "runs of each scenario of the simulation")
 	firstSeed = flag.Uint64("seed", 0, "the first seed of the simulation")
 )
 
@@ -86,6 +86,7 @@ type world struct {
 	without ablation
 	up      *family
 	away    atomic.Bool
+	calm    atomic.Bool // all faults are over
 	storms  atomic.Int64
 
 	dice dice
@@ -113,6 +114,14 @@ func (s *spy) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl t
 		s.last[key] = val
 	}
 	return next, err
+}
+
+// faults is what goes wrong at present.
+func (w *world) faults() plan {
+	if w.calm.Load() {
+		return plan{grace: w.plan.grace}
+	}
+	return w.plan
 }
 
 func (w *world) restartStore() {
@@ -144,7 +153,7 @@ func (w *world) durable(rt string) bool {
 
 // held drops a lease a while after it was taken, if the plan says so.
 func (w *world) held(key, owner string) {
-	drop, after := w.dice.roll("drop", key) < w.plan.unlock, time.Duration(w.dice.roll("drop after", key)*float64(2*time.Second))
+	drop, after := w.dice.roll("drop", key) < w.faults().unlock, time.Duration(w.dice.roll("drop after", key)*float64(2*time.Second))
 	if drop {
 		time.AfterFunc(after, func() {
 			_, _ = w.spy().Store.(tokencache.Locker).Unlock(context.Background(), key, owner)
@@ -160,7 +169,7 @@ func (w *world) boot(t *testing.T, seed uint64, n int) *replica {
 	if w.plan.skew > 0 {
 		r.skew = time.Duration(n%2*2-1) * w.plan.skew
 	}
-	if w.plan.crash && n < sound {
+	if w.faults().crash && n < sound {
 		r.dies = 1 + int(r.dice.roll("dies", "")*200)
 	}
 	c, err := tokencache.NewJittered(r, tokencache.Options{
@@ -242,7 +251,7 @@ func simulate(t *testing.T, p plan, without ablation, seed uint64) (res result) 
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{plan: p, without: without, dice: dice{seed, "world"}, errs: map[string]int{}}
 		w.restartStore()
-		w.up = &family{plan: p, durable: w.durable, dice: dice{seed, "upstream"}}
+		w.up = &family{plan: w.faults, durable: w.durable, dice: dice{seed, "upstream"}}
 		first := w.boot(t, seed, sound)
 		for first.cache.Adopt(t.Context(), providers.Request{Subject: "u"}, w.up.token(0)) != nil {
 			time.Sleep(time.Second)
@@ -265,10 +274,7 @@ func simulate(t *testing.T, p plan, without ablation, seed uint64) (res result) 
 // asks soon, for a spent token is forgiven for the grace time only.
 func (w *world) verdict(t *testing.T, seed uint64) result {
 	time.Sleep(simTTL / 12)
-	w.plan = plan{grace: w.plan.grace}
-	w.up.mu.Lock()
-	w.up.plan = w.plan
-	w.up.mu.Unlock()
+	w.calm.Store(true)
 	r := w.boot(t, seed, sound+1)
 	defer func() { _ = r.cache.Close(context.Background()) }()
 	var err error
@@ -318,7 +324,7 @@ func (r *row) run(t *testing.T) {
 		t.Errorf("%d expired tokens served", r.sum.stale)
 	}
 	switch {
-	case r.without.name != "" && r.alive == seedsToRun() && seedsToRun() > 4:
+	case r.without.name != "" && r.alive == seedsToRun() && seedsToRun() >= 3:
 		t.Error("no grant was lost, so the simulation could not tell")
 	case r.without.name == "" && r.sum.early > 0:
 		t.Errorf("%d refresh tokens presented before they were durable", r.sum.early)
@@ -370,13 +376,11 @@ func TestSimulation(t *testing.T) {
 
 // A seed replays: the same faults at the same moments have the same outcome.
 func TestSimulationReplaysASeed(t *testing.T) {
-	for _, p := range plans {
+	for _, p := range plans[len(plans)-2:] { // crashes, and everything
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			first := simulate(t, p, ablation{}, *firstSeed)
-			for range 3 {
-				assert.Equal(t, first, simulate(t, p, ablation{}, *firstSeed))
-			}
+			assert.Equal(t, first, simulate(t, p, ablation{}, *firstSeed))
 		})
 	}
 }
