@@ -58,6 +58,9 @@ func (a *attempt) work(ctx context.Context) {
 	for range maxRounds {
 		action, err := a.acquire(ctx)
 		if err != nil {
+			if ctx.Err() != nil {
+				err = errOverdue
+			}
 			a.answer(providers.Token{}, err)
 			return
 		}
