@@ -49,6 +49,8 @@ type Config struct {
 	// Handle, if not nil, is what goes into the cookie in the token's place:
 	// a name under which the application finds the caller's record again.
 	Handle func(*http.Request, providers.Request, providers.Token) (string, error)
+	// Target makes the URL to which [Redirect] sends the browser with a token.
+	Target func(accessToken string) (string, error)
 	// CrossOrigin refuses cross-origin calls by browsers. Set it when
 	// Authorize looks at a cookie, or to trust further origins. With a Cookie,
 	// nil means one that trusts none; without, nil means no check.

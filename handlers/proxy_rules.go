@@ -47,19 +47,19 @@ func patterns(field string, list []string) (mux *http.ServeMux, err error) {
 	}
 	mux = http.NewServeMux()
 	for _, pattern := range list {
-		err = errors.Join(err, register(mux, field, pattern))
+		err = errors.Join(err, register(mux, field, pattern, listed{}))
 	}
 	return mux, err
 }
 
 // register turns ServeMux's panic about a pattern into an error.
-func register(mux *http.ServeMux, field, pattern string) (err error) {
+func register(mux *http.ServeMux, field, pattern string, h http.Handler) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fault(field, fmt.Sprint(v))
 		}
 	}()
-	mux.Handle(pattern, listed{})
+	mux.Handle(pattern, h)
 	return nil
 }
 

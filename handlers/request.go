@@ -60,9 +60,9 @@ func readObject(w http.ResponseWriter, r *http.Request) (wire.Object, error) {
 
 // decode makes the checks that follow the body's.
 func (e *endpoint) decode(r *http.Request, members wire.Object) (providers.Request, error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	query, err := parseQuery(r)
 	if err != nil {
-		return providers.Request{}, refuse(providers.CodeInvalidField, "The query string is malformed.")
+		return providers.Request{}, err
 	}
 	req, err := e.Wire.Decode(query, members)
 	if err != nil {
@@ -72,6 +72,14 @@ func (e *endpoint) decode(r *http.Request, members wire.Object) (providers.Reque
 		return providers.Request{}, err
 	}
 	return req, e.checkIdentifiers(req)
+}
+
+func parseQuery(r *http.Request) (url.Values, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, refuse(providers.CodeInvalidField, "The query string is malformed.")
+	}
+	return query, nil
 }
 
 // checkIdentifiers bounds what names a person in req.

@@ -31,12 +31,16 @@ func write(w http.ResponseWriter, status int, contentType string, body []byte) {
 
 // answer sends v as JSON.
 func (e *endpoint) answer(w http.ResponseWriter, r *http.Request, v any) {
+	e.answerStatus(w, r, http.StatusOK, v)
+}
+
+func (e *endpoint) answerStatus(w http.ResponseWriter, r *http.Request, status int, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		e.fail(w, r, &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: e.op, Err: err})
 		return
 	}
-	write(w, http.StatusOK, "application/json", b)
+	write(w, status, "application/json", b)
 }
 
 // answerToken sends the token in the vendor's shape, or, with a Cookie, in it.

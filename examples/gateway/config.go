@@ -35,6 +35,8 @@ type config struct {
 	metrics string // address of /metrics; "" for none
 	forward *forwardConfig
 
+	hosts    []string      // names that callers on loopback may use, besides localhost
+	grace    time.Duration // between a red /readyz and the end of listening
 	bodyTime time.Duration // that a caller may take over a body
 }
 
@@ -86,6 +88,8 @@ func readConfig(getenv func(string) string, log *slog.Logger) (config, error) {
 		origins:  e.originList("CORS_ORIGINS"),
 		metrics:  e.get("METRICS_ADDR"),
 		forward:  e.forward(),
+		hosts:    e.list("HOSTS", ""),
+		grace:    e.duration("READYZ_GRACE", 5*time.Second, 0),
 		bodyTime: 30 * time.Second,
 	}
 	c.limit = e.rate("RATE_LIMIT", c.real())

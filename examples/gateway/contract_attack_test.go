@@ -45,7 +45,7 @@ func TestTokenEndpointsAreOutOfReach(t *testing.T) {
 		"tokens/generate", "tokens", "TOKENS/refresh", "tokens;v=1/generate", "tokens;/generate", "tokens%20/generate", "%20tokens/x", "tokens%09/x",
 		"tok%65ns/generate", "tokens%3Bx/generate", "x/../tokens/generate", "./tokens/generate", "/tokens/generate", "tokens%2Fgenerate", "x;y/tokens;z/refresh",
 	} {
-		_, r := talk(t, srv, "POST "+to+path+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+ada+"\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+		_, r := talk(t, srv, "POST "+to+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+ada+"\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -111,7 +111,7 @@ func TestSlowBodiesEnd(t *testing.T) {
 	_, srv := serveConfig(t, c, log)
 	ada := demoBearer(t, srv, "ada")
 	post := func(path, contentType, bearer string) (net.Conn, *bufio.Reader) {
-		return talk(t, srv, "POST "+path+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+bearer+"\r\nContent-Type: "+contentType+"\r\nContent-Length: 100\r\n\r\n{")
+		return talk(t, srv, "POST "+path+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+bearer+"\r\nContent-Type: "+contentType+"\r\nContent-Length: 100\r\n\r\n{")
 	}
 	for _, path := range []string{"/api/consent/token", "/api/consent/refresh-token", "/generate-token", "/kudo/generate", "/api/consent/create-user", "/demo/token", "/livez", "/protected", "/nowhere"} {
 		for _, contentType := range []string{"application/json", "text/plain"} {

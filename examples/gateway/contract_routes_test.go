@@ -199,7 +199,7 @@ func TestWebSocketThroughTheGateway(t *testing.T) {
 	vars["REDOX_BASE_URL"] = vendor.URL
 	_, srv, _ := start(t, vars)
 	connect := func(protocol, bearer string) (net.Conn, *bufio.Reader, *http.Response) {
-		conn, r := talk(t, srv, "GET /fhir/ws HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+bearer+"\r\nConnection: Upgrade\r\nUpgrade: "+protocol+"\r\n\r\n")
+		conn, r := talk(t, srv, "GET /fhir/ws HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+bearer+"\r\nConnection: Upgrade\r\nUpgrade: "+protocol+"\r\n\r\n")
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -228,7 +228,7 @@ func TestWebSocketThroughTheGateway(t *testing.T) {
 func TestUploadsThroughTheGateway(t *testing.T) {
 	g, srv, _ := start(t, nil)
 	ada := demoBearer(t, srv, "ada")
-	_, r := talk(t, srv, "DELETE /fhir/R4/Patient/1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+ada+"\r\nContent-Length: 5\r\n\r\nhello")
+	_, r := talk(t, srv, "DELETE /fhir/R4/Patient/1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+ada+"\r\nContent-Length: 5\r\n\r\nhello")
 	if res, err := http.ReadResponse(r, nil); err != nil || res.StatusCode != 200 {
 		t.Fatalf("DELETE: %v %v", res, err)
 	}

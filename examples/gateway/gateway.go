@@ -34,7 +34,8 @@ type gateway struct {
 	named     map[string]*tokencache.Cache
 	telemetry *telemetry // nil without METRICS_ADDR
 	closers   []func() error
-	stopped   atomic.Bool
+	draining  atomic.Bool // /readyz is red, and calls are still served
+	stopped   atomic.Bool // streams end
 }
 
 func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, error) {
@@ -80,7 +81,7 @@ func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, erro
 			MaxAge:           600,
 		}).Handler(g.mux)
 	}
-	g.Handler = hurried(c.bodyTime, g.Handler)
+	g.Handler = ownHosts(c.hosts, hurried(c.bodyTime, g.Handler))
 	return g, nil
 }
 
@@ -171,14 +172,14 @@ func (g *gateway) optionalAuth(h http.Handler) http.Handler {
 
 func (g *gateway) ready(w http.ResponseWriter, _ *http.Request) {
 	status := http.StatusOK
-	if g.stopped.Load() || g.auth != nil && !g.auth.Ready() {
+	if g.draining.Load() || g.stopped.Load() || g.auth != nil && !g.auth.Ready() {
 		status = http.StatusServiceUnavailable
 	}
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, http.StatusText(status)+"\n")
 }
 
-// stop turns /readyz red and ends the streams.
+// stop ends the streams.
 func (g *gateway) stop() { g.stopped.Store(true) }
 
 func (g *gateway) close(ctx context.Context) error {

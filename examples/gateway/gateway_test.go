@@ -458,7 +458,7 @@ func TestAddressInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	err = run(t.Context(), func(n string) string { return map[string]string{"ADDR": l.Addr().String()}[n] }, slog.New(slog.DiscardHandler))
+	err = run(t.Context(), func(n string) string { return map[string]string{"ADDR": l.Addr().String(), "READYZ_GRACE": "0s"}[n] }, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/bearerkit/bearerkit/handlers"
+	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/go-chi/httprate"
 	httprateredis "github.com/go-chi/httprate-redis"
@@ -74,4 +75,13 @@ func subjectOr(subject func(context.Context) (string, bool)) handlers.Authorize 
 		}
 		return handlers.DangerouslyAllowAnyCaller(r, req)
 	}
+}
+
+// caller takes the verified caller as the subject. Proxies ask it again while a
+// stream is under way: a token that has run out meanwhile ends it.
+func (g *gateway) caller(r *http.Request, req *providers.Request) error {
+	if _, err := g.auth.Check(r); err != nil {
+		return err
+	}
+	return handlers.SubjectFrom(middleware.Subject)(r, req)
 }

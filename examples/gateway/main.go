@@ -25,6 +25,7 @@ const drainTime = 10 * time.Second
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := run(ctx, os.Getenv, log)
 	stop()
 	if err != nil {
@@ -66,7 +67,13 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger) erro
 		return errors.Join(err, g.close(ctx))
 	case <-ctx.Done():
 	}
-	log.Info("draining", "for", drainTime)
+	g.draining.Store(true)
+	log.Info("draining", "grace", c.grace, "for", drainTime)
+	select { // balancers see /readyz and send no more
+	case err := <-served:
+		return errors.Join(err, g.close(ctx))
+	case <-time.After(c.grace):
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	err = srv.Shutdown(ctx)

@@ -179,9 +179,11 @@ func (s *stage) events(w http.ResponseWriter, r *http.Request) {
 		}
 		if now := string(b); now != last {
 			last = now
+			_ = out.SetWriteDeadline(time.Now().Add(10 * time.Second)) // a page that stops reading holds nothing
 			if _, err := fmt.Fprintf(w, "data: %s\n\n", now); err != nil || out.Flush() != nil {
 				return
 			}
+			_ = out.SetWriteDeadline(time.Time{})
 		}
 		select {
 		case <-tick.C:

@@ -51,7 +51,7 @@ func (g *gateway) mountRedacto(c *config) error {
 	generate, err1 := handlers.Generate(cfg)
 	refresh, err2 := handlers.Refresh(cfg)
 	proxy, err3 := handlers.Proxy(handlers.ProxyConfig{
-		Target: base, Allow: []string{"/consent/"}, Authorize: handlers.SubjectFrom(middleware.Subject), Logger: g.log,
+		Target: base, Allow: []string{"/consent/"}, Authorize: g.caller, Logger: g.log,
 		Observer: g.telemetry.observer("redacto"),
 		Transport: &middleware.Transport{Base: g.client.Transport, Observer: g.telemetry.observer("redacto"), Source: func(r *http.Request) (middleware.TokenSource, error) {
 			subject, ok := middleware.Subject(r.Context())
@@ -138,7 +138,7 @@ func (g *gateway) mountRedox(c *config) error {
 	}
 	proxy, err := handlers.Proxy(handlers.ProxyConfig{
 		Target: base, Allow: []string{"/fhir/", "/endpoint"}, Header: header,
-		Authorize: handlers.SubjectFrom(middleware.Subject), Logger: g.log, Observer: g.telemetry.observer("redox"),
+		Authorize: g.caller, Logger: g.log, Observer: g.telemetry.observer("redox"),
 		Transport: &middleware.Transport{
 			Observer: g.telemetry.observer("redox"),
 			Base:     g.client.Transport, Source: middleware.Fixed(cache.Source(providers.Request{})),

@@ -125,15 +125,7 @@ func (p *Provider) resolve(req providers.Request) (tenant, identity, error) {
 // for [Provider.Key] to report.
 func (p *Provider) Decode(query url.Values, members map[string]json.RawMessage) (providers.Request, error) {
 	o := wire.Object(members)
-	organisation, err := uuidMember(query, o, "organisation_uuid")
-	if err != nil {
-		return providers.Request{}, err
-	}
-	workspace, err := uuidMember(query, o, "workspace_uuid")
-	if err != nil {
-		return providers.Request{}, err
-	}
-	t, err := p.selectTenant(organisation, workspace)
+	t, err := p.tenantOf(query, o)
 	if err != nil {
 		return providers.Request{}, err
 	}
@@ -162,6 +154,19 @@ func (p *Provider) Decode(query url.Values, members map[string]json.RawMessage) 
 		}
 	}
 	return req, nil
+}
+
+// tenantOf is the configured tenant that a call names.
+func (p *Provider) tenantOf(query url.Values, o wire.Object) (tenant, error) {
+	organisation, err := uuidMember(query, o, "organisation_uuid")
+	if err != nil {
+		return tenant{}, err
+	}
+	workspace, err := uuidMember(query, o, "workspace_uuid")
+	if err != nil {
+		return tenant{}, err
+	}
+	return p.selectTenant(organisation, workspace)
 }
 
 // uuidMember reads name from the query and the body, which must not disagree.

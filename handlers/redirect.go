@@ -1,0 +1,148 @@
+package handlers
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/bearerkit/bearerkit/internal/upstream"
+	"github.com/bearerkit/bearerkit/internal/wire"
+	"github.com/bearerkit/bearerkit/providers"
+)
+
+// Redirect returns the handler that sends a browser to a vendor's page with a
+// token: it generates one for the caller and answers 303 to the URL that
+// Config.Target makes of it, such as Kudo's EditorURL. The answer is no-store
+// and no-referrer, for that URL is a secret.
+//
+// POST takes the members of the call as a form, as a page's <form> sends it, or
+// as JSON. Cross-origin calls are refused; Config.CrossOrigin may trust some. GET
+// takes them from the query. It is for links within the application: a browser
+// must say that the user navigates (Sec-Fetch-Mode) from a page of this very
+// origin (Sec-Fetch-Site). Any other GET is 403 cross_origin, for any page, mail
+// or prefetch could make one, and it would create a session at the vendor.
+//
+// The error joins every fault of c.
+func Redirect(c Config) (http.Handler, error) {
+	var faults []error
+	if c.Target == nil {
+		faults = append(faults, fault("Target", "required; it makes the URL"))
+	}
+	if c.Cookie != nil {
+		faults = append(faults, fault("Cookie", "Redirect puts the token into the URL"))
+	}
+	if c.CrossOrigin == nil {
+		c.CrossOrigin = http.NewCrossOriginProtection()
+	}
+	e, err := c.endpoint("redirect", "GET, POST", append(faults, c.wired())...)
+	if err != nil {
+		return nil, err
+	}
+	return http.HandlerFunc(e.redirect), nil
+}
+
+func (e *endpoint) redirect(w http.ResponseWriter, r *http.Request) {
+	location, err := e.location(w, r)
+	if err != nil {
+		e.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Location", location)
+	write(w, http.StatusSeeOther, "", nil)
+}
+
+func (e *endpoint) location(w http.ResponseWriter, r *http.Request) (string, error) {
+	members, err := e.asked(w, r)
+	if err != nil {
+		return "", err
+	}
+	if r.Method == http.MethodGet { // its query is the members
+		u := *r.URL
+		u.RawQuery = ""
+		r = r.WithContext(r.Context())
+		r.URL = &u
+	}
+	req, err := e.decode(r, members)
+	if err != nil {
+		return "", err
+	}
+	tok, err := e.Provider.Generate(r.Context(), req)
+	if err != nil {
+		return "", err
+	}
+	location, err := e.Target(tok.AccessToken)
+	if err != nil || !sendable(location) {
+		// Neither is repeated: they may hold the token.
+		return "", &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: e.op, Description: "Target: no https URL"}
+	}
+	return location, nil
+}
+
+// asked makes the checks up to the body's, and reads the members of the call.
+func (e *endpoint) asked(w http.ResponseWriter, r *http.Request) (wire.Object, error) {
+	if e.CrossOrigin.Check(r) != nil {
+		return nil, refuse(codeCrossOrigin, "")
+	}
+	switch {
+	case r.Method == http.MethodGet && !navigates(r.Header):
+		return nil, refuse(codeCrossOrigin, "")
+	case r.Method == http.MethodGet:
+		return formMembers(r.URL.RawQuery)
+	case r.Method != http.MethodPost:
+		return nil, refuse(codeMethod, "")
+	}
+	form, err := isForm(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	if !form {
+		return readObject(w, r)
+	}
+	body, err := readBody(w, r, formType)
+	if err != nil {
+		return nil, err
+	}
+	return formMembers(string(body))
+}
+
+// navigates reports that the user follows a link of a page of this origin. Only
+// a browser can set these headers (W3C Fetch Metadata).
+func navigates(h http.Header) bool {
+	is := func(name, want string) bool {
+		v := h[name]
+		return len(v) == 1 && v[0] == want
+	}
+	return is("Sec-Fetch-Site", "same-origin") && is("Sec-Fetch-Mode", "navigate") && len(h["Sec-Purpose"]) == 0 && len(h["Purpose"]) == 0
+}
+
+// formMembers reads a query or a form as members that are strings.
+func formMembers(encoded string) (wire.Object, error) {
+	form, err := url.ParseQuery(encoded)
+	if err != nil {
+		return nil, refuse(providers.CodeInvalidField, "The form is malformed.")
+	}
+	members := wire.Object{}
+	for name, values := range form {
+		if len(values) > 1 {
+			return nil, refuse(providers.CodeInvalidField, "The form has a member twice.")
+		}
+		if !utf8.ValidString(name) || !utf8.ValidString(values[0]) {
+			return nil, refuse(providers.CodeInvalidField, "The form is not UTF-8.")
+		}
+		b, err := json.Marshal(values[0])
+		if err != nil {
+			return nil, err
+		}
+		members[name] = b
+	}
+	return members, nil
+}
+
+// sendable reports a URL that may carry a token: https, or loopback.
+func sendable(location string) bool {
+	u, err := url.Parse(location)
+	return err == nil && !strings.ContainsFunc(location, func(c rune) bool { return c <= ' ' || c > '~' }) && u.Hostname() != "" && u.User == nil &&
+		(u.Scheme == "https" || u.Scheme == "http" && upstream.Loopback(u.Hostname()))
+}
