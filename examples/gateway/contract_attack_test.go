@@ -147,8 +147,9 @@ func TestCreateUserBodies(t *testing.T) {
 		code              string
 	}{
 		{"application/json; charset=utf-8", `{"name":"Ada"}`, 201, ""},
-		{"", ``, 200, ""},
-		{"application/json", ``, 200, ""},
+		{"", ``, 415, "unsupported_media_type"},
+		{"application/json", ``, 400, "invalid_json"},
+		{"application/json", `{}`, 200, ""},
 		{"text/plain", `{}`, 415, "unsupported_media_type"},
 		{"application/x-www-form-urlencoded", `name=Ada`, 415, "unsupported_media_type"},
 		{"application/json", `{"name":"` + strings.Repeat("x", 16<<10) + `"}`, 413, "body_too_large"},
@@ -157,7 +158,7 @@ func TestCreateUserBodies(t *testing.T) {
 		{"application/json", "\ufeff{}", 400, "invalid_json"},
 		{"application/json", `{"name":7}`, 400, "invalid_field"},
 		{"application/json", `{"org_user_id":"bob"}`, 403, "identity_mismatch"},
-		{"application/json", `{"ORG_USER_ID":"bob"}`, 403, "identity_mismatch"},
+		{"application/json", `{"ORG_USER_ID":"bob"}`, 200, ""}, // names match exactly: it is about ada
 	} {
 		req, _ := http.NewRequest("POST", srv.URL+"/api/consent/create-user", strings.NewReader(c.body))
 		if c.contentType != "" {

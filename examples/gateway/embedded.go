@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/bearerkit/bearerkit/handlers"
@@ -123,6 +124,10 @@ func (d *demo) demoToken(w http.ResponseWriter, r *http.Request) {
 		Sub string `json:"sub"`
 	}
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(&body)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		handlers.WriteError(w, r, &providers.Error{Code: "request_timeout"})
+		return
+	}
 	if err != nil || body.Sub == "" || len(body.Sub) > 256 {
 		handlers.WriteError(w, r, &providers.Error{Code: providers.CodeInvalidField, Description: `The body must be {"sub": "a name"}.`})
 		return

@@ -209,7 +209,8 @@ func TestCallersAndSubjects(t *testing.T) {
 		{"POST", "/fhir/R4/Patient", "", "{}", 401, "not_signed_in"},
 		{"POST", "/consent/x", "", "{}", 401, "not_signed_in"},
 		{"POST", "/api/consent/create-user", "", "{}", 401, "not_signed_in"},
-		{"POST", "/api/consent/create-user", ada, `{"primary_email":"a@example.com"}`, 201, ""},
+		{"POST", "/api/consent/create-user", ada, `{"primary_email":"a@example.com"}`, 403, "identity_mismatch"},
+		{"POST", "/api/consent/create-user", ada, `{"name":"Ada"}`, 201, ""},
 		{"POST", "/api/consent/create-user", ada, `{}`, 200, ""},
 		{"POST", "/api/consent/create-user", ada, `{"org_user_id":"bob"}`, 403, "identity_mismatch"},
 		{"POST", "/api/consent/create-user", ada, `[`, 400, "invalid_json"},
@@ -314,7 +315,7 @@ func TestRealVendors(t *testing.T) {
 	}
 	v := expect(200, "POST", "/api/consent/token", "", `{"org_user_id":"ada"}`)
 	expect(200, "POST", "/api/consent/refresh-token", "", fmt.Sprintf(`{"refresh_token":%q,"organisation_uuid":%q,"workspace_uuid":%q}`, v["refresh_token"], org, workspace))
-	expect(201, "POST", "/api/consent/create-user", bearer, `{"primary_email":"a@example.com"}`)
+	expect(201, "POST", "/api/consent/create-user", bearer, `{"name":"Ada"}`)
 	expect(200, "GET", "/consent/notices", bearer, "")
 	expect(200, "POST", "/generate-token", "", `{"userId":"ada"}`)
 	v = expect(200, "POST", "/kudo/generate", "", `{"file":"a.dwg","userId":"ada"}`)

@@ -108,6 +108,8 @@ var tries = []tryRoute{
 	{Pattern: "/api/consent/token", Does: "Redacto: a token pair", Body: `{"org_user_id": "ada"}`},
 	{Pattern: "/api/consent/refresh-token", Does: "Redacto: renew it", Body: `{"refresh_token": "(the last one)"}`},
 	{Pattern: "/api/consent/create-user", Does: "Redacto: register the caller", Body: `{"name": "Ada"}`, Bearer: true},
+	{Pattern: "/api/consent/update-user", Does: "Redacto: change the caller’s record", Body: `{"name": "Ada L."}`, Bearer: true},
+	{Pattern: "/api/consent/link-users", Does: "Redacto: link a verified alias", Body: `{}`, Bearer: true},
 	{Pattern: "/consent/", Path: "/consent/notices", Does: "Redacto’s API, token attached", Bearer: true},
 	{Pattern: "/generate-token", Does: "ContactsManager: a token", Body: `{"userId": "ada"}`},
 	{Pattern: "/kudo/generate", Does: "Kudo: an editor token", Body: `{"file": "test.dwg", "userId": "ada"}`},

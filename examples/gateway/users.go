@@ -1,14 +1,9 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
-	"io"
-	"log/slog"
-	"mime"
 	"net/http"
-	"time"
+	"strings"
 
 	"github.com/bearerkit/bearerkit/handlers"
 	"github.com/bearerkit/bearerkit/middleware"
@@ -16,60 +11,57 @@ import (
 	"github.com/bearerkit/bearerkit/providers/redacto"
 )
 
-// createUser registers the verified caller, and nobody else, at Redacto.
-func (g *gateway) createUser(p *redacto.Provider, tenant string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			w.Header().Set("Allow", "POST")
-			handlers.WriteError(w, r, &providers.Error{Code: "method_not_allowed"})
-			return
-		}
-		u, err := userFrom(w, r)
-		if err != nil {
-			handlers.WriteError(w, r, err)
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), 15*time.Second)
-		defer cancel()
-		u, created, err := p.CreateUser(ctx, tenant, u)
-		if err != nil {
-			g.log.Warn("create user", slog.Any("error", providers.AsError(err)))
-			handlers.WriteError(w, r, err)
-			return
-		}
-		status := http.StatusOK
-		if created {
-			status = http.StatusCreated
-		}
-		writeJSON(w, status, map[string]any{"detail": u})
-	})
+// mountUsers adds Redacto's user management, for the verified caller alone.
+func (g *gateway) mountUsers(p *redacto.Provider) error {
+	users := p.Users()
+	c := handlers.Config{Wire: users, Authorize: verifiedPerson, Logger: g.log}
+	create, err1 := handlers.Users(c, users.Create)
+	update, err2 := handlers.Users(c, users.Update)
+	link, err3 := handlers.Users(c, users.Link)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	g.handle("/api/consent/create-user", "POST", g.auth.Handler(create))
+	g.handle("/api/consent/update-user", "POST", g.auth.Handler(update))
+	g.handle("/api/consent/link-users", "POST", g.auth.Handler(link))
+	return nil
 }
 
-// userFrom reads the body, which may be empty, and puts the caller in.
-func userFrom(w http.ResponseWriter, r *http.Request) (redacto.User, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 16<<10))
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
-		return redacto.User{}, &providers.Error{Code: "body_too_large"}
+// verifiedPerson takes from the verified claims who the caller is, and the email
+// and telephone number that the issuer has verified (OpenID Connect Core section
+// 5.1).
+func verifiedPerson(r *http.Request, req *providers.Request) error {
+	if err := handlers.SubjectFrom(middleware.Subject)(r, req); err != nil {
+		return err
 	}
-	var u redacto.User
-	if len(body) > 0 && err == nil {
-		if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t != "application/json" {
-			return redacto.User{}, &providers.Error{Code: "unsupported_media_type"}
+	claims, _ := middleware.ClaimsFrom[struct {
+		Email         string `json:"email"`
+		EmailVerified bool   `json:"email_verified"`
+		Phone         string `json:"phone_number"`
+		PhoneVerified bool   `json:"phone_number_verified"`
+	}](r.Context())
+	req.Identifiers = map[string]string{}
+	if claims.EmailVerified && claims.Email != "" {
+		req.Identifiers["email"] = claims.Email
+	}
+	if claims.PhoneVerified && claims.Phone != "" {
+		req.Identifiers["mobile"] = claims.Phone
+	}
+	return nil
+}
+
+// redactoTenant is the configured tenant that a call of the vendor's API names:
+// by organisation_uuid and workspace_uuid in its query, or in its path, as in
+// /consent/organisations/{organisation_uuid}/workspaces/{workspace_uuid}/….
+func redactoTenant(p *redacto.Provider, r *http.Request) (string, error) {
+	query := r.URL.Query()
+	segments := strings.Split(r.URL.Path, "/")
+	for i := range len(segments) - 1 {
+		name := map[string]string{"organisations": "organisation_uuid", "workspaces": "workspace_uuid"}[segments[i]]
+		if name != "" && !strings.EqualFold(query.Get(name), segments[i+1]) {
+			query.Add(name, segments[i+1]) // another one beside the query's is a conflict
 		}
-		err = json.Unmarshal(body, &u)
 	}
-	var wrong *json.UnmarshalTypeError
-	switch subject, ok := middleware.Subject(r.Context()); {
-	case errors.As(err, &wrong) && wrong.Field != "":
-		return redacto.User{}, &providers.Error{Code: providers.CodeInvalidField}
-	case err != nil:
-		return redacto.User{}, &providers.Error{Code: "invalid_json"}
-	case !ok:
-		return redacto.User{}, &providers.Error{Code: providers.CodeIdentityRequired}
-	case u.OrgUserID != "" && u.OrgUserID != subject:
-		return redacto.User{}, &providers.Error{Code: providers.CodeIdentityMismatch}
-	default:
-		return redacto.User{OrgUserID: subject, Email: u.Email, Mobile: u.Mobile, Name: u.Name, Metadata: u.Metadata}, nil
-	}
+	req, err := p.Decode(query, nil)
+	return req.Tenant, err
 }

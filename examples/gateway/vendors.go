@@ -20,7 +20,7 @@ import (
 
 func (g *gateway) mountRedacto(c *config) error {
 	var p *redacto.Provider
-	var base, tenant string
+	var base string
 	var err error
 	switch {
 	case c.redacto != nil:
@@ -28,14 +28,13 @@ func (g *gateway) mountRedacto(c *config) error {
 		if len(names) == 0 {
 			return errors.New("REDACTO_TENANTS: names no tenant")
 		}
-		base, tenant = c.redacto.baseURL, names[0]
+		base = c.redacto.baseURL
 		p, err = redacto.New(redacto.Config{
 			BaseURL: base, Prefix: c.redacto.prefix, Tenants: names, ExpiresInDays: c.redacto.days,
 			APIKeyFunc: c.redacto.apiKey, HTTPClient: g.client,
 		})
 		g.open = true
 	case c.embedded:
-		tenant = demoTenant
 		p, base, err = g.embeddedRedacto()
 	default:
 		return nil
@@ -58,6 +57,10 @@ func (g *gateway) mountRedacto(c *config) error {
 			if !ok {
 				return nil, &providers.Error{Code: providers.CodeNotSignedIn, Class: providers.Permanent}
 			}
+			tenant, err := redactoTenant(p, r)
+			if err != nil {
+				return nil, err
+			}
 			return cache.Source(providers.Request{Tenant: tenant, Subject: subject}), nil
 		}},
 	})
@@ -67,7 +70,9 @@ func (g *gateway) mountRedacto(c *config) error {
 	g.handle("/api/consent/token", "POST", g.limited(generate))
 	g.handle("/api/consent/refresh-token", "POST", g.limited(refresh))
 	if g.auth != nil {
-		g.handle("/api/consent/create-user", "POST", g.auth.Handler(g.createUser(p, tenant)))
+		if err := g.mountUsers(p); err != nil {
+			return err
+		}
 		g.handle("/consent/", "ANY", g.auth.Handler(withoutTokens(unhurried(proxy))))
 	}
 	return nil
