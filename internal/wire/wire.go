@@ -3,6 +3,7 @@
 package wire
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -71,9 +72,15 @@ func CheckKey(field, key string) error {
 
 // KeyError is the error of a call whose key could not be had. It is transient
 // where the function failed, and permanent where it returned a key that can
-// never be right.
-func KeyError(op string, err error) *providers.Error {
+// never be right. What ended ctx is found in it.
+func KeyError(ctx context.Context, op string, err error) *providers.Error {
+	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
+		err = fmt.Errorf("%w: %w", ended, err) // the function returned the cause, or hid it
+	}
 	e := &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: op, Err: err}
+	if errors.Is(err, context.DeadlineExceeded) {
+		e.Code = providers.CodeTimeout
+	}
 	var bad *errKey
 	if errors.As(err, &bad) {
 		e.Class, e.Description = providers.Permanent, bad.Error()

@@ -175,9 +175,7 @@ func (p *Provider) warn(secret string) {
 // Generate signs a token for req.
 func (p *Provider) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
 	fail := func(err error) (providers.Token, error) {
-		return providers.Token{}, &providers.Error{
-			Code: providers.AsError(err).Code, Class: providers.Transient, Op: "contactsmanager: generate", Err: err,
-		}
+		return providers.Token{}, wire.KeyError(ctx, "contactsmanager: generate", err)
 	}
 	device, err := check(req)
 	if err != nil {

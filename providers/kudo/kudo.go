@@ -50,7 +50,7 @@ type Config struct {
 	// "" means apitoken. The vendor's older pages have auth.
 	EditorParam string
 	// HTTPClient makes the calls, redirects and cookies switched off; nil
-	// means one over http.DefaultTransport.
+	// means one of the provider's own, see [upstream.New].
 	HTTPClient *http.Client
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
@@ -136,7 +136,7 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 		err = wire.CheckKey("Credentials", key)
 	}
 	if err != nil {
-		return providers.Token{}, wire.KeyError("kudo: generate", err)
+		return providers.Token{}, wire.KeyError(ctx, "kudo: generate", err)
 	}
 	if auth != "" {
 		body["auth"] = auth

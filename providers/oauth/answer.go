@@ -154,7 +154,7 @@ func (m members) extra() map[string]any {
 func (p *Provider) post(ctx context.Context, r request) (*upstream.Response, members, error) {
 	h := make(http.Header)
 	if err := p.auth(ctx, h, r.form); err != nil {
-		return nil, nil, credentialError(r.op, err)
+		return nil, nil, credentialError(ctx, r.op, err)
 	}
 	res, err := p.client.Do(ctx, upstream.Call{Op: r.op, Method: http.MethodPost, URL: r.url, Header: h, Body: r.form, OneTime: r.oneTime})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -23,15 +24,12 @@ type errCredential string
 func (e errCredential) Error() string { return string(e) }
 
 // credentialError is the error of a call whose credential could not be had.
-func credentialError(op string, err error) *providers.Error {
-	e := &providers.Error{Code: providers.CodeInternal, Class: providers.Transient, Op: opName(op),
-		Description: "the client's secret or signature could not be had", Err: err}
+func credentialError(ctx context.Context, op string, err error) *providers.Error {
+	e := wire.KeyError(ctx, opName(op), err)
+	e.Description = "the client's secret or signature could not be had"
 	var bad errCredential
-	switch {
-	case errors.As(err, &bad):
+	if errors.As(err, &bad) {
 		e.Class, e.Description = providers.Permanent, string(bad)
-	case errors.Is(err, context.DeadlineExceeded):
-		e.Code = providers.CodeTimeout
 	}
 	return e
 }

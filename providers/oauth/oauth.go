@@ -225,7 +225,7 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 	case p.claims != nil:
 		assertion, err := p.claims(ctx, req.Subject, form.Get("scope"))
 		if err != nil {
-			return providers.Token{}, credentialError(op, err)
+			return providers.Token{}, credentialError(ctx, op, err)
 		}
 		form.Del("scope") // it is a claim
 		form.Set("assertion", assertion)

@@ -47,7 +47,7 @@ type Config struct {
 	// ExpiresInDays goes into every generate body; 0 means 1.
 	ExpiresInDays int
 	// HTTPClient makes the calls, redirects and cookies switched off; nil
-	// means one over http.DefaultTransport.
+	// means one of the provider's own, see [upstream.New].
 	HTTPClient *http.Client
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
@@ -235,7 +235,7 @@ func (p *Provider) call(ctx context.Context, t tenant, c upstream.Call) (*upstre
 		err = wire.CheckKey("APIKeyFunc", key)
 	}
 	if err != nil {
-		return nil, wire.KeyError("redacto: "+c.Op, err)
+		return nil, wire.KeyError(ctx, "redacto: "+c.Op, err)
 	}
 	c.Method = cmp.Or(c.Method, http.MethodPost)
 	c.Header = http.Header{"X-Cms-Api-Key": {key}}

@@ -50,7 +50,7 @@ type Config struct {
 	// seconds, up to the five minutes that Redox allows; 0 means two minutes.
 	AssertionLifetime time.Duration
 	// HTTPClient makes the calls, redirects and cookies switched off; nil
-	// means one over http.DefaultTransport.
+	// means one of the provider's own, see [upstream.New].
 	HTTPClient *http.Client
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
