@@ -10,8 +10,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/plainhttp"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
@@ -47,7 +49,7 @@ func New(c Config) (*Provider, error) {
 		claims: claims, issuers: slices.Clone(c.Issuers), requested: params.Get("requested_token_type"),
 		tokenURL: c.TokenURL, introspectionURL: c.IntrospectionURL, untyped: c.DangerouslyUntypedTokens, revocationURL: c.RevocationURL,
 		scopes: slices.Clone(c.Scopes), params: params, audience: c.AudienceParam,
-		tokenTypes: slices.Clone(c.TokenTypes), classify: c.Classify,
+		tokenTypes: slices.Clone(c.TokenTypes), classify: c.Classify, warned: new(atomic.Pointer[time.Time]),
 	}
 	if grant.exchanges() {
 		own, _ := providers.Request{Tenant: c.TokenURL, Subject: c.ClientID, Audience: params.Encode(), Scopes: c.Scopes}.Key()
@@ -66,11 +68,17 @@ func (c Config) check(grant grantType) (faults []error) {
 			continue
 		}
 		base, _, _ := strings.Cut(u.raw, "?") // RFC 6749 section 3.2 allows a query
+		if plain, err := url.Parse(base); err == nil && plain.User == nil && plainhttp.Allowed(c.DangerouslyPlainHTTP, plain) {
+			base = "https" + strings.TrimPrefix(base, plain.Scheme) // what else is wrong with it
+		}
 		if _, err := upstream.CheckURL(u.field, base); err != nil {
 			bad("%w", err)
 		} else if strings.Contains(u.raw, "#") {
 			bad("%s: a fragment is not allowed", u.field)
 		}
+	}
+	if err := plainhttp.Check("DangerouslyPlainHTTP", c.DangerouslyPlainHTTP); err != nil {
+		bad("%w", err)
 	}
 	if c.TokenURL == "" && c.IntrospectionURL == "" && c.RevocationURL == "" {
 		bad("TokenURL: missing")

@@ -137,3 +137,23 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		require.NotContains(t, out.String(), secret)
 	}
 }
+
+func TestPlainHTTPByNameOnly(t *testing.T) {
+	c := oauth.Config{TokenURL: "http://keycloak:8080/token?x=1", IntrospectionURL: "http://keycloak:8080/introspect", ClientID: "c", Secret: "s"}
+	_, err := oauth.New(c)
+	require.ErrorContains(t, err, "TokenURL: must be https")
+	require.ErrorContains(t, err, "IntrospectionURL: must be https")
+	c.DangerouslyPlainHTTP = []string{"keycloak:8080"}
+	_, err = oauth.New(c)
+	require.NoError(t, err)
+	for _, bad := range []string{"http://keycloak:8081/token", "http://keycloak/token", "http://evil:8080/token", "ftp://keycloak:8080/token", "http://user:pw@keycloak:8080/token", "http://keycloak:8080/token#x"} {
+		other := c
+		other.TokenURL = bad
+		_, err = oauth.New(other)
+		require.ErrorContains(t, err, "TokenURL: ", bad)
+		require.NotContains(t, err.Error(), "pw@")
+	}
+	c.DangerouslyPlainHTTP = []string{"*:8080"}
+	_, err = oauth.New(c)
+	require.ErrorContains(t, err, "is not an exact host:port")
+}

@@ -2,8 +2,10 @@ package oauth_test
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +62,22 @@ func TestVerify(t *testing.T) {
 	_, err = p.Verify(t.Context(), "canary-token")
 	require.Equal(t, providers.CodeInvalidToken, failure(t, err).Code)
 
+	// In no mode does a token pass that calls itself a refresh token.
+	for _, body := range []string{
+		`{"active":true,"token_type":"Bearer","token_use":"refresh_token","sub":"a"}`, `{"active":true,"token_use":"refresh_token"}`, `{"active":true,"token_type":"refresh_token"}`,
+		`{"active":true,"token_type":"Refresh"}`, `{"active":true,"token_type":"Bearer","typ":"Refresh"}`,
+	} {
+		for _, untyped := range []bool{false, true} {
+			c, _ := client(t, answer{body: body})
+			c.DangerouslyUntypedTokens = untyped
+			_, err = provider(t, c).Verify(t.Context(), "canary-token")
+			require.Equal(t, providers.CodeInvalidToken, failure(t, err).Code, body)
+		}
+	}
+	access, _ := client(t, answer{body: `{"active":true,"token_type":"Bearer","token_use":"access_token","sub":"a"}`})
+	_, err = provider(t, access).Verify(t.Context(), "canary-token")
+	require.NoError(t, err)
+
 	_, err = provider(t, c).Verify(t.Context(), "")
 	require.Equal(t, providers.CodeInvalidToken, failure(t, err).Code)
 	c.IntrospectionURL = ""
@@ -102,4 +120,32 @@ func TestRevoke(t *testing.T) {
 
 	c.RevocationURL = ""
 	require.ErrorIs(t, provider(t, c).Revoke(t.Context(), both), errors.ErrUnsupported)
+}
+
+// Fosite, zitadel and django-oauth-toolkit leave token_type out.
+func TestMissingTokenTypeIsLoggedOnceAMinute(t *testing.T) {
+	var logs strings.Builder
+	now := start
+	var answers []answer
+	for range 10 {
+		answers = append(answers, answer{body: `{"active":true,"sub":"a"}`})
+	}
+	c, _ := client(t, answers...)
+	c.Logger, c.Now = slog.New(slog.NewTextHandler(&logs, nil)), func() time.Time { return now }
+	p := provider(t, c)
+	ask := func(want int) {
+		t.Helper()
+		_, err := p.Verify(t.Context(), "canary-token")
+		require.Equal(t, providers.CodeInvalidToken, failure(t, err).Code)
+		require.Equal(t, want, strings.Count(logs.String(), "DangerouslyUntypedTokens"))
+	}
+	ask(1)
+	ask(1)
+	now = now.Add(59 * time.Second)
+	ask(1)
+	now = now.Add(time.Second)
+	ask(2)
+	now = now.Add(-time.Hour) // a clock that is set back does not silence it
+	ask(3)
+	require.NotContains(t, logs.String(), "canary")
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/bearerkit/bearerkit/providers"
@@ -101,10 +102,15 @@ type Config struct {
 	DangerouslyUntypedTokens bool
 	// RevocationURL is the endpoint of RFC 7009, which Revoke needs.
 	RevocationURL string
+	// DangerouslyPlainHTTP lists hosts, each an exact host:port, whose endpoints
+	// may be reached over http, for a network that protects itself: the client's
+	// secret and the tokens travel in the clear.
+	DangerouslyPlainHTTP []string
 	// HTTPClient makes the calls; nil for one of the Provider's own, see
 	// [upstream.New]. Its redirect policy and cookies are not used.
 	HTTPClient *http.Client
-	// Logger gets a Warn about a clock that is wrong; nil for slog.Default().
+	// Logger gets a Warn about a clock that is wrong, and about an introspection
+	// endpoint that does not say token_type; nil for slog.Default().
 	Logger *slog.Logger `json:"-"`
 	// Now is the wall clock; nil for time.Now.
 	Now func() time.Time
@@ -152,6 +158,7 @@ type Provider struct {
 	tokenURL         string
 	introspectionURL string
 	untyped          bool
+	warned           *atomic.Pointer[time.Time] // when a missing token_type was last logged
 	revocationURL    string
 	scopes           []string
 	params           url.Values

@@ -35,9 +35,20 @@ func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Ve
 	if !*active {
 		return providers.Verified{}, res.Fail(providers.CodeInvalidToken, providers.Permanent)
 	}
-	// A refresh token is active too, and servers may ignore the hint: what
-	// oidc-provider says of one differs only in having no token_type.
+	// A refresh token is active too, and servers may ignore the hint. Hydra
+	// calls one Bearer and tells it by token_use; what oidc-provider says of one
+	// differs only in having no token_type.
+	for _, name := range []string{"token_use", "token_type", "typ"} {
+		if strings.Contains(strings.ToLower(m.text(name)), "refresh") {
+			e := res.Fail(providers.CodeInvalidToken, providers.Permanent)
+			e.Description = "the server says that it is a refresh token"
+			return providers.Verified{}, e
+		}
+	}
 	if kind := m.text("token_type"); !p.bearer(kind) && (kind != "" || !p.untyped) {
+		if kind == "" {
+			p.warnUntyped(ctx)
+		}
 		e := res.Fail(providers.CodeInvalidToken, providers.Permanent)
 		e.Description = "the server does not say that it is a Bearer token"
 		return providers.Verified{}, e
@@ -50,6 +61,18 @@ func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Ve
 		exp = exp.Add(-res.Skew())
 	}
 	return providers.Verified{Subject: m.text("sub"), Scopes: m.scopes(), Expiry: exp, Claims: res.Body}, nil
+}
+
+// warnUntyped tells once a minute that a server leaves token_type out, which
+// is optional (RFC 7662 section 2.2): otherwise nobody finds out why good
+// tokens are refused.
+func (p *Provider) warnUntyped(ctx context.Context) {
+	now := p.now()
+	last := p.warned.Load()
+	if last != nil && now.Sub(*last).Abs() < time.Minute || !p.warned.CompareAndSwap(last, &now) {
+		return
+	}
+	p.logger.WarnContext(ctx, "oauth: the introspection endpoint does not say token_type, and a token was refused: if it answers so for access tokens alone, set DangerouslyUntypedTokens")
 }
 
 // Revoke ends t at the revocation endpoint (RFC 7009): first its refresh token,
