@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/plainhttp"
 	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/providers/oauth"
 )
@@ -196,8 +197,12 @@ func (e *env) kudo() *kudoConfig {
 
 func (e *env) issuer() *middleware.Issuer {
 	if !e.group("the issuer of inbound tokens", []string{"AUTH_ISSUER", "AUTH_AUDIENCE"},
-		[]string{"AUTH_JWKS_URL", "AUTH_ALGORITHMS", "AUTH_LEEWAY", "AUTH_JWKS_REFRESH"}) {
+		[]string{"AUTH_JWKS_URL", "AUTH_ALGORITHMS", "AUTH_LEEWAY", "AUTH_JWKS_REFRESH", "PLAIN_HTTP_HOSTS"}) {
 		return nil
+	}
+	plain := e.list("PLAIN_HTTP_HOSTS", "")
+	if err := plainhttp.Check("PLAIN_HTTP_HOSTS", plain); err != nil {
+		e.fail("%v", err)
 	}
 	return &middleware.Issuer{
 		Issuer:       e.get("AUTH_ISSUER"),
@@ -206,6 +211,8 @@ func (e *env) issuer() *middleware.Issuer {
 		JWKSURL:      e.get("AUTH_JWKS_URL"),
 		Discover:     e.get("AUTH_JWKS_URL") == "",
 		RefreshEvery: e.duration("AUTH_JWKS_REFRESH", 15*time.Minute, time.Second),
+
+		DangerouslyPlainHTTP: plain,
 	}
 }
 

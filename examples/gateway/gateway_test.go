@@ -22,6 +22,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/middleware/authtest"
 	"github.com/bearerkit/bearerkit/providers/oauth"
 	"github.com/bearerkit/bearerkit/providers/providertest"
@@ -413,6 +414,48 @@ func TestRateLimit(t *testing.T) {
 	}
 	if res := get("2001:db8:1:3::1"); res.StatusCode != 200 {
 		t.Fatalf("another network: status %d", res.StatusCode)
+	}
+}
+
+// Each answer of verify may cost a call of the vendor, so that it has the rate
+// limit too.
+func TestRateLimitOfKudoVerify(t *testing.T) {
+	_, srv, _ := start(t, map[string]string{"RATE_LIMIT": "3/1m"})
+	for i := range 4 {
+		req, _ := http.NewRequest("GET", srv.URL+"/kudo/verify", nil)
+		req.Header.Set("X-Api-Token", fmt.Sprintf("00000000-0000-4000-8000-%012d", i))
+		res, err := srv.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if limited := res.StatusCode == 429; limited != (i == 3) {
+			t.Fatalf("call %d: status %d", i, res.StatusCode)
+		}
+	}
+}
+
+// An issuer inside a compose network is reached over http by name only.
+func TestPlainHTTPHosts(t *testing.T) {
+	vars := map[string]string{"AUTH_ISSUER": "http://keycloak:8080/realms/x", "AUTH_AUDIENCE": "a"}
+	make := func() error {
+		c, err := readConfig(func(n string) string { return vars[n] }, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return err
+		}
+		_, err = middleware.New(middleware.Config{Issuers: []middleware.Issuer{*c.issuer}})
+		return err
+	}
+	if err := make(); err == nil || !strings.Contains(err.Error(), "must be https") {
+		t.Errorf("without the variable: %v", err)
+	}
+	vars["PLAIN_HTTP_HOSTS"] = "other:80, keycloak:8080"
+	if err := make(); err != nil {
+		t.Errorf("named: %v", err)
+	}
+	vars["PLAIN_HTTP_HOSTS"] = "*:8080"
+	if err := make(); err == nil || !strings.Contains(err.Error(), "PLAIN_HTTP_HOSTS") {
+		t.Errorf("a wildcard: %v", err)
 	}
 }
 

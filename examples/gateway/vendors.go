@@ -211,6 +211,6 @@ func (g *gateway) mountKudo(c *config) error {
 		return err
 	}
 	g.handle("/kudo/generate", "POST", g.limited(generate))
-	g.handle("/kudo/verify", "GET", verify)
+	g.handle("/kudo/verify", "GET", g.limited(verify)) // each answer may cost a call of the vendor
 	return nil
 }
