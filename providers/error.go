@@ -70,7 +70,7 @@ const (
 	InDoubt
 	// Permanent: the same call will fail until somebody changes something.
 	Permanent
-	// GrantDead: the refresh token is of no more use.
+	// GrantDead: the refresh token will never work again.
 	GrantDead
 )
 

@@ -27,6 +27,7 @@ func TestTheNamesOfADeadRefreshToken(t *testing.T) {
 		"GitHub":                  {status: 200, body: `{"error":"bad_refresh_token","error_description":"canary"}`},
 		"GitHub, as a form": {status: 200, body: "error=bad_refresh_token&error_description=canary",
 			header: http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}},
+		"Slack":             {status: 200, body: `{"ok":false,"error":"invalid_refresh_token"}`},
 		"HubSpot":           {status: 400, body: `{"status":"BAD_REFRESH_TOKEN","message":"canary"}`},
 		"dex, claimed":      {status: 400, body: `{"error":"invalid_request","error_description":"Refresh token is invalid or has already been claimed by another client."}`},
 		"dex, expired":      {status: 400, body: `{"error":"invalid_request","error_description":"Refresh token expired."}`},

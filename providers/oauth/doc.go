@@ -41,8 +41,8 @@
 //
 //   - A refresh token is dead, [providers.GrantDead] with
 //     [providers.CodeRefreshRejected], by invalid_grant, login_required,
-//     bad_refresh_token (GitHub), BAD_REFRESH_TOKEN in the member status
-//     (HubSpot), dex's two texts for invalid_request, and interaction_required
+//     bad_refresh_token (GitHub), invalid_refresh_token (Slack),
+//     BAD_REFRESH_TOKEN in the member status (HubSpot), dex's two texts for invalid_request, and interaction_required
 //     or consent_required where nothing further was asked for; also in error
 //     objects and lists. [Config].Classify adds to these.
 //   - invalid_grant while our signed assertion and the server's clock are over

@@ -38,13 +38,13 @@ func (e *serverError) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, e.E
 func (e *serverError) OAuthError() (code, description string) { return e.code, e.description }
 
 // known reports the codes of RFC 6749, 7009, 8628, 8707 and 9449 and of OpenID
-// Connect Core, and two of vendors.
+// Connect Core, and three of vendors.
 func known(code string) bool {
 	switch code {
 	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
 		"access_denied", "server_error", "temporarily_unavailable", "unsupported_token_type", "slow_down",
 		"invalid_target", "invalid_dpop_proof", "use_dpop_nonce",
-		"login_required", "interaction_required", "consent_required", "bad_refresh_token", "BAD_REFRESH_TOKEN":
+		"login_required", "interaction_required", "consent_required", "bad_refresh_token", "BAD_REFRESH_TOKEN", "invalid_refresh_token":
 		return true
 	}
 	return false
@@ -101,10 +101,11 @@ func codesIn(raw json.RawMessage, depth int) (codes []string) {
 	return codes
 }
 
-// endsGrant reports the codes that say that a refresh token is of no more use.
+// endsGrant reports the codes that say that a refresh token will never work
+// again.
 func endsGrant(code string) bool {
 	switch code {
-	case "invalid_grant", "login_required", "bad_refresh_token", "BAD_REFRESH_TOKEN":
+	case "invalid_grant", "login_required", "bad_refresh_token", "BAD_REFRESH_TOKEN", "invalid_refresh_token":
 		return true
 	}
 	return false
