@@ -32,8 +32,8 @@ type ForwardAuthConfig struct {
 	// those headers (RFC 7239 section 8.1). Required.
 	Peers []string
 	// Headers are the identity headers, each with what it says of a token: one
-	// text, or a list. Nil means X-Auth-Subject, which is what [Subject]
-	// returns, X-Auth-Issuer and X-Auth-Scopes.
+	// text, or a list. Nil means X-Auth-Subject, which is [Verified.User] and
+	// empty for a client's own token, X-Auth-Issuer and X-Auth-Scopes.
 	//
 	// Each text is percent-encoded but for visible ASCII characters other than
 	// comma and percent sign; lists are joined by commas.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -58,6 +59,33 @@ func TestForwardAuthTellsWhoTheCallerIs(t *testing.T) {
 	require.Equal(t, "read,write", w.Header().Get("X-Auth-Scopes"))
 	require.Equal(t, "no-store", w.Header().Get("Cache-Control"))
 	require.Empty(t, w.Body.String())
+}
+
+// A subject of another source is told with its issuer, as middleware.Subject
+// tells it, and a client's own token names no user.
+func TestForwardAuthTellsWhoseSubjectItIs(t *testing.T) {
+	ours, theirs := newIssuer(t), newIssuer(t)
+	theirs.URL = "https://partner.example"
+	own, partner := trusting(ours), trusting(theirs)
+	own.Subjects, partner.Subjects = middleware.Own, middleware.Qualified
+	auth := authFor(t, own, partner)
+	h := forwardAuth(t, auth, nil)
+	subject := func(token string) string {
+		w := answer(h, subrequest(token))
+		require.Equal(t, 200, w.Code)
+		got, err := url.PathUnescape(w.Header().Get("X-Auth-Subject"))
+		require.NoError(t, err)
+		return got
+	}
+	require.Equal(t, "u1", subject(mint(t, ours, map[string]any{"sub": "u1"})))
+	foreign := mint(t, theirs, map[string]any{"sub": "u1"})
+	v, err := auth.Verify(t.Context(), foreign)
+	require.NoError(t, err)
+	want, ok := middleware.Subject(middleware.NewContext(t.Context(), v))
+	require.True(t, ok)
+	require.NotEqual(t, "u1", want)
+	require.Equal(t, want, subject(foreign))
+	require.Empty(t, subject(mint(t, ours, map[string]any{"sub": "service", "client_id": "service"})))
 }
 
 // Every answer has every identity header, so that a proxy which copies them

@@ -95,9 +95,9 @@ func TestPeers(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	names, err := forward.Names([]string{"X-Auth-Subject", "remote-user"})
+	names, err := forward.Names([]string{"X-Auth-Subject", "remote-user", "X-Az09"})
 	require.NoError(t, err)
-	require.Equal(t, []string{"X-Auth-Subject", "Remote-User"}, names)
+	require.Equal(t, []string{"X-Auth-Subject", "Remote-User", "X-Az09"}, names)
 	bad := []string{"X_Auth", "X Auth", "X.Auth", "", "Content-Type", "cache-control", "WWW-Authenticate", "Set-Cookie", "Authorization", "X-Forwarded-For", "X-Original-Uri", "Forwarded"}
 	for _, b := range bad {
 		_, err := forward.Names([]string{b})
