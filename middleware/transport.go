@@ -167,6 +167,12 @@ func (t *Transport) base() http.RoundTripper {
 	return http.DefaultTransport
 }
 
+// notAccess is the type of a token that is an assertion for another server and
+// not one to present (RFC 8693 section 2.2.1).
+const notAccess = "N_A"
+
+var errNotAccess = errors.New("middleware: TokenSource returned a token of type N_A, which is not an access token")
+
 func (t *Transport) token(req *http.Request) (TokenSource, providers.Token, error) {
 	if t.Source == nil {
 		return nil, providers.Token{}, errors.New("middleware: Transport.Source is nil")
@@ -179,8 +185,12 @@ func (t *Transport) token(req *http.Request) (TokenSource, providers.Token, erro
 		return nil, providers.Token{}, errors.New("middleware: Transport.Source returned no TokenSource")
 	}
 	tok, err := source.Token(req.Context())
-	if err == nil && tok.AccessToken == "" {
+	switch {
+	case err != nil:
+	case tok.AccessToken == "":
 		err = errors.New("middleware: TokenSource returned an empty token")
+	case tok.TokenType == notAccess:
+		err = errNotAccess
 	}
 	return source, tok, err
 }
@@ -229,8 +239,12 @@ func (t *Transport) renew(req *http.Request, source TokenSource, tok providers.T
 	if err == nil {
 		err = ctx.Err()
 	}
-	if err == nil && (next.AccessToken == "" || next.AccessToken == tok.AccessToken) {
+	switch {
+	case err != nil:
+	case next.AccessToken == "" || next.AccessToken == tok.AccessToken:
 		err = errSameToken
+	case next.TokenType == notAccess:
+		err = errNotAccess
 	}
 	t.observeRenewal(req, began, err)
 	return next, err
