@@ -298,6 +298,15 @@ func (a *attempt) recordOutcome(ctx context.Context, action record.Action, o out
 
 func (a *attempt) recordToken(ctx context.Context, action record.Action, o outcome) (done bool) {
 	c, now := a.c, a.c.wallNow()
+	bound := a.want.req.Assertion.Token != ""
+	if bound {
+		unbound, keep := o.token, false
+		unbound.RefreshToken = ""
+		if o.token, keep = record.Bind(o.token, a.want.req.Assertion, now); !keep {
+			a.answer(unbound, nil) // for those who wait, and not for later
+			return true
+		}
+	}
 	token := record.Normalize(o.token, o.sent, now, cmp.Or(c.o.DefaultLifetime, 5*time.Minute), c.o.DefaultLifetime > 0)
 	if action.Step != record.Install && !now.Before(record.ServeUntil(&token)) {
 		// Its refresh token may be the only good one: kept, but not served.
@@ -306,7 +315,7 @@ func (a *attempt) recordToken(ctx context.Context, action record.Action, o outco
 	}
 	usable, before := a.record.Usable(now), a.record.Spent
 	success := record.Success{
-		Token: token, Forced: a.want.Forced && usable, Brought: a.brings(action),
+		Token: token, Forced: a.want.Forced && usable, Brought: a.brings(action), Bound: bound,
 		Tenant: a.want.owner.tenant, Anonymous: a.want.owner.anonymous,
 	}
 	superseded := usable && c.rules.Mode == providers.Exclusive

@@ -53,7 +53,8 @@ type Options struct {
 	// RefreshLifetime is how long a refresh token without an expiry is
 	// remembered after its last use, and how long a sign-out of it is, a year.
 	RefreshLifetime time.Duration
-	// MaxEntries bounds the records in memory, 10,000. Without a Store, grants
+	// MaxEntries bounds the records in memory, 10,000, and apart from them as
+	// many tokens that were got for an assertion. Without a Store, grants
 	// that came by Adopt or Refresh stay and may be three quarters of them;
 	// Adopt of one more is [providers.CodeBusy].
 	MaxEntries int
@@ -88,7 +89,8 @@ type Cache struct {
 	shared    *shared       // nil without a Store
 
 	entries    *bounded[*entry]
-	index      *bounded[owner] // of refresh tokens, without a Store
+	exchanged  *bounded[*entry] // those of tokens that were got for an assertion
+	index      *bounded[owner]  // of refresh tokens, without a Store
 	tombstones *bounded[tombstone]
 	brought    atomic.Int64 // entries of grants that were brought
 	// unsavedPurges tells that a sign-out is to be carried on.
@@ -178,6 +180,7 @@ func prepare(p providers.Provider, o Options) (*Cache, error) {
 			func(tombstone) bool { return true }),
 	}
 	c.entries = newBounded(o.MaxEntries, c.evictionRank, c.evict)
+	c.exchanged = newBounded(o.MaxEntries, c.evictionRank, c.evict)
 	c.readWall()
 	c.refresher, _ = p.(providers.Refresher)
 	if r, ok := p.(providers.OptionalRefresher); ok && !r.CanRefresh() {
@@ -228,7 +231,7 @@ func (c *Cache) Renew(ctx context.Context, req providers.Request, rejected provi
 
 // current returns the current token of k from memory, or waits for it.
 func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, fence bool) (providers.Token, error) {
-	if e, ok := c.entries.get(k); ok {
+	if e, ok := c.find(k); ok {
 		if v := e.view.Load(); v != nil {
 			switch v.age(c.now()) {
 			case record.Fresh:
@@ -280,7 +283,20 @@ func (c *Cache) key(req *providers.Request) (id, error) {
 		}
 		binary.BigEndian.PutUint32(b[n:], uint32(len(b)-n-4))
 	}
-	return sha256.Sum256(b), nil
+	// What is got for an assertion is for its bearer alone.
+	for _, a := range []providers.Assertion{req.Assertion, req.Actor} {
+		if a.Token != "" {
+			b = appendPart(appendPart(appendPart(b, a.Token), a.Type), a.Issuer)
+		} else if req.Assertion.Token != "" || req.Actor.Token != "" {
+			b = appendPart(b, "")
+		}
+	}
+	k := id(sha256.Sum256(b))
+	k[len(k)-1] &^= exchangedBit
+	if req.Assertion.Token != "" || req.Actor.Token != "" {
+		k[len(k)-1] |= exchangedBit
+	}
+	return k, nil
 }
 
 // keyPart is the part of a digest that tells a record's key from a refresh

@@ -139,7 +139,7 @@ func (c *Cache) install(e *entry, r record.Record) {
 		v.serveUntil, v.renewFrom = old.serveUntil, old.renewFrom
 	} else {
 		v.serveUntil = now.at(record.ServeUntil(&r.Token))
-		v.renewFrom = now.at(record.RenewFrom(&r.Token, c.rules.Mode, c.jitter()))
+		v.renewFrom = now.at(record.RenewFrom(&r, c.rules.Mode, c.jitter()))
 	}
 	c.brought.Add(broughtBy(v) - broughtBy(old))
 	e.view.Store(v)
@@ -157,13 +157,33 @@ func sameToken(a, b *providers.Token) bool {
 	return a.Version == b.Version && a.AccessToken == b.AccessToken && a.RefreshToken == b.RefreshToken
 }
 
+// exchangedBit tells the ids of what was got for an assertion from the others.
+const exchangedBit = 1
+
+// table is where k's entry is: many short exchanges push out no other grant.
+func (c *Cache) table(k *id) *bounded[*entry] {
+	if k[len(k)-1]&exchangedBit != 0 {
+		return c.exchanged
+	}
+	return c.entries
+}
+
+// find returns k's entry if there is one.
+func (c *Cache) find(k *id) (*entry, bool) { return c.table(k).get(k) }
+
+// eachEntry calls fn for every entry that is there throughout.
+func (c *Cache) eachEntry(fn func(id, *entry)) {
+	c.entries.each(fn)
+	c.exchanged.each(fn)
+}
+
 // entry returns k's entry, made if need be. A record that was signed out
 // before its entry was evicted begins where it ended.
 func (c *Cache) entry(k *id) (*entry, error) {
-	if e, ok := c.entries.get(k); ok {
+	if e, ok := c.find(k); ok {
 		return e, nil
 	}
-	e, ok := c.entries.put(k, func(old *entry, ok bool) (*entry, bool) {
+	e, ok := c.table(k).put(k, func(old *entry, ok bool) (*entry, bool) {
 		if ok {
 			return old, false
 		}
@@ -193,9 +213,9 @@ func (c *Cache) roomToPin() bool {
 		return true
 	}
 	// Grants that are over may still be counted.
-	c.entries.each(func(_ id, e *entry) {
+	c.eachEntry(func(_ id, e *entry) {
 		if v := e.view.Load(); broughtBy(v) > 0 && !c.pinned(v) {
-			c.entries.remove(&e.id)
+			c.table(&e.id).remove(&e.id)
 		}
 	})
 	return c.brought.Load() < limit

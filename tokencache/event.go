@@ -84,9 +84,9 @@ func (c *Cache) Stats() Stats {
 		Hits: c.stats.hits.sum(), Flights: c.stats.attempts.Load(), Calls: c.stats.calls.Load(),
 		Coalesced: c.stats.coalesced.Load(), FailFast: c.stats.failFast.Load(), Failed: c.stats.failed.Load(),
 		Adopted: c.stats.adopted.Load(), StoreErrors: c.stats.storeErrors.Load(), Evicted: c.stats.evicted.Load(),
-		Entries: c.entries.len(), InFlight: inFlight, Overdue: int(c.stats.overdue.Load()),
+		Entries: c.entries.len() + c.exchanged.len(), InFlight: inFlight, Overdue: int(c.stats.overdue.Load()),
 	}
-	c.entries.each(func(_ id, e *entry) {
+	c.eachEntry(func(_ id, e *entry) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if f := e.record().Failure; f != nil && f.Err.Class == providers.InDoubt {

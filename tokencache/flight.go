@@ -95,7 +95,7 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (providers.Token, error)
 		}
 		switch {
 		case !j.own && !w.shares(&j.attempt.want):
-		case err == nil && w.Kind == record.Current && token.Version <= w.After && !j.attempt.want.Forced:
+		case !j.own && err == nil && w.Kind == record.Current && token.Version <= w.After && w.After > 0 && !j.attempt.want.Forced:
 		default:
 			return token, asProviderError(err)
 		}

@@ -42,6 +42,7 @@ func (c *Cache) Refresh(ctx context.Context, req providers.Request, refreshToken
 			return providers.Token{}, err
 		}
 		own.id, own.anonymous = c.digest("anonymous", refreshToken), true
+		own.id[len(own.id)-1] &^= exchangedBit
 	}
 	if w.owner, err = c.findOwner(ctx, w, own); err != nil {
 		return providers.Token{}, err
@@ -89,7 +90,7 @@ func (c *Cache) Adopt(ctx context.Context, req providers.Request, tok providers.
 	if known || err != nil {
 		return err
 	}
-	if e, ok := c.entries.get(&k); !(ok && broughtBy(e.view.Load()) > 0) && !c.roomToPin() {
+	if e, ok := c.find(&k); !(ok && broughtBy(e.view.Load()) > 0) && !c.roomToPin() {
 		return errFull
 	}
 	_, err = c.do(ctx, &k, &want{Want: record.Want{Kind: record.Adopt}, req: req, token: tok})
@@ -237,7 +238,7 @@ func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone) (recor
 
 // purgedAs brings this process to a sign-out as the Store has it.
 func (c *Cache) purgedAs(k *id, r *record.Record) {
-	e, ok := c.entries.get(k)
+	e, ok := c.find(k)
 	if !ok {
 		return
 	}

@@ -52,7 +52,7 @@ func indexID(d record.Digest) (k id) {
 // findOwner finds the record of w's refresh token. One never seen is claimed
 // for own, so that no two callers present it.
 func (c *Cache) findOwner(ctx context.Context, w *want, own owner) (owner, error) {
-	if e, ok := c.entries.get(&own.id); ok {
+	if e, ok := c.find(&own.id); ok {
 		e.mu.Lock()
 		r, now := e.record(), c.nowFor(e.view.Load())
 		e.mu.Unlock()

@@ -277,7 +277,7 @@ func (h *shared) follow(b bulletin) {
 		h.restore(0)
 		return
 	case fresh > uint64(len(b.Notices)): // some were missed
-		h.c.entries.each(func(_ id, e *entry) { h.c.outdate(e, 0) })
+		h.c.eachEntry(func(_ id, e *entry) { h.c.outdate(e, 0) })
 		h.restore(seen.Seq)
 		return
 	}
@@ -289,7 +289,7 @@ func (h *shared) follow(b bulletin) {
 		case n.Purges > 0:
 			h.c.signedOut(id(n.ID), n)
 		default:
-			if e, ok := h.c.entries.get((*id)(n.ID)); ok {
+			if e, ok := h.c.find((*id)(n.ID)); ok {
 				h.c.outdate(e, n.Version)
 			}
 		}
@@ -299,7 +299,7 @@ func (h *shared) follow(b bulletin) {
 // signedOut ends k here, as a notice of another replica says.
 func (c *Cache) signedOut(k id, n notice) {
 	said := record.Record{Version: n.Version, Purges: n.Purges, Ends: time.Unix(n.Ends, 0)}
-	e, ok := c.entries.get(&k)
+	e, ok := c.find(&k)
 	if !ok {
 		c.bury(&k, &said, false)
 		return
@@ -374,9 +374,9 @@ func (h *shared) restoreAll() {
 			}
 		})
 	}
-	c.entries.each(func(_ id, e *entry) { work <- func() { again(func() error { return h.restoreEntry(e) }) } })
+	c.eachEntry(func(_ id, e *entry) { work <- func() { again(func() error { return h.restoreEntry(e) }) } })
 	c.tombstones.each(func(k id, t tombstone) {
-		if _, ok := c.entries.get(&k); !ok {
+		if _, ok := c.find(&k); !ok {
 			work <- func() { again(func() error { return c.storePurge(c.ctx, &k, t) }) }
 		}
 	})

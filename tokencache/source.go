@@ -48,7 +48,7 @@ func (s *Source) lookUp(ctx context.Context) (providers.Token, error) {
 	}
 	tok, err := s.c.current(ctx, &s.id, &s.req, false)
 	if err == nil {
-		e, _ := s.c.entries.get(&s.id)
+		e, _ := s.c.find(&s.id)
 		s.entry.Store(e)
 	}
 	return tok, err

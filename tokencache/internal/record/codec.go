@@ -19,6 +19,7 @@ type stored struct {
 	Forced   int64          `json:"forced,omitempty"`
 	Salvages int            `json:"salvages,omitempty"`
 	Brought  bool           `json:"brought,omitempty"`
+	Bound    bool           `json:"bound,omitempty"`
 	Ends     int64          `json:"ends,omitempty"`
 	Ended    []byte         `json:"ended,omitempty"` // digests in a row
 	Tenant   string         `json:"tenant,omitempty"`
@@ -70,7 +71,7 @@ var ErrFormat = errors.New("tokencache: the record in the store is not one of ou
 func Encode(r *Record, nonce string) ([]byte, error) {
 	s := stored{
 		Format: format, Nonce: nonce, Version: r.Version, Purges: r.Purges, Fence: r.Fence,
-		Forced: millis(r.Forced), Salvages: r.Salvages, Brought: r.Brought, Ends: millis(r.Ends), Tenant: r.Tenant, Anon: r.Anonymous,
+		Forced: millis(r.Forced), Salvages: r.Salvages, Brought: r.Brought, Bound: r.Bound, Ends: millis(r.Ends), Tenant: r.Tenant, Anon: r.Anonymous,
 	}
 	if t := r.Token; !r.Empty() {
 		s.Token = &storedToken{t.AccessToken, t.TokenType, t.RefreshToken, t.Expiry, t.RefreshExpiry, t.IssuedAt, t.Scopes, t.Extra, t.Version}
@@ -102,7 +103,7 @@ func Decode(b []byte) (r Record, nonce string, err error) {
 	if json.Unmarshal(b, &s) != nil || s.Format != format || len(s.Spent)%spentSize != 0 || len(s.Ended)%len(Digest{}) != 0 {
 		return r, "", ErrFormat
 	}
-	r = Record{Version: s.Version, Purges: s.Purges, Fence: s.Fence, Salvages: s.Salvages, Brought: s.Brought, Tenant: s.Tenant, Anonymous: s.Anon}
+	r = Record{Version: s.Version, Purges: s.Purges, Fence: s.Fence, Salvages: s.Salvages, Brought: s.Brought, Bound: s.Bound, Tenant: s.Tenant, Anonymous: s.Anon}
 	if s.Forced != 0 {
 		r.Forced = time.UnixMilli(s.Forced)
 	}

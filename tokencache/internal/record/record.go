@@ -39,6 +39,9 @@ type Record struct {
 	// Brought tells that the grant came by Adopt or Refresh: the provider may
 	// not be able to generate it again.
 	Brought bool
+	// Bound tells that the token was got for an assertion: it is not renewed
+	// before its end.
+	Bound bool
 	// Ends is when the last of the tokens that a sign-out ended would have
 	// ended by itself; zero if the grant was not signed out.
 	Ends time.Time
@@ -129,6 +132,7 @@ type Success struct {
 	Forced   bool     // a renewal of a token that was still usable
 	Brought  bool     // by Adopt or Refresh
 
+	Bound     bool // got for an assertion
 	Tenant    string
 	Anonymous bool
 }
@@ -142,7 +146,7 @@ func (r Record) Succeed(s Success, now time.Time) Record {
 	}
 	s.Token.Version = r.Version
 	r.Token, r.Failure, r.Intent, r.Salvages = s.Token, nil, nil, 0
-	r.Brought, r.Tenant, r.Anonymous = s.Brought, s.Tenant, s.Anonymous
+	r.Brought, r.Bound, r.Tenant, r.Anonymous = s.Brought, s.Bound, s.Tenant, s.Anonymous
 	if s.Forced {
 		r.Forced = now
 	}

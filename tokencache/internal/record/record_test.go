@@ -150,15 +150,40 @@ func TestServeUntilAndRenewFrom(t *testing.T) {
 		{100 * time.Second, 90 * time.Second, 60 * time.Second, 70 * time.Second},
 		{time.Hour, 3590 * time.Second, 3590*time.Second - 450*time.Second, 3590*time.Second - 300*time.Second},
 	} {
-		tok := providers.Token{AccessToken: "at", IssuedAt: now, Expiry: now.Add(tt.life)}
-		assert.Equal(t, tt.serve, record.ServeUntil(&tok).Sub(now))
-		assert.Equal(t, tt.until, record.RenewFrom(&tok, providers.Rotating, 0).Sub(now))
-		assert.InDelta(t, tt.from, record.RenewFrom(&tok, providers.Shared, .9999999).Sub(now), float64(time.Millisecond))
-		assert.Equal(t, tt.serve, record.RenewFrom(&tok, providers.Exclusive, .5).Sub(now))
+		r := record.Record{Token: providers.Token{AccessToken: "at", IssuedAt: now, Expiry: now.Add(tt.life)}}
+		assert.Equal(t, tt.serve, record.ServeUntil(&r.Token).Sub(now))
+		assert.Equal(t, tt.until, record.RenewFrom(&r, providers.Rotating, 0).Sub(now))
+		assert.InDelta(t, tt.from, record.RenewFrom(&r, providers.Shared, .9999999).Sub(now), float64(time.Millisecond))
+		assert.Equal(t, tt.serve, record.RenewFrom(&r, providers.Exclusive, .5).Sub(now))
+		r.Bound = true
+		assert.Equal(t, tt.serve, record.RenewFrom(&r, providers.Shared, .5).Sub(now))
 	}
-	endless := providers.Token{AccessToken: "at", IssuedAt: now}
-	assert.True(t, record.ServeUntil(&endless).After(now.Add(100*365*24*time.Hour)))
-	assert.Equal(t, record.ServeUntil(&endless), record.RenewFrom(&endless, providers.Shared, .5))
+	endless := record.Record{Token: providers.Token{AccessToken: "at", IssuedAt: now}}
+	assert.True(t, record.ServeUntil(&endless.Token).After(now.Add(100*365*24*time.Hour)))
+	assert.Equal(t, record.ServeUntil(&endless.Token), record.RenewFrom(&endless, providers.Shared, .5))
+}
+
+func TestBind(t *testing.T) {
+	tok := providers.Token{AccessToken: "at", RefreshToken: "rt", RefreshExpiry: now, Expiry: now.Add(time.Hour)}
+	for _, tt := range []struct {
+		assertion, end time.Time
+		keep           bool
+	}{
+		{now.Add(time.Minute), now.Add(time.Minute), true},
+		{now.Add(2 * time.Hour), now.Add(time.Hour), true},
+		{time.Time{}, now.Add(5 * time.Minute), true},
+		{now.Add(-time.Second), now.Add(-time.Second), false},
+		{now, now, false},
+	} {
+		bound, keep := record.Bind(tok, providers.Assertion{Token: "a", Expiry: tt.assertion}, now)
+		assert.Equal(t, tt.end, bound.Expiry)
+		assert.Equal(t, tt.keep, keep)
+		assert.Empty(t, bound.RefreshToken)
+		assert.True(t, bound.RefreshExpiry.IsZero())
+	}
+	tok.Expiry = time.Time{}
+	bound, _ := record.Bind(tok, providers.Assertion{Token: "a", Expiry: now.Add(time.Hour)}, now)
+	assert.Equal(t, now.Add(time.Hour), bound.Expiry)
 }
 
 // TestFailClasses: how long a class of error makes a grant fail fast, and what
@@ -413,7 +438,7 @@ func full() record.Record {
 			AccessToken: "at", TokenType: "Bearer", RefreshToken: "rt", Expiry: at.Add(time.Hour), RefreshExpiry: at.Add(2 * time.Hour),
 			IssuedAt: at, Scopes: []string{"a"}, Extra: map[string]any{"x": "y"}, Version: 9,
 		},
-		Version: 10, Purges: 2, Fence: 3, Forced: at, Salvages: 1, Brought: true, Ends: at, Tenant: "t", Anonymous: true,
+		Version: 10, Purges: 2, Fence: 3, Forced: at, Salvages: 1, Brought: true, Bound: true, Ends: at, Tenant: "t", Anonymous: true,
 		Spent: []record.Spent{{Token: older, At: at}, {Token: current, At: at}}, Ended: []record.Digest{unknown},
 		Failure: &record.Failure{Err: &providers.Error{Code: "c", Class: providers.InDoubt, Op: "o", Status: 5, Description: "d"}, N: 2, At: at, Wait: time.Second},
 		Intent:  &record.Intent{Owner: "me", At: at, Ended: true},

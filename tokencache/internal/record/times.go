@@ -33,15 +33,16 @@ func ServeUntil(tok *providers.Token) time.Time {
 	return tok.Expiry.Add(-min(maxSkew, life/10))
 }
 
-// RenewFrom is the moment from which tok is renewed while it is still served.
-// It lies between a fifth and three tenths of the token's life before
+// RenewFrom is the moment from which r's token is renewed while it is still
+// served. It lies between a fifth and three tenths of the token's life before
 // ServeUntil, 5 to 7.5 minutes at most, as jitter in [0, 1) draws it: replicas
-// draw differently, so that one of them renews and the others adopt. In
-// Exclusive mode a renewal would end the token that is being served, and
-// RenewFrom is ServeUntil.
-func RenewFrom(tok *providers.Token, mode providers.Mode, jitter float64) time.Time {
+// draw differently, so that one of them renews and the others adopt. RenewFrom
+// is ServeUntil in Exclusive mode, where a renewal would end the token that is
+// being served, and for a token that is bound to an assertion.
+func RenewFrom(r *Record, mode providers.Mode, jitter float64) time.Time {
+	tok := &r.Token
 	until := ServeUntil(tok)
-	if mode == providers.Exclusive || tok.Expiry.IsZero() {
+	if mode == providers.Exclusive || r.Bound || tok.Expiry.IsZero() {
 		return until
 	}
 	lead := min(tok.Expiry.Sub(tok.IssuedAt)/5, maxLead)
@@ -59,6 +60,25 @@ func backoff(f Fault, n int) time.Duration {
 	}
 	d := min(firstBackoff<<min(n-1, 10), lastBackoff)
 	return d - time.Duration(f.Jitter*float64(d/4))
+}
+
+// unknownAssertion is how long a token is kept that was got for an assertion
+// whose end is not known.
+const unknownAssertion = 5 * time.Minute
+
+// Bind makes tok end with the assertion that it was got for, and leaves out its
+// refresh token: what is done for a caller ends with the caller's own
+// credential. keep is false if the assertion is over already.
+func Bind(tok providers.Token, a providers.Assertion, now time.Time) (bound providers.Token, keep bool) {
+	end := a.Expiry
+	if end.IsZero() {
+		end = now.Add(unknownAssertion)
+	}
+	tok.RefreshToken, tok.RefreshExpiry = "", time.Time{}
+	if tok.Expiry.IsZero() || end.Before(tok.Expiry) {
+		tok.Expiry = end
+	}
+	return tok, now.Before(end)
 }
 
 // Normalize makes tok fit to keep: its times are set and believable. The
