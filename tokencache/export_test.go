@@ -37,3 +37,7 @@ func NewJittered(p providers.Provider, o Options, jitter func() float64) (*Cache
 	}
 	return c, err
 }
+
+// IndexLen is the number of refresh tokens that the cache knows without a
+// Store.
+func (c *Cache) IndexLen() int { return c.index.len() }

@@ -1,0 +1,254 @@
+package tokencache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache"
+)
+
+// fences is a Store whose leases have the fences that a test gives them.
+type fences struct {
+	tokencache.Store
+	mu    sync.Mutex
+	next  []uint64
+	locks int
+}
+
+func (f *fences) Lock(context.Context, string, string, time.Duration) (uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.locks++
+	fence := f.next[0]
+	if len(f.next) > 1 {
+		f.next = f.next[1:]
+	}
+	return fence, nil
+}
+
+func (f *fences) Extend(context.Context, string, string, time.Duration) (bool, error) {
+	return true, nil
+}
+func (f *fences) Unlock(context.Context, string, string) (bool, error) { return true, nil }
+
+func (f *fences) taken() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.locks
+}
+
+// A lease that is older than the one that wrote the record is given back.
+func TestAnOldLeaseIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, memory := rotating(), tokencache.NewMemory()
+		a := cluster(t, 1, v, tokencache.Options{Store: &fences{Store: memory, next: []uint64{10}}})[0]
+		old := &fences{Store: memory, next: []uint64{1, 2, 11}}
+		b := cluster(t, 1, v, tokencache.Options{Store: old})[0]
+		require.NoError(t, a.Adopt(t.Context(), alice, v.issue("t1/alice")))
+		time.Sleep(70 * time.Second)
+		must(t)(a.Generate(t.Context(), alice)) // the record has fence 10 now
+		time.Sleep(70 * time.Second)
+		locksAtCall := 0
+		good := v.refresh
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			locksAtCall = old.taken()
+			return good(ctx, req, rt)
+		}
+		must(t)(b.Generate(t.Context(), alice))
+		assert.Equal(t, 3, locksAtCall, "leases taken before the call")
+		presentedOnce(t, v)
+	})
+}
+
+// After an outage, the replica that holds an unsaved token saves it before
+// another spends the token that it replaced.
+func TestAfterAnOutageUnsavedTokensAreSavedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := rotating(), newHistory()
+		all := cluster(t, 2, v, tokencache.Options{Store: store})
+		require.NoError(t, all[0].Adopt(t.Context(), alice, v.issue("t1/alice")))
+		time.Sleep(70 * time.Second)
+		good := v.refresh
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			tok, err := good(ctx, req, rt)
+			store.setFails(func(string, string) error { return errors.New("away") })
+			v.refresh = good
+			return tok, err
+		}
+		must(t)(all[0].Generate(t.Context(), alice)) // unsaved
+		time.Sleep(20 * time.Second)
+		_, err := all[1].Generate(t.Context(), alice)
+		assert.Equal(t, providers.CodeBusy, code(err), "%v", err)
+		assert.Equal(t, 1, all[0].Stats().Unsaved)
+		time.Sleep(1100 * time.Millisecond)
+		_, _ = all[1].Generate(t.Context(), alice)
+		store.setFails(nil)
+		time.Sleep(time.Millisecond)
+		time.Sleep(all1Window(all[1], t))
+		tok := must(t)(all[1].Generate(t.Context(), alice))
+		assert.Equal(t, "at-2 of t1/alice", tok.AccessToken)
+		assert.Zero(t, all[0].Stats().Unsaved)
+		presentedOnce(t, v)
+	})
+}
+
+// all1Window is the rest of the window in which alice fails fast.
+func all1Window(c *tokencache.Cache, t *testing.T) time.Duration {
+	_, err := c.Generate(t.Context(), alice)
+	if err == nil {
+		return 0
+	}
+	return providers.AsError(err).RetryAfter
+}
+
+// Of grants that can be made again, the one that is renewed first leaves a full
+// cache first.
+func TestTheGrantThatIsRenewedFirstIsEvictedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{}
+		p.generate = func(_ context.Context, req providers.Request) (providers.Token, error) {
+			life, err := time.ParseDuration(req.Subject)
+			return providers.Token{AccessToken: "at", IssuedAt: time.Now(), Expiry: time.Now().Add(life)}, err
+		}
+		c := open(t, p, tokencache.Options{MaxEntries: 4})
+		lives := []string{"4h", "1h", "3h", "2h"}
+		for _, life := range append(lives, "5h") {
+			must(t)(c.Generate(t.Context(), providers.Request{Subject: life}))
+		}
+		calls := p.calls.Load()
+		for _, life := range []string{"4h", "3h", "2h", "5h"} {
+			must(t)(c.Generate(t.Context(), providers.Request{Subject: life}))
+		}
+		assert.Equal(t, calls, p.calls.Load(), "the one of an hour went")
+	})
+}
+
+// A token that a sign-out overtook is revoked.
+func TestATokenThatASignOutOvertookIsRevoked(t *testing.T) {
+	for _, stored := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := &revoker{vendor: newVendor()}
+			issue := r.generate
+			r.generate = func(ctx context.Context, req providers.Request) (providers.Token, error) {
+				if err := pause(ctx, 5*time.Second); err != nil {
+					return providers.Token{}, err
+				}
+				return issue(ctx, req)
+			}
+			all := []*tokencache.Cache{open(t, r, tokencache.Options{})}
+			if stored {
+				all = cluster(t, 2, r, tokencache.Options{})
+			}
+			done := make(chan error)
+			go func() {
+				_, err := all[0].Generate(t.Context(), alice)
+				done <- err
+			}()
+			time.Sleep(4 * time.Second)
+			require.NoError(t, all[len(all)-1].Purge(t.Context(), alice))
+			assert.Error(t, <-done)
+			synctest.Wait()
+			r.vendor.mu.Lock()
+			defer r.vendor.mu.Unlock()
+			assert.Contains(t, r.revoked, "rt-1")
+		})
+	}
+}
+
+// A replica that has missed more notices than the bulletin holds serves nothing
+// that it has not read again.
+func TestMissedNoticesOutdateEverything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		cut := &deafStore{history: store}
+		b := open(t, v, tokencache.Options{Store: cut, Namespace: "test"})
+		old := map[int]string{}
+		for i := range 400 {
+			old[i] = must(t)(b.Generate(t.Context(), userNo(i))).AccessToken
+			must(t)(a.Generate(t.Context(), userNo(i)))
+		}
+		cut.die()
+		time.Sleep(10 * time.Second) // a member no longer
+		for i := range 400 {
+			require.NoError(t, a.Purge(t.Context(), userNo(i)))
+		}
+		cut.mu.Lock()
+		cut.cut = false
+		cut.mu.Unlock()
+		time.Sleep(3 * time.Second)
+		for i := range 400 {
+			// A Source goes round; a Generate that finds the sign-out on its way
+			// takes it for one that overtook it.
+			assert.NotEqual(t, old[i], must(t)(b.Source(userNo(i)).Token(t.Context())).AccessToken)
+		}
+	})
+}
+
+// Forged refresh tokens do not fill the memory.
+func TestTheIndexIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		c := open(t, v, tokencache.Options{MaxEntries: 50})
+		pair := must(t)(c.Generate(t.Context(), alice))
+		together(3000, func(i int) { _, _ = c.Refresh(t.Context(), nobody, fmt.Sprint("forged ", i)) })
+		assert.LessOrEqual(t, c.IndexLen(), 200)
+		assert.LessOrEqual(t, c.Stats().Entries, 50)
+		next := must(t)(c.Refresh(t.Context(), nobody, pair.RefreshToken))
+		assert.Contains(t, next.AccessToken, "of t1/alice", "the live refresh token stays in the index")
+		if cur, err := c.Generate(t.Context(), alice); assert.NoError(t, err) {
+			assert.Equal(t, next.AccessToken, cur.AccessToken)
+		}
+	})
+}
+
+// What is in doubt is tried again in the background, a few times and no more.
+func TestACallInDoubtIsTriedAFewTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := rotating()
+		tries := 0
+		v.refresh = func(context.Context, providers.Request, string) (providers.Token, error) {
+			tries++
+			return providers.Token{}, &providers.Error{Code: providers.CodeTimeout, Class: providers.InDoubt}
+		}
+		c := open(t, v, tokencache.Options{})
+		require.NoError(t, c.Adopt(t.Context(), alice, v.issue("t1/alice")))
+		_, err := c.Refresh(t.Context(), alice, "rt-1")
+		require.Error(t, err)
+		assert.Equal(t, 1, c.Stats().InDoubt)
+		time.Sleep(time.Hour)
+		assert.Equal(t, 7, tries)
+	})
+}
+
+// A notice that cannot be written holds nobody up who only superseded a token.
+func TestASupersededTokenIsToldInTheBackground(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		all := cluster(t, 2, v, tokencache.Options{Store: store})
+		tok := must(t)(all[0].Generate(t.Context(), alice))
+		must(t)(all[1].Generate(t.Context(), alice))
+		store.setFails(func(op, key string) error {
+			if op == "CAS" && strings.HasPrefix(key, "n") {
+				return errors.New("no")
+			}
+			return nil
+		})
+		time.Sleep(10 * time.Second)
+		next := must(t)(all[0].Refresh(t.Context(), alice, tok.RefreshToken))
+		assert.Equal(t, tok.AccessToken, must(t)(all[1].Generate(t.Context(), alice)).AccessToken)
+		store.setFails(nil)
+		time.Sleep(5 * time.Second)
+		assert.Equal(t, next.AccessToken, must(t)(all[1].Generate(t.Context(), alice)).AccessToken)
+	})
+}
