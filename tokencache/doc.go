@@ -96,7 +96,7 @@
 //	clocks 30 s apart, 401 storms, no lease  108/500       2                   34.33 %
 //	leases lost, slow upstream, no intent    5/500         4                   67.79 %
 //
-// The four grants that were lost in "all but the clocks" met three faults in a
+// The four grants that were lost in "all but the clocks" met three or more faults in a
 // row: the upstream's reply was lost, and the next holders crashed or their
 // calls hung, until the upstream's grace of 60 s was over. No protocol on this
 // side saves them. The last three rows leave parts of the protocol out, to show
