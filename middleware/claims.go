@@ -41,6 +41,8 @@ type Verified struct {
 	resolved  bool // its entry is an answer of Resolve
 	unissued  bool // it has no iss
 
+	few [2]string // what Audience nearly always needs
+
 	entry      *entry  // that it passed; nil if it is opaque
 	keys       *keySet // that verified it, as of generation; nil if it is opaque
 	generation uint64

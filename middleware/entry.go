@@ -163,6 +163,7 @@ func forNow(members []jws.Member, leeway time.Duration, now time.Time) (*Verifie
 		return nil, badClaims, claimFault("exp", get("exp"), dateRule)
 	}
 	v := &Verified{Expiry: time.Unix(exp, 0)}
+	v.Audience = v.few[:0]
 	for _, name := range [...]string{"nbf", "iat"} {
 		value := get(name)
 		if value == "" {

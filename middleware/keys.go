@@ -98,7 +98,7 @@ func fixedKeys(keys []jws.Key, algs []string) *keySet {
 // search is the search for the key of one token, over all entries that the
 // token may be of.
 type search struct {
-	token    *jws.Token
+	token    jws.Token
 	iss, tid string
 	offline  bool  // nothing is fetched
 	named    bool  // a set has the token's kid
@@ -168,7 +168,7 @@ func (s *keySet) verify(ctx context.Context, q *search) (r result, refetch bool,
 	if snap == nil {
 		return result{}, false, asked, errUnavailable
 	}
-	candidates, match := snap.ring.Candidates(q.token)
+	candidates, match := snap.ring.Candidates(&q.token)
 	if key, ok := q.try(candidates); ok {
 		return result{key, snap.generation}, false, asked, nil
 	}
@@ -233,7 +233,7 @@ func (s *keySet) refetch(ctx context.Context, q *search, asked uint64) (result, 
 			return result{}, err
 		}
 		snap := s.current.Load()
-		candidates, match := snap.ring.Candidates(q.token)
+		candidates, match := snap.ring.Candidates(&q.token)
 		if key, ok := q.try(candidates); ok {
 			return result{key, snap.generation}, nil
 		}

@@ -152,7 +152,7 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 	if offline && now.Sub(v.Expiry) > tellExpired && (a.renewals == nil || !a.renewals.within(v, now)) {
 		return nil, a.errors.with(stale, &fault{"claim exp", v.Expiry.UTC().Format(time.RFC3339), "in the future"})
 	}
-	q := search{token: &t, iss: v.Issuer, offline: offline}
+	q := search{token: t, iss: v.Issuer, offline: offline}
 	q.tid, _ = jws.Text(jws.Get(members, "tid"))
 	v, err = a.signature(ctx, &q, options)
 	switch {
@@ -230,6 +230,7 @@ func (a *Authenticator) options(list []option, entries []*entry, v *Verified, t 
 		if len(entries) > 1 {
 			says = new(Verified)
 			*says = *v
+			says.Audience = says.few[:0]
 		}
 		says.entry, says.keys = e, e.keys
 		if says.unissued {

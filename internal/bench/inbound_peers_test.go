@@ -19,10 +19,14 @@ import (
 	"github.com/MicahParks/keyfunc/v3"
 	jwtmiddleware "github.com/auth0/go-jwt-middleware/v2"
 	"github.com/auth0/go-jwt-middleware/v2/validator"
+	jwtmiddlewarev3 "github.com/auth0/go-jwt-middleware/v3"
+	validatorv3 "github.com/auth0/go-jwt-middleware/v3/validator"
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-chi/jwtauth/v5"
 	"github.com/golang-jwt/jwt/v5"
 	jwxt "github.com/lestrrat-go/jwx/v2/jwt"
+	"github.com/lestrrat-go/jwx/v3/jwa"
+	jwxv3 "github.com/lestrrat-go/jwx/v3/jwt"
 
 	"github.com/bearerkit/bearerkit/middleware"
 )
@@ -92,7 +96,9 @@ type candidate struct {
 
 var candidates = []candidate{
 	{"bearerkit", func(tb testing.TB, s *signer, next http.Handler) http.Handler { return kit(tb, s, -1, next) }},
-	{"auth0/go-jwt-middleware", wrapAuth0},
+	{"auth0/go-jwt-middleware v2", wrapAuth0},
+	{"auth0/go-jwt-middleware v3", wrapAuth0v3},
+	{"lestrrat-go/jwx v3", wrapJWX},
 	{"go-chi/jwtauth", wrapJWTAuth},
 	{"coreos/go-oidc", wrapOIDC},
 	{"golang-jwt + keyfunc", wrapByHand},
@@ -115,6 +121,30 @@ func wrapAuth0(tb testing.TB, s *signer, next http.Handler) http.Handler {
 	v, err := validator.New(func(context.Context) (any, error) { return s.public, nil }, validator.SignatureAlgorithm(s.alg), benchIssuer, []string{benchAudience})
 	check(tb, err)
 	return jwtmiddleware.New(v.ValidateToken).CheckJWT(next)
+}
+
+func wrapAuth0v3(tb testing.TB, s *signer, next http.Handler) http.Handler {
+	v, err := validatorv3.New(
+		validatorv3.WithKeyFunc(func(context.Context) (any, error) { return s.public, nil }), validatorv3.WithAlgorithm(validatorv3.SignatureAlgorithm(s.alg)),
+		validatorv3.WithIssuer(benchIssuer), validatorv3.WithAudience(benchAudience),
+	)
+	check(tb, err)
+	m, err := jwtmiddlewarev3.New(jwtmiddlewarev3.WithValidator(v))
+	check(tb, err)
+	return m.CheckJWT(next)
+}
+
+// wrapJWX is jwx used by hand, with the key chosen and everything validated
+// that its options can.
+func wrapJWX(tb testing.TB, s *signer, next http.Handler) http.Handler {
+	alg, ok := jwa.LookupSignatureAlgorithm(s.alg)
+	if !ok {
+		tb.Fatal(s.alg)
+	}
+	return verifying(next, func(_ context.Context, token string) error {
+		_, err := jwxv3.ParseString(token, jwxv3.WithKey(alg, s.public), jwxv3.WithIssuer(benchIssuer), jwxv3.WithAudience(benchAudience), jwxv3.WithRequiredClaim("exp"))
+		return err
+	})
 }
 
 func wrapJWTAuth(_ testing.TB, s *signer, next http.Handler) http.Handler {

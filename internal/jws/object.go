@@ -48,67 +48,103 @@ func ParseObject(s string, buf []Member) ([]Member, error) {
 	if i >= len(s) || s[i] != '{' {
 		return nil, errJSON
 	}
-	p := parser{s: s, most: max(minMembers, len(s)/memberBytes), members: buf}
-	i, err := p.object(i, 1)
+	p := parser{s: s, most: max(minMembers, len(s)/memberBytes)}
+	buf, i, err := p.outermost(i, buf)
 	if err != nil {
 		return nil, err
 	}
 	if space(s, i) != len(s) {
 		return nil, errJSON
 	}
-	return p.members, nil
+	return buf, nil
 }
 
-// parser reads one text. members are those of the outermost object.
+// parser reads one text.
 type parser struct {
-	s       string
-	most    int // members of an object
-	members []Member
+	s    string
+	most int // members of an object
+}
+
+// outermost reads the object that starts at s[i], appends its members to buf
+// and returns the index behind it.
+func (p *parser) outermost(i int, buf []Member) ([]Member, int, error) {
+	var seen nameSet
+	i, end := p.open(i, '}')
+	for n := 1; !end; n++ {
+		var m Member
+		var err error
+		if m, i, end, err = p.member(i, 1, n, &seen); err != nil {
+			return nil, 0, err
+		}
+		m.plain = ascii(m.Name)
+		buf = append(buf, m)
+	}
+	return buf, i, nil
 }
 
 // object reads the object that starts at s[i] and returns the index behind it.
 func (p *parser) object(i, depth int) (int, error) {
-	s := p.s
 	if depth > maxDepth {
 		return 0, errJSON
 	}
-	i = space(s, i+1)
-	if i < len(s) && s[i] == '}' {
-		return i + 1, nil
-	}
 	var seen nameSet
-	for n := 1; ; n++ {
-		start := i
-		end, half, err := stringEnd(s, i)
-		if err != nil || half || n > p.most {
-			return 0, errJSON
-		}
-		name, _ := Text(s[start:end])
-		if !seen.add(name) {
-			return 0, errJSON
-		}
-		i = space(s, end)
-		if i >= len(s) || s[i] != ':' {
-			return 0, errJSON
-		}
-		start = space(s, i+1)
-		if end, err = p.valueEnd(start, depth); err != nil {
+	i, end := p.open(i, '}')
+	for n := 1; !end; n++ {
+		var err error
+		if _, i, end, err = p.member(i, depth, n, &seen); err != nil {
 			return 0, err
 		}
-		if depth == 1 {
-			p.members = append(p.members, Member{name, s[start:end], ascii(name)})
-		}
-		i = space(s, end)
-		switch {
-		case i >= len(s):
-			return 0, errJSON
-		case s[i] == '}':
-			return i + 1, nil
-		case s[i] != ',':
-			return 0, errJSON
-		}
-		i = space(s, i+1)
 	}
+	return i, nil
+}
+
+// open returns the index of what comes first in the object or array that
+// starts at s[i], or the index behind it if it is empty.
+func (p *parser) open(i int, closing byte) (next int, end bool) {
+	i = space(p.s, i+1)
+	if i < len(p.s) && p.s[i] == closing {
+		return i + 1, true
+	}
+	return i, false
+}
+
+// member reads the nth member of an object, which starts at s[i]. It returns
+// the index of the next one, or the index behind the object if it ends.
+func (p *parser) member(i, depth, n int, seen *nameSet) (m Member, next int, end bool, err error) {
+	s := p.s
+	start := i
+	i, half, err := stringEnd(s, i)
+	if err != nil || half || n > p.most {
+		return m, 0, false, errJSON
+	}
+	if m.Name, _ = Text(s[start:i]); !seen.add(m.Name) {
+		return m, 0, false, errJSON
+	}
+	i = space(s, i)
+	if i >= len(s) || s[i] != ':' {
+		return m, 0, false, errJSON
+	}
+	start = space(s, i+1)
+	if i, err = p.valueEnd(start, depth); err != nil {
+		return m, 0, false, err
+	}
+	m.Value = s[start:i]
+	next, end, err = p.separator(i, '}')
+	return m, next, end, err
+}
+
+// separator reads what stands behind a member or an element.
+func (p *parser) separator(i int, closing byte) (next int, end bool, err error) {
+	i = space(p.s, i)
+	switch {
+	case i >= len(p.s):
+		return 0, false, errJSON
+	case p.s[i] == closing:
+		return i + 1, true, nil
+	case p.s[i] != ',':
+		return 0, false, errJSON
+	}
+	return space(p.s, i+1), false, nil
 }
 
 // nameSet holds the names of one object. A search through a few names is
@@ -154,30 +190,20 @@ func ascii(s string) bool {
 }
 
 func (p *parser) array(i, depth int) (int, error) {
-	s := p.s
 	if depth > maxDepth {
 		return 0, errJSON
 	}
-	i = space(s, i+1)
-	if i < len(s) && s[i] == ']' {
-		return i + 1, nil
-	}
-	for {
-		end, err := p.valueEnd(i, depth)
+	i, end := p.open(i, ']')
+	for !end {
+		next, err := p.valueEnd(i, depth)
 		if err != nil {
 			return 0, err
 		}
-		i = space(s, end)
-		switch {
-		case i >= len(s):
-			return 0, errJSON
-		case s[i] == ']':
-			return i + 1, nil
-		case s[i] != ',':
-			return 0, errJSON
+		if i, end, err = p.separator(next, ']'); err != nil {
+			return 0, err
 		}
-		i = space(s, i+1)
 	}
+	return i, nil
 }
 
 // valueEnd returns the index behind the value that starts at s[i].
