@@ -163,6 +163,7 @@ func TestAuthenticatorTellsOfAnIssuersOutage(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(time.Minute)
 		require.Equal(t, 503, ask(h, good).Code)
+		synctest.Wait()
 		require.Equal(t, 1, auth.Stats().KeySetsMissing)
 		require.EqualValues(t, 2, auth.Stats().Unavailable)
 		require.Equal(t, 1, strings.Count(log.String(), "level=ERROR"), log.String())
@@ -172,6 +173,7 @@ func TestAuthenticatorTellsOfAnIssuersOutage(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Equal(t, 200, ask(h, good).Code)
 		seen = events.take()
+		synctest.Wait() // the log is told after the waiting request
 		require.Equal(t, "keys_fetched/same/ok/0", seen[0])
 		require.True(t, strings.HasPrefix(seen[1], "keys_back///"), seen[1])
 		require.Zero(t, auth.Stats().KeySetsStale)
