@@ -451,7 +451,7 @@ func (h *shared) announce(ctx context.Context, n notice) error {
 			}
 		}
 	}
-	return h.awaitReceipts(ctx, d.seq.Load())
+	return h.awaitReceipts(ctx, d.seq.Load(), 0)
 }
 
 // flush writes the notices of the outbox, those of all callers at once.
@@ -487,7 +487,9 @@ func (h *shared) flush(ctx context.Context) error {
 
 // awaitReceipts waits until every member has read up to seq. A member that has
 // said nothing for memberTTL is one no longer.
-func (h *shared) awaitReceipts(ctx context.Context, seq uint64) error {
+// With patience, it has so long to say something first: the Store may have lost
+// its receipt, or was away for longer than one lasts.
+func (h *shared) awaitReceipts(ctx context.Context, seq uint64, patience time.Duration) error {
 	b, rev, err := h.readBulletin(ctx)
 	if err != nil {
 		return err
@@ -496,11 +498,12 @@ func (h *shared) awaitReceipts(ctx context.Context, seq uint64) error {
 		return errEpoch
 	}
 	var gone []string
+	end := h.c.since() + patience
 	for _, m := range b.Members {
 		if m == h.replica {
 			continue
 		}
-		present, err := h.awaitReceipt(ctx, m, b.Epoch, seq)
+		present, err := h.awaitReceipt(ctx, m, b.Epoch, seq, end)
 		if err != nil {
 			return err
 		}
@@ -516,11 +519,11 @@ func (h *shared) awaitReceipts(ctx context.Context, seq uint64) error {
 	return nil
 }
 
-func (h *shared) awaitReceipt(ctx context.Context, member, epoch string, seq uint64) (present bool, err error) {
+func (h *shared) awaitReceipt(ctx context.Context, member, epoch string, seq uint64, end time.Duration) (present bool, err error) {
 	key := h.memberKey(member)
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		v, err := h.fetch(ctx, key)
-		if err == nil && v.rev == 0 {
+		if err == nil && v.rev == 0 && h.c.since() >= end {
 			return false, nil
 		}
 		var r receipt
@@ -573,7 +576,11 @@ func (h *shared) confirm(ctx context.Context, key string, spend bool) (lost bool
 			return false, err
 		}
 	}
-	if err := h.awaitReceipts(ctx, roll); err != nil {
+	patience := time.Duration(0)
+	if h.epocher != nil { // a failover takes receipts away, of members that are alive
+		patience = 2 * noticeEvery
+	}
+	if err := h.awaitReceipts(ctx, roll, patience); err != nil {
 		return false, err
 	}
 	h.mu.Lock()
@@ -588,6 +595,9 @@ func (h *shared) confirm(ctx context.Context, key string, spend bool) (lost bool
 // writeRoll puts a roll call into the bulletin and returns its number.
 func (h *shared) writeRoll(ctx context.Context, server string) (uint64, bulletin, error) {
 	b, err := h.editBulletin(ctx, func(b *bulletin) {
+		if _, called := b.Rolls[server]; called && !h.rolledBack(b) {
+			return // another attempt was faster
+		}
 		h.renewEpoch(b)
 		if b.Rolls == nil || len(b.Rolls) >= maxRolls {
 			b.Rolls = map[string]uint64{}
@@ -595,7 +605,7 @@ func (h *shared) writeRoll(ctx context.Context, server string) (uint64, bulletin
 		b.add(notice{})
 		b.Rolls[server] = b.Seq
 	})
-	return b.Seq, b, err
+	return b.Rolls[server], b, err
 }
 
 // callRoll has every replica write back what the Store has lost.
@@ -604,5 +614,5 @@ func (h *shared) callRoll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return h.awaitReceipts(ctx, b.Seq)
+	return h.awaitReceipts(ctx, b.Seq, 0)
 }
