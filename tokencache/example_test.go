@@ -88,3 +88,26 @@ func ExampleNewMemory() {
 	// at-1 <nil>
 	// at-1 <nil>
 }
+
+// A page shows the token that it was handed to a proxy of the same vendor.
+func ExampleNewHandedOut() {
+	cache, err := tokencache.New(&numbered{}, tokencache.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	pages, err := tokencache.NewHandedOut(cache, 0)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx := context.Background()
+	token, _ := pages.Generate(ctx, providers.Request{Tenant: "t1", Subject: "ada"}) // as handlers.Generate does
+	grant, ok, _ := pages.Grant(ctx, token.AccessToken)
+	fmt.Println(ok, grant.Tenant())
+	_, ok, _ = pages.Grant(ctx, "another")
+	fmt.Println(ok)
+	// Output:
+	// true t1
+	// false
+}

@@ -41,3 +41,6 @@ func NewJittered(p providers.Provider, o Options, jitter func() float64) (*Cache
 // IndexLen is the number of refresh tokens that the cache knows without a
 // Store.
 func (c *Cache) IndexLen() int { return c.index.len() }
+
+// Remembered is how many tokens and grants h has in memory.
+func (h *HandedOut) Remembered() (tokens, grants int) { return h.tokens.len(), h.grants.len() }

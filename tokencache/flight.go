@@ -18,6 +18,7 @@ type want struct {
 	token providers.Token // Adopt: the token brought
 	ahead bool            // nobody waits: the current token is still served
 	fence bool            // fails if a Purge overtakes it, instead of asking for another token
+	since *uint64         // fails unless the grant has been signed out as often; nil: not looked at
 }
 
 // shares reports whether a caller with w takes the error of an attempt for
@@ -140,6 +141,9 @@ func (c *Cache) join(ctx context.Context, e *entry, w *want) (j joined) {
 	v := e.view.Load()
 	r := e.record()
 	defer func() { j.purges, j.known = r.Purges, c.shared == nil || r.Version != 0 }()
+	if w.since != nil && r.Purges != *w.since {
+		return joined{err: errSignedOut}
+	}
 	action := record.Decide(&r, &w.Want, v.age(c.now()), c.nowFor(v), &c.rules)
 	a := e.attempt
 	unsaved := a != nil && a.unsaved

@@ -1,0 +1,299 @@
+package tokencache_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/internal/subject"
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache"
+)
+
+// handedOut runs a test with and without a Store. With one, each call of next is
+// another replica.
+func handedOut(t *testing.T, window time.Duration, run func(t *testing.T, v *vendor, next func() *tokencache.HandedOut)) {
+	bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {
+		byCache := map[*tokencache.Cache]*tokencache.HandedOut{}
+		run(t, v, func() *tokencache.HandedOut {
+			c := next()
+			if byCache[c] == nil {
+				h, err := tokencache.NewHandedOut(c, window)
+				require.NoError(t, err)
+				byCache[c] = h
+			}
+			return byCache[c]
+		})
+	})
+}
+
+// show presents an access token and returns what the proxy would send, or "".
+func show(t *testing.T, h *tokencache.HandedOut, accessToken string) string {
+	t.Helper()
+	g, ok, err := h.Grant(t.Context(), accessToken)
+	require.NoError(t, err)
+	if !ok {
+		return ""
+	}
+	tok, err := g.Token(t.Context())
+	require.NoError(t, err)
+	return tok.AccessToken
+}
+
+func TestATokenThatWasHandedOutIsKnown(t *testing.T) {
+	handedOut(t, 0, func(t *testing.T, v *vendor, next func() *tokencache.HandedOut) {
+		a := must(t)(next().Generate(t.Context(), alice))
+		b := must(t)(next().Generate(t.Context(), bob))
+		for range 3 {
+			assert.Equal(t, a.AccessToken, show(t, next(), a.AccessToken))
+			assert.Equal(t, b.AccessToken, show(t, next(), b.AccessToken))
+		}
+		for _, not := range []string{"", "x", a.RefreshToken, a.AccessToken + " ", a.AccessToken[:len(a.AccessToken)-1], strings.ToUpper(a.AccessToken)} {
+			assert.Empty(t, show(t, next(), not), "%q", not)
+		}
+		g, ok, err := next().Grant(t.Context(), a.AccessToken)
+		require.True(t, ok && err == nil)
+		assert.Equal(t, "t1", g.Tenant())
+		assert.True(t, subject.Qualified(g.Subject()), "no source's plain subject has this form")
+		assert.NotEqual(t, "alice", g.Subject())
+		assert.Equal(t, 2, v.n, "nothing was asked upstream")
+	})
+}
+
+// A token of the cache that no page was given is no page's token.
+func TestATokenThatWasNotHandedOutIsNotKnown(t *testing.T) {
+	handedOut(t, 0, func(t *testing.T, v *vendor, next func() *tokencache.HandedOut) {
+		tok := must(t)(next().Source(alice).Token(t.Context()))
+		assert.Empty(t, show(t, next(), tok.AccessToken))
+		must(t)(next().Generate(t.Context(), alice))
+		assert.Equal(t, tok.AccessToken, show(t, next(), tok.AccessToken))
+	})
+}
+
+func TestASupersededTokenIsKnownForGrace(t *testing.T) {
+	handedOut(t, 0, func(t *testing.T, v *vendor, next func() *tokencache.HandedOut) {
+		a := must(t)(next().Generate(t.Context(), alice))
+		b := must(t)(next().Refresh(t.Context(), nobody, a.RefreshToken)) // another tab
+		time.Sleep(30 * time.Second)
+		assert.Equal(t, b.AccessToken, show(t, next(), a.AccessToken))
+		c := must(t)(next().Refresh(t.Context(), nobody, b.RefreshToken))
+		time.Sleep(31 * time.Second)
+		assert.Empty(t, show(t, next(), a.AccessToken), "a token replaced a minute ago")
+		assert.Equal(t, c.AccessToken, show(t, next(), b.AccessToken))
+		assert.Equal(t, c.AccessToken, show(t, next(), c.AccessToken))
+	})
+}
+
+func TestAnExpiredTokenIsKnownWithinTheWindow(t *testing.T) {
+	handedOut(t, 0, func(t *testing.T, v *vendor, next func() *tokencache.HandedOut) {
+		a := must(t)(next().Generate(t.Context(), alice))
+		time.Sleep(time.Hour)
+		assert.Empty(t, show(t, next(), a.AccessToken))
+		b := must(t)(next().Refresh(t.Context(), nobody, a.RefreshToken))
+		assert.Equal(t, b.AccessToken, show(t, next(), b.AccessToken))
+	})
+	handedOut(t, 10*time.Minute, func(t *testing.T, v *vendor, next func() *tokencache.HandedOut) {
+		a := must(t)(next().Generate(t.Context(), alice))
+		time.Sleep(time.Hour + 9*time.Minute)
+		renewed := show(t, next(), a.AccessToken)
+		assert.Equal(t, "at-2 of t1/alice", renewed)
+		assert.Equal(t, renewed, show(t, next(), a.AccessToken))
+		assert.Equal(t, 1, v.presented(), "it was renewed once")
+		time.Sleep(2 * time.Minute)
+		assert.Empty(t, show(t, next(), a.AccessToken))
+	})
+}
+
+// A proxy that renews a grant takes nothing from the page: the refresh token that
+// it holds still brings the pair that nobody was handed.
+func TestThePageCanRefreshWhatTheProxyHasRenewed(t *testing.T) {
+	handedOut(t, 0, func(t *testing.T, v *vendor, next func() *tokencache.HandedOut) {
+		a := must(t)(next().Generate(t.Context(), alice))
+		g, ok, err := next().Grant(t.Context(), a.AccessToken)
+		require.True(t, ok && err == nil)
+		b := must(t)(g.Renew(t.Context(), a)) // the vendor revoked it early
+		time.Sleep(2 * time.Minute)
+		assert.Empty(t, show(t, next(), a.AccessToken), "replaced for longer than Grace")
+		_, err = next().Cache.Refresh(t.Context(), nobody, a.RefreshToken)
+		require.Equal(t, providers.CodeRefreshRejected, code(err), "to the cache alone it is a spent one")
+		for range 2 {
+			got := must(t)(next().Refresh(t.Context(), nobody, a.RefreshToken))
+			assert.Equal(t, b.AccessToken, got.AccessToken)
+			assert.Equal(t, b.RefreshToken, got.RefreshToken)
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(2 * time.Minute)
+		_, err = next().Refresh(t.Context(), nobody, a.RefreshToken)
+		assert.Equal(t, providers.CodeRefreshRejected, code(err), "once the page has its successor it is over: %v", err)
+		must(t)(next().Refresh(t.Context(), nobody, b.RefreshToken))
+	})
+}
+
+// The same after days in which the proxy has renewed often, and where the
+// current pair is over too.
+func TestThePageCanRefreshAfterDays(t *testing.T) {
+	handedOut(t, 0, func(t *testing.T, v *vendor, next func() *tokencache.HandedOut) {
+		a := must(t)(next().Generate(t.Context(), alice))
+		hours := 30
+		if next() != next() {
+			hours = 3 // the heartbeats of replicas take real time
+		}
+		for range hours {
+			time.Sleep(59 * time.Minute)
+			must(t)(next().Source(alice).Token(t.Context()))
+			time.Sleep(time.Minute)
+		}
+		time.Sleep(2 * time.Hour)
+		got := must(t)(next().Refresh(t.Context(), nobody, a.RefreshToken))
+		assert.Equal(t, got.AccessToken, show(t, next(), got.AccessToken))
+		for _, req := range []providers.Request{other, bob} {
+			_, err := next().Refresh(t.Context(), req, got.RefreshToken)
+			assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)
+		}
+	})
+}
+
+func TestASignOutEndsWhatWasHandedOut(t *testing.T) {
+	handedOut(t, time.Hour, func(t *testing.T, v *vendor, next func() *tokencache.HandedOut) {
+		a := must(t)(next().Generate(t.Context(), alice))
+		g, ok, err := next().Grant(t.Context(), a.AccessToken)
+		require.True(t, ok && err == nil)
+		require.NoError(t, next().Purge(t.Context(), alice))
+		issued := v.n
+		_, err = g.Token(t.Context())
+		assert.Equal(t, providers.CodeNotSignedIn, code(err), "a grant found before the sign-out: %v", err)
+		_, err = g.Renew(t.Context(), a)
+		assert.Equal(t, providers.CodeNotSignedIn, code(err), "%v", err)
+		for range 3 {
+			assert.Empty(t, show(t, next(), a.AccessToken))
+			_, err = next().Refresh(t.Context(), nobody, a.RefreshToken)
+			assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)
+		}
+		assert.Equal(t, issued, v.n, "nobody was signed in again")
+		b := must(t)(next().Generate(t.Context(), alice)) // signs in again
+		for range 3 {
+			assert.Empty(t, show(t, next(), a.AccessToken), "from before the sign-out")
+			assert.Equal(t, b.AccessToken, show(t, next(), b.AccessToken))
+			_, err = g.Token(t.Context())
+			assert.Equal(t, providers.CodeNotSignedIn, code(err), "%v", err)
+		}
+	})
+}
+
+// A refresh token that the kit has not seen before names nobody but its grant.
+func TestAnUnknownPairIsKnownOnceItWasRefreshed(t *testing.T) {
+	handedOut(t, 0, func(t *testing.T, v *vendor, next func() *tokencache.HandedOut) {
+		old := v.issue("t1/alice")
+		tok := must(t)(next().Refresh(t.Context(), nobody, old.RefreshToken))
+		assert.Empty(t, show(t, next(), old.AccessToken))
+		for range 3 {
+			assert.Equal(t, tok.AccessToken, show(t, next(), tok.AccessToken))
+		}
+		g, ok, err := next().Grant(t.Context(), tok.AccessToken)
+		require.True(t, ok && err == nil)
+		assert.Equal(t, "t1", g.Tenant())
+		renewed := must(t)(g.Renew(t.Context(), tok))
+		assert.NotEqual(t, tok.AccessToken, renewed.AccessToken)
+	})
+}
+
+// What a page shows proves nothing about a person. It cannot be made a source of
+// an Authenticator, which takes Verifiers.
+func TestHandedOutIsNoVerifier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, err := tokencache.NewHandedOut(open(t, newVendor(), tokencache.Options{}), 0)
+		require.NoError(t, err)
+		_, is := any(h).(providers.Verifier)
+		assert.False(t, is)
+		_, is = any(h).(http.Handler)
+		assert.False(t, is)
+		a := must(t)(h.Generate(t.Context(), alice))
+		g, _, _ := h.Grant(t.Context(), a.AccessToken)
+		_, is = any(g).(providers.Verifier)
+		assert.False(t, is)
+		assert.NotContains(t, fmt.Sprintf("%v %+v %#v %v", h, h, h, g), a.AccessToken)
+	})
+}
+
+func TestHandedOutTokensAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, err := tokencache.NewHandedOut(open(t, newVendor(), tokencache.Options{MaxEntries: 64}), 0)
+		require.NoError(t, err)
+		for i := range 2000 {
+			must(t)(h.Generate(t.Context(), providers.Request{Tenant: "t1", Subject: fmt.Sprint(i)}))
+		}
+		tokens, grants := h.Remembered()
+		assert.LessOrEqual(t, tokens, 256)
+		assert.LessOrEqual(t, grants, 64)
+		tok := must(t)(h.Generate(t.Context(), alice))
+		assert.Equal(t, tok.AccessToken, show(t, h, tok.AccessToken))
+	})
+}
+
+// What the Store keeps of a token names neither it nor its user.
+func TestHandedOutTokensAtRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newHistory()
+		all := cluster(t, 2, newVendor(), tokencache.Options{Store: store, SealKeys: [][]byte{make([]byte, 32)}, NameKey: bytes.Repeat([]byte("n"), 32)})
+		a, err := tokencache.NewHandedOut(all[0], 0)
+		require.NoError(t, err)
+		b, err := tokencache.NewHandedOut(all[1], 0)
+		require.NoError(t, err)
+		tok := must(t)(a.Generate(t.Context(), alice))
+		store.mu.Lock()
+		for key, v := range store.values {
+			for _, secret := range []string{"alice", tok.AccessToken, tok.RefreshToken} {
+				assert.NotContains(t, key+string(v.val), secret)
+			}
+		}
+		store.mu.Unlock()
+		store.setFails(func(op, key string) error { return errors.New("away") })
+		_, ok, err := b.Grant(t.Context(), tok.AccessToken)
+		assert.False(t, ok)
+		assert.Equal(t, providers.CodeBusy, code(err), "nobody can tell: %v", err)
+		store.setFails(nil)
+		assert.Equal(t, tok.AccessToken, show(t, b, tok.AccessToken))
+	})
+}
+
+// A Shared grant's tokens live side by side.
+func TestASharedTokenIsKnownUntilItExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{mode: providers.Shared, ttl: 10 * time.Minute}
+		h, err := tokencache.NewHandedOut(open(t, p, tokencache.Options{}), 0)
+		require.NoError(t, err)
+		a := must(t)(h.Generate(t.Context(), alice))
+		b := must(t)(h.Renew(t.Context(), alice, a))
+		time.Sleep(5 * time.Minute)
+		assert.Equal(t, b.AccessToken, show(t, h, a.AccessToken))
+		time.Sleep(5 * time.Minute)
+		assert.Empty(t, show(t, h, a.AccessToken))
+	})
+}
+
+func TestHandedOutIsValidated(t *testing.T) {
+	_, err := tokencache.NewHandedOut(nil, -1)
+	assert.ErrorContains(t, err, "no cache")
+	assert.ErrorContains(t, err, "window: negative")
+}
+
+// An Assertion is a credential of the caller. It is not kept.
+func TestATokenForAnAssertionIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, err := tokencache.NewHandedOut(open(t, newVendor(), tokencache.Options{}), 0)
+		require.NoError(t, err)
+		req := alice
+		req.Assertion.Token = "the caller's"
+		tok := must(t)(h.Generate(context.Background(), req))
+		assert.Empty(t, show(t, h, tok.AccessToken))
+	})
+}
