@@ -6,6 +6,7 @@ require (
 	github.com/bearerkit/bearerkit v0.0.0
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
+	github.com/coder/websocket v1.8.14
 )
 
 require (
