@@ -1,7 +1,9 @@
 // Package handlers is the kit's drop-in endpoints: [Generate], [Refresh],
 // [Verify] and [SignOut] broker a vendor's tokens, so that its key stays on the
-// server; [JWKS] publishes our public keys; [Proxy] forwards calls with a token
-// attached.
+// server; [Redirect] sends a browser to a vendor's page with one; [Users] calls a
+// vendor's user management for verified persons; [JWKS] publishes our public
+// keys; [Proxy] forwards calls with a token attached. [Mount] adds all that a
+// vendor can serve.
 //
 // A handler makes its checks in one fixed order: cross-origin, method, media
 // type, size, JSON, tenant, [Authorize], identity, token. Who may ask is never

@@ -16,6 +16,7 @@ import (
 	"github.com/bearerkit/bearerkit/providers/kudo"
 	"github.com/bearerkit/bearerkit/providers/oauth"
 	"github.com/bearerkit/bearerkit/providers/redacto"
+	"github.com/bearerkit/bearerkit/tokencache"
 )
 
 // show prints what h answers to a call, without the tokens.
@@ -220,4 +221,89 @@ func ExampleConfig() {
 	// Provider: required
 	// Authorize: required; see SubjectFrom and DangerouslyAllowAnyCaller
 	// Cookie: Name must begin with __Host- and be a cookie name
+}
+
+// Kudo's editor, opened for the signed-in user by a form of the application's
+// own page.
+func ExampleRedirect() {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"token":"bbf18f21","expiration_time":%d}`, time.Now().Add(time.Hour).Unix())
+	}))
+	defer upstream.Close()
+	vendor, err := kudo.New(kudo.Config{BaseURL: upstream.URL, AccessKey: "partner-key"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	open, err := handlers.Redirect(handlers.Config{
+		Provider:  vendor,
+		Wire:      vendor,
+		Authorize: handlers.SubjectFrom(subject), // middleware.Subject
+		Target:    func(token string) (string, error) { return vendor.EditorURL("https://editor.example.com", token) },
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	form := httptest.NewRequest(http.MethodPost, "/kudo/open", strings.NewReader("file=test.dwg"))
+	form.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	open.ServeHTTP(w, signedIn(form, "ada"))
+	fmt.Println(w.Code, w.Header().Get("Location"), w.Header().Get("Referrer-Policy"))
+	// Output:
+	// 303 https://editor.example.com/editor?apitoken=bbf18f21 no-referrer
+}
+
+// Redacto's user management, for the person whom the verified claims name. An
+// email in the body that is not the verified one is refused.
+func ExampleUsers() {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"detail":{"uuid":"0b8e5a3c-6f1d-4a63-9c1f-1f6f2d1f7a01","org_user_id":"ada"}}`)
+	}))
+	defer upstream.Close()
+	vendor, err := redacto.New(redacto.Config{
+		BaseURL: upstream.URL, APIKey: "cms-key",
+		Tenants: []string{"0b8e5a3c-6f1d-4a63-9c1f-1f6f2d1f7a01:7d3c1f2e-8a94-4b02-8a55-3f0f6f0a9b01"},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	users := vendor.Users()
+	create, err := handlers.Users(handlers.Config{Wire: users, Authorize: func(r *http.Request, req *providers.Request) error {
+		err := handlers.SubjectFrom(subject)(r, req)
+		req.Identifiers = map[string]string{"email": "ada@example.com"} // where the claim email_verified is true
+		return err
+	}}, users.Create)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	show(create, signedIn(jsonCall("/create-user", `{"primary_email":"bob@example.com"}`), "ada"))
+	// Output:
+	// 403 {"code":"identity_mismatch","detail":"You may act only for yourself.","error":"You may act only for yourself.","status":403,"title":"Forbidden","type":"about:blank"}
+}
+
+// A vendor whole: three lines for each, whatever it can.
+func ExampleMount() {
+	vendor, err := kudo.New(kudo.Config{AccessKey: "partner-key"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	cache, err := tokencache.New(vendor, tokencache.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	mux := http.NewServeMux()
+	patterns, err := handlers.Mount(mux, "/kudo", vendor, handlers.Config{Provider: cache, Authorize: handlers.SubjectFrom(subject)})
+	fmt.Println(strings.Join(patterns, "\n"))
+	fmt.Println(err)
+	// Output:
+	// POST /kudo/token
+	// POST /kudo/sign-out
+	// GET /kudo/verify
+	// <nil>
 }
