@@ -180,7 +180,7 @@ func (a *Authenticator) Require(rules ...Rule) (*Authenticator, error) {
 }
 
 // Verify checks a token that came by any transport. Its error is an [*Error].
-// It does not renew; nor does it find the token: see [Authenticator.Check].
+// It does not renew and does not find the token: see [Authenticator.Check].
 func (a *Authenticator) Verify(ctx context.Context, token string) (*Verified, error) {
 	v, err := a.verify(ctx, token)
 	if err != nil {
@@ -265,7 +265,7 @@ func (a *Authenticator) Deny(w http.ResponseWriter, r *http.Request, err error) 
 	e.ServeHTTP(w, r)
 }
 
-// Ready reports that every issuer's keys are at hand, from memory alone. If
+// Ready reports that every issuer's keys are in memory. If
 // some are not it has their fetch started, so that asking again helps.
 func (a *Authenticator) Ready() bool {
 	ready := true

@@ -68,6 +68,54 @@ func TestClaimsFrom(t *testing.T) {
 	require.False(t, is)
 }
 
+// encoding/json ignores case, at every depth: of two clients portal and PORTAL
+// it fills one field twice.
+func TestClaimsFromByExactNameAtEveryDepth(t *testing.T) {
+	i := newIssuer(t)
+	auth := authFor(t, static(i))
+	type roles struct {
+		Roles []string `json:"roles"`
+	}
+	type named struct {
+		Access struct {
+			Portal roles  `json:"portal"`
+			Admin  *roles `json:"admin"`
+		} `json:"resource_access"`
+	}
+	type mapped struct {
+		Access map[string]roles     `json:"resource_access"`
+		List   []roles              `json:"list"`
+		Any    any                  `json:"any"`
+		Raw    json.RawMessage      `json:"raw"`
+		When   map[string]time.Time `json:"when"`
+	}
+	decode := func(access string, c any) error {
+		token, err := i.Sign(nil, strings.TrimSuffix(string(claimsOf(t, mint(t, i, nil))), "}")+","+access+"}")
+		require.NoError(t, err)
+		v, err := auth.Verify(t.Context(), token)
+		require.NoError(t, err)
+		return v.Decode(c)
+	}
+	const user, admin = `{"roles":["user"]}`, `{"roles":["admin"]}`
+	var n named
+	require.NoError(t, decode(`"resource_access":{"portal":`+user+`,"other":`+admin+`}`, &n))
+	require.Equal(t, []string{"user"}, n.Access.Portal.Roles)
+	for _, twin := range []string{
+		`"resource_access":{"portal":` + user + `,"PORTAL":` + admin + `}`, `"resource_access":{"Portal":` + admin + `}`, `"resource_access":{"portal":{"roles":["user"],"Roles":["admin"]}}`,
+		`"resource_access":{"admin":{"ROLES":["x"]}}`, `"Resource_Access":{"portal":` + admin + `}`, `"resource_access":{"portal":{"role\u017f":["admin"]}}`,
+	} {
+		require.Error(t, decode(twin, new(named)), twin)
+		_, is := middleware.ClaimsFrom[named](context.Background())
+		require.False(t, is)
+	}
+	var m mapped
+	require.NoError(t, decode(`"resource_access":{"portal":`+user+`,"PORTAL":`+admin+`},"any":{"a":1,"A":2},"raw":{"roles":1,"Roles":2},"when":{"x":"2026-01-01T00:00:00Z"}`, &m), "names of maps are exact")
+	require.Equal(t, []string{"user"}, m.Access["portal"].Roles)
+	require.Equal(t, []string{"admin"}, m.Access["PORTAL"].Roles)
+	require.Error(t, decode(`"resource_access":{"portal":{"Roles":["admin"]}}`, &m))
+	require.Error(t, decode(`"list":[`+user+`,{"ROLES":["admin"]}]`, &m))
+}
+
 // Streams flush, and connections can be taken over.
 func TestResponseWriterIsNotWrapped(t *testing.T) {
 	i := newIssuer(t)

@@ -21,8 +21,8 @@ type Config struct {
 	// Opaque are verifiers of tokens that say nothing by themselves.
 	Opaque []Opaque
 	// Resolve, if set, is asked for the Issuer of an iss that Issuers does not
-	// have: nil means that it is not accepted, and an error that nobody can
-	// tell, 503. It is asked once for all requests that wait, after every
+	// have: nil means that it is not accepted, and an error means that it is
+	// not known, 503. It is asked once for all requests that wait, after every
 	// check that needs no Issuer, on a context of its own with a deadline. The
 	// answer must have that iss, an https address, and Qualified subjects. An
 	// Issuer is used for 5 minutes and asked for again; a refusal holds for

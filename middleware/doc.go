@@ -5,7 +5,7 @@
 //
 // An [Authenticator] accepts JWTs of one or several issuers, whose keys come
 // from a JWK Set, from discovery, or from the configuration, and opaque tokens
-// by asking whoever issued them:
+// by asking the server that issued them:
 //
 //	auth, err := middleware.New(middleware.Config{Issuers: []middleware.Issuer{{
 //		Issuer: "https://id.example.com", Audiences: []string{"https://api.example.com"},
@@ -20,18 +20,47 @@
 // request's context. There is no list of paths to skip: mount Handler on the
 // routes that are protected.
 //
-// A token is verified in this order, so that what is cheap comes before what
-// is dear, and before the network: length; form; header; issuer; expiry and
-// the other registered claims; key; signature; revocation; rules. Only a token
-// that would pass everything but the signature may cause a key set to be
-// fetched. A token that expired is said to have expired only if its signature
-// is good, which is looked at for a day after its end, with the keys at hand.
+// A token is verified in this order, so that cheap checks come before expensive
+// ones and before the network: length; form; header; expiry and the other
+// registered claims; issuer; what its entry demands; key; signature;
+// revocation; rules. Only a token that would pass everything but the signature
+// may cause a key set to be fetched. A token is said to have expired only if
+// its signature is good. The signature is checked for a day after the token's
+// end, with the keys in memory.
 //
 // A key set is fetched when the first token needs it ([Authenticator.Ready]
-// starts it too), refreshed behind the requests' backs, and kept for a day
-// while its issuer cannot be reached. An unknown kid has it fetched again: once
-// for all requests that wait, at most five times at once and then once in ten
-// seconds. Whoever waits keeps its own deadline.
+// starts it too), refreshed in the background, and kept for a day while its
+// issuer cannot be reached. A kid that the set does not have causes a fetch:
+// one for all requests that wait, at most five at once and then one in ten
+// seconds. Tokens without kid have a budget of their own. Each waiter keeps its
+// own deadline. Ages are measured on two clocks, the wall clock and the
+// monotonic one, and the larger age counts: neither a clock that is set nor a
+// suspended machine keeps a withdrawn key in use.
+//
+// # Issuers
+//
+// [Config.Issuers] lists the issuers that are known. Several entries may have
+// one Issuer: the algorithm and the kid choose one of them, and all its checks
+// and its key apply together. An entry whose Issuer is a template is for the
+// tenants of Microsoft Entra. [Config.Resolve] finds issuers that are not known
+// at the start. It is asked after every check that needs no issuer, its answers
+// are used for five minutes, and for fifteen while it fails. What it names is
+// fetched over https, and not from loopback, private or link-local addresses.
+// The document docs/identity-providers.md has configurations by provider.
+//
+// # Subjects
+//
+// Two issuers may both have a user u1. With more than one source of tokens each
+// says whether its subjects are [Own] or [Qualified]. [Subject] returns a
+// qualified subject together with its issuer. The vendors of the kit refuse
+// that form as a user id, so that the application maps it to one:
+//
+//	handlers.SubjectFrom(func(ctx context.Context) (string, bool) {
+//		if v, ok := middleware.VerifiedFrom(ctx); ok && v.Issuer == partner {
+//			return "partner-" + v.Subject, true
+//		}
+//		return middleware.Subject(ctx)
+//	})
 //
 // # Outbound
 //
@@ -76,8 +105,8 @@
 //
 // Everything is safe for concurrent use. A [Verified] is shared between
 // requests and must not be changed; what [ClaimsFrom] returns is the caller's
-// own. There are no goroutines but fetches and renewals under way, which end
-// within seconds by themselves, so that nothing needs closing.
+// own. The only goroutines are those of fetches and renewals under way. They end
+// within seconds, so that nothing needs closing.
 //
 // # Errors
 //
@@ -88,8 +117,11 @@
 //	401 invalid_token     malformed, not ours, expired, forged, withdrawn
 //	401 insufficient_user_authentication   RFC 9470: acr or max_age
 //	403 insufficient_scope                 a rule is not met
-//	503 with Retry-After  nobody can tell: no keys, or a verifier or a
-//	                      revocation store is down
+//	503 with Retry-After  it is not known whether the token is good: there are no
+//	                      keys, or a verifier, a revocation store or Resolve
+//	                      is down, or too many questions wait for a verifier
+//
+// [Error.Err] says what was wrong: which claim or header, and what it was.
 //
 // An outage is never answered 401, for that makes every client refresh its
 // token at once.
@@ -97,11 +129,15 @@
 // # Security
 //
 // Tokens are read by a parser of the kit's own: one spelling per token, no
-// ambiguous JSON, no crit, no key taken from a token. A token bound to a key
+// ambiguous JSON, no crit, no key taken from a token, nothing fetched that a
+// token names. keyfunc picks the key among those of the token's entry, and
+// golang-jwt checks the signature. A name that looks like one that decides is
+// refused; all other names are case-sensitive. A token bound to a key
 // by cnf is refused, for a bearer does not prove that it has the key. Answers
-// hold fixed texts alone, and nothing of a token is logged. Verified tokens are
-// kept in memory as they are until they fall out of the cache; CacheSize
-// bounds it, and can switch it off.
+// hold fixed texts alone. The log gets causes at Debug, which quote claims and
+// never a token. Verified tokens are kept in memory as they are until they fall
+// out of the cache. CacheSize bounds it in entries and bytes, and can switch it
+// off.
 //
 // With frameworks: chi takes Handler as a middleware; echo by
 // echo.WrapMiddleware; gin's WrapH loses the request that Handler made, so

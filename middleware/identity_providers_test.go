@@ -344,7 +344,7 @@ func (s *shape) sign(t *testing.T, i *authtest.Issuer, o over) string {
 }
 
 func TestTokensOfIdentityProviders(t *testing.T) {
-	i := newIssuer(t, "RS256", "ES256")
+	i, stranger := newIssuer(t, "RS256", "ES256"), newIssuer(t, "RS256", "ES256")
 	bundle := string(setOf(t, i, func(k map[string]any) { k["use"] = "jwt-svid"; delete(k, "alg") }))
 	entraKeys := string(setOf(t, i, func(k map[string]any) { k["issuer"] = entraTenants().Issuer; k["x5c"] = []string{"MIIB"} }))
 	for _, s := range shapes() {
@@ -385,7 +385,6 @@ func TestTokensOfIdentityProviders(t *testing.T) {
 					require.NotEmpty(t, reasonOf(t, auth, token), token)
 				}
 				// Signed by anybody else.
-				stranger := newIssuer(t, "RS256", "ES256")
 				if s.function != "simpleJWT" {
 					require.NotEmpty(t, reasonOf(t, auth, s.sign(t, stranger, over{})))
 				}

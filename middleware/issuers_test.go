@@ -205,6 +205,9 @@ func TestSeveralEntriesForOneIssuer(t *testing.T) {
 		both := authFor(t, either(a), either(b))
 		require.Empty(t, reasonOf(t, both, mint(t, a, nil)))
 		require.Empty(t, reasonOf(t, both, mint(t, b, nil)))
+		v, err := both.Verify(t.Context(), mint(t, b, map[string]any{"aud": []string{"x", b.Audience, "y"}}))
+		require.NoError(t, err)
+		require.Equal(t, []string{"x", b.Audience, "y"}, v.Audience)
 		token := func(i *authtest.Issuer, header map[string]any, policy string) string {
 			s, err := i.Sign(header, claimsOf(t, mint(t, i, map[string]any{"tfp": policy})))
 			require.NoError(t, err)

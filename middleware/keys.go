@@ -151,12 +151,12 @@ type result struct {
 	generation uint64
 }
 
-// verify looks among the keys at hand. Without a result it says whether
+// verify looks among the keys in memory. Without a result it says whether
 // another fetch may bring the key; asked is the number of fetches that had
 // begun when it looked.
 //
 // Its errors are errUnknownKey and jws.ErrSignature, to be believed, and
-// everything else, which means that nobody can tell.
+// everything else, which means that it is not known.
 func (s *keySet) verify(ctx context.Context, q *search) (r result, refetch bool, asked uint64, err error) {
 	asked = s.fetches.Load()
 	snap := s.current.Load()
@@ -201,7 +201,7 @@ func (s *keySet) unknown(q *search) error {
 	return err
 }
 
-// refetch looks for the key of a token that the set at hand does not have. A
+// refetch looks for the key of a token that the set in memory does not have. A
 // fetch that began before the question, number asked or an earlier one, may
 // have missed the key, so that its result is final only if it has it. A token
 // without kid has a budget of its own: forgeries of that kind must not use up
@@ -263,7 +263,7 @@ func (s *keySet) setDue(at clocks.Instant) {
 // forgotten.
 func (s *keySet) generation() uint64 { return s.current.Load().generation }
 
-// has reports that the set at hand has a key with that thumbprint.
+// has reports that the set in memory has a key with that thumbprint.
 func (s *keySet) has(thumbprint [32]byte) bool {
 	snap := s.current.Load()
 	return snap != nil && snap.ring.Has(thumbprint)

@@ -19,7 +19,7 @@ type fetchCall struct {
 	ticket flight.Ticket[struct{}]
 }
 
-// errLimited: there have been so many fetches that the set at hand is younger
+// errLimited: there have been so many fetches that the set in memory is younger
 // than limitEvery.
 var errLimited = errors.New("too many fetches")
 
@@ -61,11 +61,14 @@ func (s *keySet) run(cause context.Context, call *flight.Call[struct{}], number 
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 	defer cancel()
 	began := time.Now()
-	var got fetched
+	next := &snapshot{fetch: number}
 	var now clocks.Instant
 	var err error
 	if crash := flight.Guard(func() {
-		got, err = s.fetch(ctx)
+		var got fetched
+		if got, err = s.fetch(ctx); err == nil {
+			next.ring, next.interval = jws.NewRing(got.keys, s.algs), s.interval(got.maxAge)
+		}
 		now = s.clock.Now()
 	}); crash != nil {
 		err = crash
@@ -75,22 +78,21 @@ func (s *keySet) run(cause context.Context, call *flight.Call[struct{}], number 
 	}
 	if s.observe != nil {
 		n := s.failuresWith(err)
-		s.observe(cause, began, err, s.change(got, err), n)
+		s.observe(cause, began, err, s.change(next, err), n)
 	}
-	s.end(call, number, limiter, got, now, err)()
+	next.fetched = now
+	s.end(call, limiter, next, err)()
 }
 
-// change is what a fetch does to the set in hand: "first" if there is none,
+// change is what a fetch does to the set in memory: "first" if there is none,
 // else "same" or "changed".
-func (s *keySet) change(got fetched, err error) string {
+func (s *keySet) change(next *snapshot, err error) string {
 	snap := s.current.Load()
-	if snap == nil {
+	switch {
+	case snap == nil:
 		return keysFirst
-	}
-	if err == nil {
-		if next := jws.NewRing(got.keys, s.algs); !next.Keeps(snap.ring) || !snap.ring.Keeps(next) {
-			return keysChanged
-		}
+	case err == nil && (!next.ring.Keeps(snap.ring) || !snap.ring.Keeps(next.ring)):
+		return keysChanged
 	}
 	return keysSame
 }
@@ -109,17 +111,13 @@ func (s *keySet) failuresWith(err error) int {
 // end puts a fetch's outcome in place, and answers those who wait. It returns
 // what the log is to be told, for a handler that fails must not leave anyone
 // waiting.
-func (s *keySet) end(call *flight.Call[struct{}], number uint64, limiter *bucket, got fetched, now clocks.Instant, err error) (report func()) {
-	var ring *jws.Ring
-	if err == nil {
-		ring = jws.NewRing(got.keys, s.algs)
-	}
+func (s *keySet) end(call *flight.Call[struct{}], limiter *bucket, next *snapshot, err error) (report func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		report = s.fail(limiter, now, err)
+		report = s.fail(limiter, next.fetched, err)
 	} else {
-		report = s.install(&snapshot{ring: ring, fetch: number, fetched: now, interval: s.interval(got.maxAge)})
+		report = s.install(next)
 	}
 	s.call = nil
 	call.Answer(struct{}{}, err)

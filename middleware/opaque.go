@@ -70,7 +70,7 @@ func (o *opaque) verify(ctx context.Context, token string) (*Verified, reason, e
 	return v, noFault, nil
 }
 
-// accept checks what the answer says, and copies what is of use into v.
+// accept checks what the answer says, and copies what v needs.
 func (o *opaque) accept(v *Verified, subject string, get func(string) string) (reason, error) {
 	if value := get("cnf"); value != "" && value != "null" {
 		return bound, claimFault("cnf", value, "absent: a bearer does not prove that it has the key (RFC 7800)")

@@ -141,7 +141,7 @@ func (r *resolver) ask(ctx context.Context, iss string) (*entry, error) {
 		return nil, err
 	}
 	e := r.entries[iss].entry
-	if e == nil || !reflect.DeepEqual(e.Issuer, *cfg) {
+	if e == nil || !sameIssuer(e.Issuer, *cfg) {
 		next := r.build(*cfg)
 		if e != nil && sameKeys(&e.Issuer, cfg) {
 			next.keys = e.keys
@@ -208,15 +208,25 @@ func (r *resolver) check(cfg *Issuer, iss string) error {
 	return nil
 }
 
+// sameIssuer reports that two answers are the same. Clients are compared by
+// address: what is in one is in use.
+func sameIssuer(a, b Issuer) bool {
+	if a.HTTPClient != b.HTTPClient {
+		return false
+	}
+	a.HTTPClient, b.HTTPClient = nil, nil
+	return reflect.DeepEqual(a, b)
+}
+
 // sameKeys reports that two configurations of one issuer have one key set.
 func sameKeys(a, b *Issuer) bool {
 	keys := func(i *Issuer) Issuer {
 		return Issuer{
-			JWKSURL: i.JWKSURL, Discover: i.Discover, Keys: i.Keys, Secrets: i.Secrets, Algorithms: i.Algorithms, KeyUses: i.KeyUses,
-			DangerouslyShortSecrets: i.DangerouslyShortSecrets, RefreshEvery: i.RefreshEvery, HTTPClient: i.HTTPClient,
+			JWKSURL: i.JWKSURL, Discover: i.Discover, Algorithms: i.Algorithms, KeyUses: i.KeyUses,
+			RefreshEvery: i.RefreshEvery, HTTPClient: i.HTTPClient,
 		}
 	}
-	return (a.JWKSURL != "" || a.Discover) && reflect.DeepEqual(keys(a), keys(b))
+	return (a.JWKSURL != "" || a.Discover) && sameIssuer(keys(a), keys(b))
 }
 
 // each calls do with every entry that Resolve's answers stand for now.

@@ -152,7 +152,10 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 	if offline && now.Sub(v.Expiry) > tellExpired && (a.renewals == nil || !a.renewals.within(v, now)) {
 		return nil, a.errors.with(stale, &fault{"claim exp", v.Expiry.UTC().Format(time.RFC3339), "in the future"})
 	}
-	q := search{token: t, iss: v.Issuer, offline: offline}
+	q := search{token: t, offline: offline}
+	if !v.unissued {
+		q.iss = v.Issuer
+	}
 	q.tid, _ = jws.Text(jws.Get(members, "tid"))
 	v, err = a.signature(ctx, &q, options)
 	switch {
@@ -253,7 +256,7 @@ func (a *Authenticator) options(list []option, entries []*entry, v *Verified, t 
 	return list, nil
 }
 
-// signature finds the option whose key verifies the token. Keys at hand come
+// signature finds the option whose key verifies the token. Keys in memory come
 // first, over all options, so that the token of one entry causes no fetch for
 // another.
 func (a *Authenticator) signature(ctx context.Context, q *search, options []option) (*Verified, error) {
@@ -283,8 +286,8 @@ func (a *Authenticator) signature(ctx context.Context, q *search, options []opti
 	return nil, mostOpen(errs)
 }
 
-// mostOpen is the error after which most may still be true: that nobody can
-// tell, before a bad signature, before an unknown key.
+// mostOpen is the error after which most may still be true: that the answer is
+// not known, before a bad signature, before an unknown key.
 func mostOpen(errs []error) (worst error) {
 	rank := func(err error) int {
 		switch {

@@ -25,6 +25,6 @@
 //
 // # Security
 //
-// For tests and demonstrations only: keys are made afresh by every New and
+// For tests and demonstrations only: keys are made anew by every New and
 // live in memory, and anybody who holds the Issuer can sign anything.
 package authtest
