@@ -35,6 +35,7 @@ type config struct {
 
 	metrics string // address of /metrics; "" for none
 	forward *forwardConfig
+	obo     *oboConfig
 
 	hosts    []string      // names that callers on loopback may use, besides localhost
 	grace    time.Duration // between a red /readyz and the end of listening
@@ -89,6 +90,7 @@ func readConfig(getenv func(string) string, log *slog.Logger) (config, error) {
 		origins:  e.originList("CORS_ORIGINS"),
 		metrics:  e.get("METRICS_ADDR"),
 		forward:  e.forward(),
+		obo:      e.obo(),
 		hosts:    e.list("HOSTS", ""),
 		grace:    e.duration("READYZ_GRACE", 5*time.Second, 0),
 		bodyTime: 30 * time.Second,
@@ -105,7 +107,7 @@ func readConfig(getenv func(string) string, log *slog.Logger) (config, error) {
 
 // real reports whether any vendor is.
 func (c *config) real() bool {
-	return c.redacto != nil || c.redox != nil || c.cm != nil || c.kudo != nil
+	return c.redacto != nil || c.redox != nil || c.cm != nil || c.kudo != nil || c.obo != nil
 }
 
 func (e *env) redacto() *redactoConfig {

@@ -59,7 +59,7 @@ func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, erro
 	if err == nil {
 		err = g.authenticate(&c)
 	}
-	for _, mount := range []func(*config) error{g.mountRedacto, g.mountRedox, g.mountContactsManager, g.mountKudo, g.mountForward, g.mountOwn} {
+	for _, mount := range []func(*config) error{g.mountRedacto, g.mountRedox, g.mountContactsManager, g.mountKudo, g.mountOBO, g.mountForward, g.mountOwn} {
 		if err == nil {
 			err = mount(&c)
 		}

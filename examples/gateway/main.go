@@ -95,6 +95,7 @@ Try it:
   TOKEN=$(curl -s %[1]s/demo/token -d '{"sub":"ada"}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
   curl -s %[1]s/protected -H "Authorization: Bearer $TOKEN"
   curl -s %[1]s/fhir/R4/Patient -H "Authorization: Bearer $TOKEN"
+  curl -s %[1]s/obo/orders -H "Authorization: Bearer $TOKEN"
 `, at)
 	}
 	fmt.Fprintln(os.Stdout, b.String())

@@ -117,6 +117,7 @@ var tries = []tryRoute{
 	{Pattern: "/.well-known/jwks.json", Does: "Redox: our public keys"},
 	{Pattern: "/fhir/", Path: "/fhir/R4/Patient", Does: "Redox’s FHIR API, token attached", Bearer: true},
 	{Pattern: "/endpoint", Does: "Redox’s data model API, token attached", Body: `{"Meta": {}}`, Bearer: true},
+	{Pattern: "/obo/", Path: "/obo/orders", Does: "another API as the caller, whose token is exchanged", Bearer: true, own: true},
 	{Pattern: "/protected", Does: "the caller’s verified claims", Bearer: true, own: true},
 	{Pattern: "/demo/token", Does: "a token of the demo issuer", Body: `{"sub": "ada"}`, own: true},
 	{Pattern: "/livez", Does: "health", own: true},

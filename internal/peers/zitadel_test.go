@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -70,4 +71,43 @@ func userinfo(t *testing.T, url, token string) string {
 	var info struct{ Sub string }
 	require.NoError(t, json.NewDecoder(res.Body).Decode(&info))
 	return info.Sub
+}
+
+// TestCallersShareAnExchange: 400 callers with two tokens of one user make two
+// exchanges, and each gets the token that was got for its own.
+func TestCallersShareAnExchange(t *testing.T) {
+	s := newZitadel(t)
+	pairs := []providers.Token{s.signIn(t.Context()), s.signIn(t.Context())}
+	c := s.users
+	c.Grant, c.Issuers, c.Scopes = "token_exchange", []string{s.url}, []string{"openid"}
+	c.HTTPClient = s.counted()
+	c.Params = url.Values{"requested_token_type": {"urn:ietf:params:oauth:token-type:access_token"}}
+	cache := newCache(t, c)
+	before := s.requests.Load()
+	var mu sync.Mutex
+	got := [2]map[string]int{{}, {}}
+	var wg sync.WaitGroup
+	for i := range 400 {
+		wg.Go(func() {
+			pair := pairs[i%2]
+			token, err := cache.Generate(t.Context(), providers.Request{
+				Subject: "id1", Assertion: providers.Assertion{Token: pair.AccessToken, Issuer: s.url, Expiry: pair.Expiry},
+			})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			got[i%2][token.AccessToken]++
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 2, s.requests.Load()-before)
+	for i, tokens := range got {
+		require.Len(t, tokens, 1)
+		for token := range tokens {
+			require.NotContains(t, got[1-i], token)
+		}
+	}
 }
