@@ -61,7 +61,7 @@ func (a *attempt) work(ctx context.Context) {
 			if ctx.Err() != nil {
 				err = errOverdue
 			}
-			a.answer(providers.Token{}, err)
+			a.answer(nil, err)
 			return
 		}
 		if a.settled(action) {
@@ -69,7 +69,7 @@ func (a *attempt) work(ctx context.Context) {
 		}
 		switch ok, err := a.writeIntent(ctx, action); {
 		case err != nil:
-			a.answer(providers.Token{}, err)
+			a.answer(nil, err)
 			return
 		case !ok:
 			continue
@@ -80,7 +80,7 @@ func (a *attempt) work(ctx context.Context) {
 		}
 		a.setCalling(false)
 	}
-	a.answer(providers.Token{}, fault(providers.CodeBusy, providers.Transient, "the record keeps changing", nil))
+	a.answer(nil, fault(providers.CodeBusy, providers.Transient, "the record keeps changing", nil))
 }
 
 // setCalling tells that a has an upstream call under way.
@@ -90,15 +90,18 @@ func (a *attempt) setCalling(calling bool) {
 	a.calling = calling
 }
 
+// answerWith answers a with a copy of token.
+func (a *attempt) answerWith(token providers.Token) { a.answer(&token, nil) }
+
 // settled answers a if action needs no more work.
 func (a *attempt) settled(action record.Action) bool {
 	switch action.Step {
 	case record.Serve, record.ServeAndRenew, record.Done:
-		a.answer(a.record.Token, nil)
+		a.answerWith(a.record.Token)
 	case record.FailFast:
-		a.answer(providers.Token{}, action.Err)
+		a.answer(nil, action.Err)
 	case record.Reject:
-		a.answer(providers.Token{}, errRejected)
+		a.answer(nil, errRejected)
 	default:
 		return false
 	}
@@ -235,7 +238,7 @@ type outcome struct {
 func (a *attempt) perform(action record.Action) outcome {
 	c := a.c
 	if action.Step == record.Install {
-		return outcome{token: a.want.token, sent: c.wallNow()}
+		return outcome{token: *a.want.token, sent: c.wallNow()}
 	}
 	a.op = "generate"
 	if action.Step == record.CallRefresh {
@@ -250,9 +253,9 @@ func (a *attempt) perform(action record.Action) outcome {
 	var err error
 	if panicked := flight.Guard(func() {
 		if action.Step == record.CallRefresh {
-			o.token, err = c.refresher.Refresh(ctx, a.want.req, action.RefreshToken)
+			o.token, err = c.refresher.Refresh(ctx, *a.want.req, action.RefreshToken)
 		} else {
-			o.token, err = c.p.Generate(ctx, a.want.req)
+			o.token, err = c.p.Generate(ctx, *a.want.req)
 		}
 	}); panicked != nil {
 		c.reportPanic(panicked)
@@ -303,7 +306,7 @@ func (a *attempt) recordToken(ctx context.Context, action record.Action, o outco
 		unbound, keep := o.token, false
 		unbound.RefreshToken = ""
 		if o.token, keep = record.Bind(o.token, a.want.req.Assertion, now); !keep {
-			a.answer(unbound, nil) // for those who wait, and not for later
+			a.answerWith(unbound) // for those who wait, and not for later
 			return true
 		}
 	}
@@ -327,7 +330,7 @@ func (a *attempt) recordToken(ctx context.Context, action record.Action, o outco
 	}
 	switch result, err := a.persist(ctx, token, change); {
 	case err != nil:
-		a.answer(providers.Token{}, err)
+		a.answer(nil, err)
 		return true
 	case result == overtakenByPurge:
 		a.discard(ctx, token)
@@ -336,7 +339,7 @@ func (a *attempt) recordToken(ctx context.Context, action record.Action, o outco
 	case result == overtakenByToken:
 		return false
 	}
-	a.answer(a.record.Token, nil)
+	a.answerWith(a.record.Token)
 	a.indexSpent(ctx, before)
 	if superseded && c.shared != nil {
 		c.shared.announceLater(notice{ID: a.e.id[:], Version: a.record.Version})
@@ -377,7 +380,7 @@ func (a *attempt) recordSalvage(ctx context.Context, action record.Action, o out
 	}
 	switch result, err := a.persist(ctx, o.token, change); {
 	case err != nil:
-		a.answer(providers.Token{}, err)
+		a.answer(nil, err)
 		return true
 	case result != persisted:
 		return false
@@ -385,7 +388,7 @@ func (a *attempt) recordSalvage(ctx context.Context, action record.Action, o out
 	if a.record.SalvagedTooOften() {
 		c.o.Logger.Error("tokencache: the provider answers with refresh tokens and no access token that can be used; the grant is left alone for a day", "error", &pe)
 	}
-	a.answer(providers.Token{}, &pe)
+	a.answer(nil, &pe)
 	a.indexSpent(ctx, before)
 	return true
 }
@@ -419,17 +422,17 @@ func (a *attempt) recordFailure(ctx context.Context, action record.Action, pe *p
 	case err == nil && result != persisted:
 		return false // somebody was faster; their token is not ours to end
 	case !dead:
-		a.answer(providers.Token{}, pe)
+		a.answer(nil, pe)
 		return true
 	case err != nil:
-		a.answer(providers.Token{}, a.storeError(err))
+		a.answer(nil, a.storeError(err))
 		return true
 	}
 	a.markDead(ctx, action.RefreshToken)
 	if a.want.Kind == record.Current {
 		return false // acts for its own grant: generates once
 	}
-	a.answer(providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: pe.Op, Status: pe.Status, Err: pe})
+	a.answer(nil, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: pe.Op, Status: pe.Status, Err: pe})
 	return true
 }
 
@@ -536,9 +539,9 @@ func (a *attempt) serveUnsaved(change func(record.Record) record.Record) {
 		c.install(a.e, r)
 	}
 	if a.want.Kind == record.Current && r.Usable(c.wallNow()) {
-		a.answerLocked(r.Token, nil)
+		a.answerLocked(&r.Token, nil)
 	} else {
-		a.answerLocked(providers.Token{}, errUnsaved)
+		a.answerLocked(nil, errUnsaved)
 	}
 }
 

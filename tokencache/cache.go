@@ -83,8 +83,9 @@ type Cache struct {
 	rules     record.Rules
 	o         Options
 	prefix    []byte        // of all digests: the namespace
+	buffers   sync.Pool     // of *[]byte, in which keys are written
 	callLimit time.Duration // of one upstream call
-	flights   flight.Group[providers.Token]
+	flights   flight.Group[*providers.Token]
 	slots     chan struct{} // one for each upstream call under way
 	shared    *shared       // nil without a Store
 
@@ -174,6 +175,10 @@ func prepare(p providers.Provider, o Options) (*Cache, error) {
 		p:      p, o: o, callLimit: o.FetchTimeout / 3,
 		prefix: appendPart(nil, o.Namespace),
 		slots:  make(chan struct{}, o.MaxFlights),
+		buffers: sync.Pool{New: func() any {
+			b := make([]byte, 0, 512)
+			return &b
+		}},
 		jitter: rand.Float64,
 		index:  newBounded(4*o.MaxEntries, owner.evictionRank, func(owner) bool { return true }),
 		tombstones: newBounded(4*o.MaxEntries, func(t tombstone) int64 { return t.ends },
@@ -214,7 +219,10 @@ func (c *Cache) Generate(ctx context.Context, req providers.Request) (providers.
 	if err != nil {
 		return providers.Token{}, err
 	}
-	return c.current(ctx, &k, &req, true)
+	if tok := c.fresh(&k); tok != nil {
+		return *tok, nil
+	}
+	return c.generate(ctx, k, req)
 }
 
 // Renew says that rejected, a token of req's grant, was refused. Any token
@@ -226,25 +234,50 @@ func (c *Cache) Renew(ctx context.Context, req providers.Request, rejected provi
 	if err != nil {
 		return providers.Token{}, err
 	}
-	return c.renew(ctx, &k, &req, rejected, true)
+	return copyOf(c.renew(ctx, &k, &req, rejected.Version, true))
+}
+
+// copyOf is the caller's own copy of a token.
+func copyOf(token *providers.Token, err error) (providers.Token, error) {
+	if err != nil {
+		return providers.Token{}, err
+	}
+	return *token, nil
+}
+
+// generate is the way of Generate beyond memory. Apart from it, so that a hit
+// leaves its request on the stack.
+func (c *Cache) generate(ctx context.Context, k id, req providers.Request) (providers.Token, error) {
+	return copyOf(c.current(ctx, &k, &req, true))
+}
+
+// fresh returns the token of k if it can be served without a second look.
+func (c *Cache) fresh(k *id) *providers.Token {
+	if e, ok := c.find(k); ok {
+		if v := e.view.Load(); v.age(c.now()) == record.Fresh {
+			c.stats.hits.add()
+			return &v.Token
+		}
+	}
+	return nil
 }
 
 // current returns the current token of k from memory, or waits for it.
-func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, fence bool) (providers.Token, error) {
+func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, fence bool) (*providers.Token, error) {
 	if e, ok := c.find(k); ok {
 		if v := e.view.Load(); v != nil {
 			switch v.age(c.now()) {
 			case record.Fresh:
 				c.stats.hits.add()
-				return v.Token, nil
+				return &v.Token, nil
 			case record.Stale:
 				c.stats.hits.add()
 				c.renewAhead(ctx, e, v, req)
-				return v.Token, nil
+				return &v.Token, nil
 			}
 		}
 	}
-	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current}, req: *req, fence: fence})
+	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current}, req: req, fence: fence})
 }
 
 // renewAhead starts a renewal of v that nobody waits for.
@@ -256,17 +289,22 @@ func (c *Cache) renewAhead(ctx context.Context, e *entry, v *view, req *provider
 	if e.attempt != nil || e.view.Load() != v || v.Failure.Remaining(c.nowFor(v)) > 0 {
 		return
 	}
-	c.start(ctx, e, &want{Want: record.Want{Kind: record.Current, After: v.Token.Version}, req: *req, ahead: true})
+	c.start(ctx, e, &want{Want: record.Want{Kind: record.Current, After: v.Token.Version}, req: req, ahead: true})
 }
 
-func (c *Cache) renew(ctx context.Context, k *id, req *providers.Request, rejected providers.Token, fence bool) (providers.Token, error) {
-	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current, After: rejected.Version, Forced: true}, req: *req, fence: fence})
+func (c *Cache) renew(ctx context.Context, k *id, req *providers.Request, rejected uint64, fence bool) (*providers.Token, error) {
+	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current, After: rejected, Forced: true}, req: req, fence: fence})
 }
 
 // key names req's record.
 func (c *Cache) key(req *providers.Request) (id, error) {
-	var buf [512]byte
-	b := append(append(buf[:0], c.prefix...), keyPart...)
+	buf := c.buffers.Get().(*[]byte)
+	b := append(append((*buf)[:0], c.prefix...), keyPart...)
+	defer func() {
+		clear(b) // a key may hold an assertion
+		*buf = b
+		c.buffers.Put(buf)
+	}()
 	if p, ok := c.p.(providers.Keyer); ok {
 		k, err := p.Key(*req)
 		if err != nil {

@@ -14,9 +14,10 @@ type entry struct {
 	id   id
 	view atomic.Pointer[view] // what the process knows; nil if nothing
 
+	evicted atomic.Bool // the entry is no longer in the map
+
 	mu      sync.Mutex // guards what follows, and writes to view
 	attempt *attempt   // the work under way; nil if none
-	evicted bool       // the entry is no longer in the map
 }
 
 // view is a record as this process knows it, with the deadlines of its token
@@ -121,13 +122,22 @@ func (v *view) age(now moment) record.Age {
 	return record.Fresh
 }
 
-// record is what e knows, the zero Record if nothing. Callers hold e.mu.
-func (e *entry) record() record.Record {
-	if v := e.view.Load(); v != nil {
-		return v.Record
+// nothing is the record of which nothing is known. It is not changed.
+var nothing record.Record
+
+// known is the record of v, which is not changed: the zero Record if v is nil.
+func (v *view) known() *record.Record {
+	if v == nil {
+		return &nothing
 	}
-	return record.Record{}
+	return &v.Record
 }
+
+// purges is how often the grant was signed out.
+func (v *view) purges() uint64 { return v.known().Purges }
+
+// record is a copy of what e knows. Callers hold e.mu.
+func (e *entry) record() record.Record { return *e.view.Load().known() }
 
 // install makes r what e knows. Callers hold e.mu.
 func (c *Cache) install(e *entry, r record.Record) {
@@ -248,7 +258,7 @@ func (c *Cache) evict(e *entry) bool {
 	if e.attempt != nil || c.pinned(v) {
 		return false
 	}
-	e.evicted = true
+	e.evicted.Store(true)
 	e.view.Store(nil)
 	c.brought.Add(-broughtBy(v))
 	if v != nil && !v.Empty() {

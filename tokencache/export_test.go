@@ -25,7 +25,7 @@ func (c *Cache) Keyed(req providers.Request) (Keyed, error) {
 
 // Token is a keyed look-up.
 func (k *Keyed) Token(ctx context.Context, req providers.Request) (providers.Token, error) {
-	return k.c.current(ctx, &k.k, &req, true)
+	return copyOf(k.c.current(ctx, &k.k, &req, true))
 }
 
 // NewJittered is New with the draws of jitter, in [0, 1), instead of random ones.

@@ -13,12 +13,12 @@ import (
 // want is what a caller wants, and for which request.
 type want struct {
 	record.Want
-	req   providers.Request
-	owner owner           // Refresh: what is known of the refresh token
-	token providers.Token // Adopt: the token brought
-	ahead bool            // nobody waits: the current token is still served
-	fence bool            // fails if a Purge overtakes it, instead of asking for another token
-	since *uint64         // fails unless the grant has been signed out as often; nil: not looked at
+	req   *providers.Request
+	owner owner            // Refresh: what is known of the refresh token
+	token *providers.Token // Adopt: the token brought
+	ahead bool             // nobody waits: the current token is still served
+	fence bool             // fails if a Purge overtakes it, instead of asking for another token
+	since *uint64          // fails unless the grant has been signed out as often; nil: not looked at
 }
 
 // shares reports whether a caller with w takes the error of an attempt for
@@ -43,11 +43,10 @@ type attempt struct {
 	hold // on the record; only the attempt's own goroutine uses it
 
 	// Guarded by entry.mu.
-	call      *flight.Call[providers.Token]
+	call      *flight.Call[*providers.Token]
 	purges    uint64 // the entry's when the attempt last read the record
 	answered  bool
-	token     providers.Token // the answer
-	err       error
+	err       error         // the answer's
 	overdue   bool          // answered because FetchTimeout was over
 	unsaved   bool          // answered, while the Store does not have the token yet
 	calling   bool          // an upstream call is under way, or its outcome is not recorded
@@ -58,17 +57,19 @@ type attempt struct {
 
 // do gets w its answer: from memory, from the attempt under way, or from a new
 // one.
-func (c *Cache) do(ctx context.Context, k *id, w *want) (providers.Token, error) {
-	none := providers.Token{}
+//
+// Tokens are passed by pointer, and what is passed is small: of ten thousand
+// callers that wait, each would have its stack grown for a copy.
+func (c *Cache) do(ctx context.Context, k *id, w *want) (*providers.Token, error) {
 	var came joined
 	first := true
 	for {
 		if err := ctx.Err(); err != nil {
-			return none, err
+			return nil, err
 		}
 		e, err := c.entry(k)
 		if err != nil {
-			return none, err
+			return nil, err
 		}
 		j := c.join(ctx, e, w)
 		if j.again {
@@ -78,19 +79,19 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (providers.Token, error)
 			came, first = j, false
 		}
 		if w.fence && came.known && came.purges < j.purges {
-			return none, errSignedOut
+			return nil, errSignedOut
 		}
 		if j.attempt == nil {
 			return j.token, j.err
 		}
 		token, err := j.ticket.Wait(ctx)
 		if ctx.Err() != nil && err == ctx.Err() {
-			return none, err
+			return nil, err
 		}
 		overtook, purges := e.overtook(j.attempt)
 		switch {
 		case w.fence && (overtook && came.purges <= purges || came.known && came.purges < purges):
-			return none, errSignedOut
+			return nil, errSignedOut
 		case overtook:
 			continue
 		}
@@ -105,23 +106,22 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (providers.Token, error)
 
 // overtook reports whether e was signed out, or went, since a began: its
 // answer may be from before. purges is how often e had been signed out when a
-// last began.
+// last began. It takes no lock, for all callers of a come here at once; what it
+// reads of a does not change after the answer.
 func (e *entry) overtook(a *attempt) (overtook bool, purges uint64) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.evicted || a.overtaken || e.record().Purges != a.purges, a.purges
+	return e.evicted.Load() || a.overtaken || e.view.Load().purges() != a.purges, a.purges
 }
 
 // joined is how a caller goes on: with an answer from memory, with a ticket of
 // an attempt, or once more.
 type joined struct {
 	attempt *attempt
-	ticket  flight.Ticket[providers.Token]
+	ticket  flight.Ticket[*providers.Token]
 	own     bool   // the attempt was begun for this caller
 	purges  uint64 // how often the grant had been signed out when the caller came
 	known   bool   // purges is certain: the record had been read
 	again   bool
-	token   providers.Token
+	token   *providers.Token
 	err     error
 }
 
@@ -135,21 +135,21 @@ func (c *Cache) join(ctx context.Context, e *entry, w *want) (j joined) {
 	}()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.evicted {
+	if e.evicted.Load() {
 		return joined{again: true}
 	}
 	v := e.view.Load()
-	r := e.record()
+	r := v.known()
 	defer func() { j.purges, j.known = r.Purges, c.shared == nil || r.Version != 0 }()
 	if w.since != nil && r.Purges != *w.since {
 		return joined{err: errSignedOut}
 	}
-	action := record.Decide(&r, &w.Want, v.age(c.now()), c.nowFor(v), &c.rules)
+	action := record.Decide(r, &w.Want, v.age(c.now()), c.nowFor(v), &c.rules)
 	a := e.attempt
 	unsaved := a != nil && a.unsaved
 	switch {
 	case (action.Step == record.Serve || action.Step == record.ServeAndRenew) && !(unsaved && w.Kind == record.Refresh):
-		return joined{token: r.Token}
+		return joined{token: &r.Token}
 	case unsaved:
 		return joined{err: errUnsaved}
 	case a != nil && a.overdue:
@@ -172,15 +172,16 @@ func (e *entry) flightKey() string { return string(e.id[:]) }
 
 // start begins an attempt, or returns nil if the cache is closed. Callers hold
 // e.mu.
-func (c *Cache) start(ctx context.Context, e *entry, w *want) (*attempt, flight.Ticket[providers.Token]) {
+func (c *Cache) start(ctx context.Context, e *entry, w *want) (*attempt, flight.Ticket[*providers.Token]) {
 	if !c.enter() {
-		return nil, flight.Ticket[providers.Token]{}
+		return nil, flight.Ticket[*providers.Token]{}
 	}
 	a := &attempt{
 		c: c, e: e, want: *w, cause: context.WithoutCancel(ctx), began: time.Now(),
 		purges: e.record().Purges, finished: make(chan struct{}),
 	}
-	a.want.req = cloneRequest(w.req)
+	req := cloneRequest(*w.req)
+	a.want.req = &req
 	if w.Kind != record.Refresh {
 		a.want.owner = owner{tenant: w.req.Tenant}
 	}
@@ -194,7 +195,7 @@ func (c *Cache) start(ctx context.Context, e *entry, w *want) (*attempt, flight.
 
 // run is the whole life of a. The work, and whatever it calls, may panic or
 // call runtime.Goexit: it runs in a goroutine of its own, and a ends in order.
-func (a *attempt) run(call *flight.Call[providers.Token]) {
+func (a *attempt) run(call *flight.Call[*providers.Token]) {
 	c := a.c
 	defer c.leave()
 	a.e.mu.Lock()
@@ -207,7 +208,7 @@ func (a *attempt) run(call *flight.Call[providers.Token]) {
 	err := flight.Guard(func() { a.work(ctx) })
 	if err != nil {
 		c.reportPanic(err)
-		a.answer(providers.Token{}, asProviderError(err))
+		a.answer(nil, asProviderError(err))
 		_ = flight.Guard(a.release)
 	}
 	a.finish()
@@ -216,7 +217,7 @@ func (a *attempt) run(call *flight.Call[providers.Token]) {
 
 // answer gives the callers of a their result and records a failure that is not
 // in the record yet. Only the first answer of an attempt counts.
-func (a *attempt) answer(token providers.Token, err error) {
+func (a *attempt) answer(token *providers.Token, err error) {
 	a.e.mu.Lock()
 	defer a.e.mu.Unlock()
 	a.answerLocked(token, err)
@@ -228,14 +229,14 @@ func (a *attempt) answerPurged() {
 	a.e.mu.Lock()
 	defer a.e.mu.Unlock()
 	a.overtaken = a.overtaken || !a.answered
-	a.answerLocked(providers.Token{}, errPurged)
+	a.answerLocked(nil, errPurged)
 }
 
-func (a *attempt) answerLocked(token providers.Token, err error) {
+func (a *attempt) answerLocked(token *providers.Token, err error) {
 	if a.answered {
 		return
 	}
-	a.answered, a.token, a.err = true, token, err
+	a.answered, a.err = true, err
 	a.overtaken = a.overtaken || a.e.record().Purges != a.purges
 	if err != nil && !a.overtaken {
 		a.c.openWindow(a.e, err)
@@ -265,7 +266,7 @@ func (a *attempt) expire() {
 	if !a.answered {
 		a.overdue = true
 		a.c.stats.overdue.Add(1)
-		a.answerLocked(providers.Token{}, errOverdue)
+		a.answerLocked(nil, errOverdue)
 	}
 }
 
@@ -273,7 +274,7 @@ func (a *attempt) expire() {
 func (a *attempt) finish() {
 	a.e.mu.Lock()
 	defer a.e.mu.Unlock()
-	a.answerLocked(providers.Token{}, errExited)
+	a.answerLocked(nil, errExited)
 	if a.overdue {
 		a.c.stats.overdue.Add(^uint64(0))
 	}
@@ -291,7 +292,7 @@ func (a *attempt) scheduleResolve() {
 	c, e := a.c, a.e
 	inDoubt := func() (time.Duration, bool) {
 		f := e.record().Failure
-		return f.Remaining(c.nowFor(e.view.Load())), e.attempt == nil && !e.evicted && f != nil && f.Err.Class == providers.InDoubt && f.N <= maxResolve
+		return f.Remaining(c.nowFor(e.view.Load())), e.attempt == nil && !e.evicted.Load() && f != nil && f.Err.Class == providers.InDoubt && f.N <= maxResolve
 	}
 	wait, ok := inDoubt()
 	if !ok || a.err == nil || providers.AsError(a.err).Class != providers.InDoubt {

@@ -33,7 +33,7 @@ func (c *Cache) Refresh(ctx context.Context, req providers.Request, refreshToken
 	if refreshToken == "" {
 		return providers.Token{}, fault(providers.CodeInvalidField, providers.Permanent, "no refresh token", nil)
 	}
-	w := &want{Want: record.Want{Kind: record.Refresh, RefreshToken: refreshToken, Digest: c.tokenDigest(refreshToken)}, req: req}
+	w := &want{Want: record.Want{Kind: record.Refresh, RefreshToken: refreshToken, Digest: c.tokenDigest(refreshToken)}, req: &req}
 	own := owner{tenant: req.Tenant, claimed: true}
 	var err error
 	if own.id, err = c.key(&req); err != nil {
@@ -53,7 +53,7 @@ func (c *Cache) Refresh(ctx context.Context, req providers.Request, refreshToken
 	if w.owner.claimed && !c.roomToPin() {
 		return providers.Token{}, errFull
 	}
-	return c.do(ctx, &w.owner.id, w)
+	return copyOf(c.do(ctx, &w.owner.id, w))
 }
 
 var errFull error = &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Op: op, Description: "the cache is full of grants that must stay: raise MaxEntries, or give it a Store"}
@@ -86,20 +86,20 @@ func (c *Cache) Adopt(ctx context.Context, req providers.Request, tok providers.
 	if !refreshable && (tok.AccessToken == "" || !tok.Expiry.IsZero() && !now.Before(record.ServeUntil(&tok))) {
 		return fault(providers.CodeInvalidField, providers.Permanent, "neither a token that has life left nor a refresh token", nil)
 	}
-	known, err := c.knows(ctx, k, req, tok.RefreshToken)
+	known, err := c.knows(ctx, k, &req, tok.RefreshToken)
 	if known || err != nil {
 		return err
 	}
 	if e, ok := c.find(&k); !(ok && broughtBy(e.view.Load()) > 0) && !c.roomToPin() {
 		return errFull
 	}
-	_, err = c.do(ctx, &k, &want{Want: record.Want{Kind: record.Adopt}, req: req, token: tok})
+	_, err = c.do(ctx, &k, &want{Want: record.Want{Kind: record.Adopt}, req: &req, token: &tok})
 	return err
 }
 
 // knows reports whether refreshToken came with an earlier pair of k's record.
 // It is an error if that record has ended.
-func (c *Cache) knows(ctx context.Context, k id, req providers.Request, refreshToken string) (bool, error) {
+func (c *Cache) knows(ctx context.Context, k id, req *providers.Request, refreshToken string) (bool, error) {
 	if refreshToken == "" {
 		return false, nil
 	}
@@ -174,7 +174,7 @@ func (c *Cache) purgeLocal(e *entry) (record.Record, tombstone) {
 	was := e.record()
 	r := was.Purge(c.tokenDigest(was.Token.RefreshToken), c.nowFor(e.view.Load()), c.o.RefreshLifetime)
 	c.bury(&e.id, &r, c.shared != nil)
-	if !e.evicted {
+	if !e.evicted.Load() {
 		c.install(e, r)
 	}
 	return was, tombstoneOf(&r, c.shared != nil)
@@ -244,7 +244,7 @@ func (c *Cache) purgedAs(k *id, r *record.Record) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if own := e.record(); !e.evicted && r.Purges >= own.Purges && own.Token.Version < r.Version {
+	if own := e.record(); !e.evicted.Load() && r.Purges >= own.Purges && own.Token.Version < r.Version {
 		c.install(e, *r)
 	}
 }

@@ -242,5 +242,6 @@ func (g *Grant) do(ctx context.Context, w record.Want) (providers.Token, error) 
 	if _, _, err := g.h.readRecord(ctx, &g.token, false); err != nil {
 		return providers.Token{}, err
 	}
-	return g.h.do(ctx, &g.token.ID, &want{Want: w, req: g.token.Request.request(), fence: true, since: &g.token.Purges})
+	req := g.token.Request.request()
+	return copyOf(g.h.do(ctx, &g.token.ID, &want{Want: w, req: &req, fence: true, since: &g.token.Purges}))
 }

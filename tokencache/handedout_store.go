@@ -85,7 +85,7 @@ func (h *HandedOut) remember(ctx context.Context, k id, req handedRequest, tok p
 
 // knownRecord is what this process knows of k's record.
 func (h *HandedOut) knownRecord(k *id) record.Record {
-	if e, ok := h.entries.get(k); ok {
+	if e, ok := h.Cache.find(k); ok {
 		if v := e.view.Load(); v != nil {
 			return v.Record
 		}
@@ -102,13 +102,14 @@ func (h *HandedOut) knownRecord(k *id) record.Record {
 // every sign-out.
 func (h *HandedOut) readRecord(ctx context.Context, t *handedToken, latest bool) (record.Record, time.Time, error) {
 	if h.shared != nil && (latest || !h.knows(t)) {
-		w := &want{Want: record.Want{Kind: record.Read}, req: t.Request.request()}
+		req := t.Request.request()
+		w := &want{Want: record.Want{Kind: record.Read}, req: &req}
 		if _, err := h.do(ctx, &t.ID, w); err != nil {
 			return record.Record{}, time.Time{}, err
 		}
 	}
 	now := h.wallNow()
-	if e, ok := h.entries.get(&t.ID); ok {
+	if e, ok := h.Cache.find(&t.ID); ok {
 		now = h.nowFor(e.view.Load())
 	}
 	return h.knownRecord(&t.ID), now, nil
@@ -116,7 +117,7 @@ func (h *HandedOut) readRecord(ctx context.Context, t *handedToken, latest bool)
 
 // knows reports whether this process need not read t's record.
 func (h *HandedOut) knows(t *handedToken) bool {
-	e, ok := h.entries.get(&t.ID)
+	e, ok := h.Cache.find(&t.ID)
 	if !ok {
 		return false
 	}

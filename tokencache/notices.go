@@ -307,7 +307,7 @@ func (c *Cache) signedOut(k id, n notice) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	own := e.record()
-	if e.evicted || own.Purges >= n.Purges {
+	if e.evicted.Load() || own.Purges >= n.Purges {
 		return
 	}
 	r := own.Purge(c.tokenDigest(own.Token.RefreshToken), c.wallNow(), c.o.RefreshLifetime)

@@ -46,7 +46,7 @@ func (s *Source) lookUp(ctx context.Context) (providers.Token, error) {
 	if s.err != nil {
 		return providers.Token{}, s.err
 	}
-	tok, err := s.c.current(ctx, &s.id, &s.req, false)
+	tok, err := copyOf(s.c.current(ctx, &s.id, &s.req, false))
 	if err == nil {
 		e, _ := s.c.find(&s.id)
 		s.entry.Store(e)
@@ -60,7 +60,7 @@ func (s *Source) Renew(ctx context.Context, rejected providers.Token) (providers
 	if s.err != nil {
 		return providers.Token{}, s.err
 	}
-	return s.c.renew(ctx, &s.id, &s.req, rejected, false)
+	return copyOf(s.c.renew(ctx, &s.id, &s.req, rejected.Version, false))
 }
 
 // Format writes a fixed text for every verb: Options hold keys.
