@@ -102,7 +102,7 @@ func classify(r *http.Request, err error) *providers.Error {
 	return e
 }
 
-// seconds rounds up, so that nobody comes back too early; 1 at least.
+// seconds rounds up, so that no caller comes back too early; 1 at least.
 func seconds(d time.Duration) string {
 	return strconv.FormatInt(int64(max(d+time.Second-1, time.Second)/time.Second), 10)
 }

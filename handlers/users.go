@@ -16,8 +16,8 @@ import (
 // a Request without what the caller says of persons, and fills in Subject, and
 // those of Identifiers that are verified, such as an email whose claim
 // email_verified is true. Without a Subject the answer is 401 not_signed_in, so
-// DangerouslyAllowAnyCaller lets nobody in. What the body says beside it must be
-// the same, or is 403 identity_mismatch; members that name nobody are kept.
+// DangerouslyAllowAnyCaller lets no caller in. What the body says beside it must be
+// the same, or is 403 identity_mismatch; members that name no person are kept.
 //
 // Config.Provider is not used. The error joins every fault of c.
 func Users(c Config, call func(context.Context, providers.Request) (status int, answer any, err error)) (http.Handler, error) {

@@ -14,10 +14,12 @@ import (
 // of another site can have its name resolve to 127.0.0.1 (DNS rebinding); it is
 // then of the same origin as this server, and only the Host header tells. A
 // reverse proxy on this machine that keeps its callers' Host needs it in names.
+// /forward-auth is asked by reverse proxies alone, with the Host of what they
+// protect.
 func ownHosts(names []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		if tcp, ok := local.(*net.TCPAddr); ok && tcp.IP.IsLoopback() && !ownHost(names, r.Host) {
+		if tcp, ok := local.(*net.TCPAddr); ok && tcp.IP.IsLoopback() && r.URL.Path != "/forward-auth" && !ownHost(names, r.Host) {
 			handlers.WriteError(w, r, &providers.Error{Code: "misdirected_request"})
 			return
 		}
