@@ -116,6 +116,14 @@ func TestMount(t *testing.T) {
 	if status, body := send(t, "POST", base+"/api/consent/token", token, `{"org_user_id":"grace"}`); status != 403 {
 		t.Error(status, body)
 	}
+	if status, body := send(t, "POST", base+"/api/visitor/token", "", `{"identifier":"anonymous-7"}`); status != 200 || !strings.Contains(body, "refresh_token") {
+		t.Error(status, body)
+	}
+	for _, body := range []string{`{"identifier":"ada"}`, `{"org_user_id":"anonymous-7","email":"ada@example.com"}`, `{}`} {
+		if status, answer := send(t, "POST", base+"/api/visitor/token", "", body); status != 403 {
+			t.Error(body, status, answer)
+		}
+	}
 }
 
 func TestProtect(t *testing.T) {

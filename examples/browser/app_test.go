@@ -210,8 +210,13 @@ addEventListener("message", (e) => {
 
 type userKey struct{}
 
-// user is who the cookies say the caller is.
+// user is who the token or the cookie says the caller is.
 func (a *app) user(r *http.Request) string {
+	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		a.vendor.mu.Lock()
+		defer a.vendor.mu.Unlock()
+		return a.vendor.owner[bearer]
+	}
 	if k, err := r.Cookie("__Host-token"); err == nil {
 		a.mu.Lock()
 		defer a.mu.Unlock()

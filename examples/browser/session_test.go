@@ -51,15 +51,17 @@ func TestTheNextUserDoesNotGetTheFirstOnesData(t *testing.T) {
 				.then(() => navigator.serviceWorker.controller ?? new Promise((r) => navigator.serviceWorker.addEventListener("controllerchange", r))).then(() => "ready")`)
 		}
 		for _, path := range []string{"max-age", "last-modified"} {
-			for _, out := range []string{`client.logout().then(() => "out")`, `(client.close(), "left")`} {
-				for _, user := range []string{"alice", "bob"} {
-					eval[string](t, page, signIn(user, ""))
-					for range 2 {
-						if got := eval[string](t, page, fmt.Sprintf(whose, path)); got != "200 "+user {
-							t.Errorf("worker %v, %s, %s: %s reads %q", worker, path, out, user, got)
+			for _, mode := range []string{"", `cookie: false, token: "plain"`} {
+				for _, out := range []string{`client.logout().then(() => "out")`, `(client.close(), "left")`} {
+					for _, user := range []string{"alice", "bob"} {
+						eval[string](t, page, signIn(user, mode))
+						for range 2 {
+							if got := eval[string](t, page, fmt.Sprintf(whose, path)); got != "200 "+user {
+								t.Errorf("worker %v, %s, %s, %s: %s reads %q", worker, path, mode, out, user, got)
+							}
 						}
+						eval[string](t, page, out)
 					}
-					eval[string](t, page, out)
 				}
 			}
 		}
