@@ -1,8 +1,10 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/bearerkit/bearerkit/providers"
@@ -100,7 +102,7 @@ func Encode(r *Record, nonce string) ([]byte, error) {
 // hold a token.
 func Decode(b []byte) (r Record, nonce string, err error) {
 	var s stored
-	if json.Unmarshal(b, &s) != nil || s.Format != format || len(s.Spent)%spentSize != 0 || len(s.Ended)%len(Digest{}) != 0 {
+	if unmarshal(b, &s) != nil || s.Format != format || len(s.Spent)%spentSize != 0 || len(s.Ended)%len(Digest{}) != 0 {
 		return r, "", ErrFormat
 	}
 	r = Record{Version: s.Version, Purges: s.Purges, Fence: s.Fence, Salvages: s.Salvages, Brought: s.Brought, Bound: s.Bound, Tenant: s.Tenant, Anonymous: s.Anon}
@@ -134,6 +136,19 @@ func millis(t time.Time) int64 {
 		return 0
 	}
 	return t.UnixMilli()
+}
+
+// unmarshal is json.Unmarshal, but numbers in Extra keep their digits.
+func unmarshal(b []byte, s *stored) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(s); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return ErrFormat
+	}
+	return nil
 }
 
 // spentSize is a digest and six bytes of Unix milliseconds.

@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -466,6 +467,16 @@ func TestEncodeAndDecode(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "rt", got.Token.RefreshToken)
 	assert.Nil(t, got.Token.Extra)
+
+	r = full()
+	r.Token.Extra = map[string]any{"id": json.Number("9007199254740993")}
+	b, err = record.Encode(&r, "")
+	require.NoError(t, err)
+	got, _, err = record.Decode(b)
+	require.NoError(t, err)
+	assert.Equal(t, r.Token.Extra, got.Token.Extra, "numbers keep their digits at rest too")
+	_, _, err = record.Decode(append(b, "{}"...))
+	assert.ErrorIs(t, err, record.ErrFormat)
 
 	for _, bad := range []string{"", "null", "{}", `{"f":1}`, `{"f":3}`, `{"f":2,"spent":"AAAA"}`, `{"f":2,"ended":"AAAA"}`, `{"f":2,"v":-1}`} {
 		_, _, err := record.Decode([]byte(bad))
