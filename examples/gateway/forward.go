@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net/http"
 
 	"github.com/bearerkit/bearerkit/middleware"
 )
@@ -30,6 +31,10 @@ func (g *gateway) mountForward(c *config) error {
 	h, err := middleware.ForwardAuth(g.auth, middleware.ForwardAuthConfig{Proxy: c.forward.proxy, Peers: c.forward.peers})
 	if err != nil {
 		return err
+	}
+	if c.forward.proxy == "envoy" { // it asks with the request's own method and path
+		g.handle("/forward-auth/", "ANY", http.StripPrefix("/forward-auth", h))
+		return nil
 	}
 	g.handle("/forward-auth", "GET", h)
 	return nil

@@ -272,6 +272,14 @@ func TestForwardAuthAtTheGateway(t *testing.T) {
 	if res := ask(off, demoBearer(t, off, "ada")); res.StatusCode != 404 {
 		t.Errorf("without FORWARD_AUTH: %d", res.StatusCode)
 	}
+	_, envoy, _ := start(t, map[string]string{"FORWARD_AUTH": "envoy", "FORWARD_AUTH_PEERS": "127.0.0.1"})
+	bearer := demoBearer(t, envoy, "ada")
+	if status, header, _ := call(t, envoy, "DELETE", "/forward-auth/orders/7", bearer, ""); status != 200 || header.Get("X-Auth-Subject") != "ada" {
+		t.Errorf("envoy: %d %v", status, header)
+	}
+	if status, _, _ := call(t, envoy, "DELETE", "/forward-auth/orders/7", "", ""); status != 401 {
+		t.Errorf("envoy without a token: %d", status)
+	}
 	for _, vars := range []map[string]string{{"FORWARD_AUTH": "nginx"}, {"FORWARD_AUTH_PEERS": "127.0.0.1"}} {
 		if _, err := readConfig(func(n string) string { return vars[n] }, nil); err == nil || !strings.Contains(err.Error(), "forward-auth is half configured") {
 			t.Error(fmt.Sprint(vars), err)

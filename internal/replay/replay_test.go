@@ -1,6 +1,7 @@
 package replay_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -97,7 +98,11 @@ func TestBodyWithGetBody(t *testing.T) {
 	req, src := oneShot(t, 3)
 	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("again")), nil }
 	b := replay.New(req, -1)
-	require.Equal(t, 3, read(t, b.First()))
+	require.False(t, b.Sent())
+	_, err := b.First().Read(make([]byte, 1))
+	require.NoError(t, err)
+	require.False(t, b.Sent(), "a part of it is not all")
+	require.Equal(t, 2, read(t, b.First()))
 	require.True(t, b.Sent())
 	second, ok := b.Second()
 	require.True(t, ok)
@@ -108,6 +113,34 @@ func TestBodyWithGetBody(t *testing.T) {
 	req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("gone") }
 	_, ok = replay.New(req, 0).Second()
 	require.False(t, ok)
+}
+
+// Only readers in memory, which a connection takes whole, count as sent from the
+// start; the body then stays as it is, for net/http knows it.
+func TestSmallBodiesInMemoryStayAsTheyAre(t *testing.T) {
+	for _, c := range []struct {
+		body io.Reader
+		raw  bool
+	}{
+		{strings.NewReader("hello"), true},
+		{bytes.NewReader([]byte("hello")), true},
+		{bytes.NewBufferString("hello"), true},
+		{strings.NewReader(strings.Repeat("x", 16<<10+1)), false},
+		{io.NopCloser(io.MultiReader(strings.NewReader("hello"))), false},
+	} {
+		req, err := http.NewRequest("POST", "https://api.test/", c.body)
+		require.NoError(t, err)
+		if req.GetBody == nil {
+			req.ContentLength = 5
+			req.GetBody = func() (io.ReadCloser, error) { return http.NoBody, nil }
+		}
+		b := replay.New(req, 0)
+		require.Equal(t, c.raw, b.Sent())
+		require.Equal(t, c.raw, b.First() == req.Body)
+	}
+	req, _ := http.NewRequest("POST", "https://api.test/", strings.NewReader("hello"))
+	req.Header.Set("Expect", "100-continue")
+	require.False(t, replay.New(req, 0).Sent(), "a body that the server may not want")
 }
 
 func TestNoBody(t *testing.T) {
