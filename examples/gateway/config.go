@@ -40,13 +40,17 @@ type config struct {
 	hosts    []string      // names that callers on loopback may use, besides localhost
 	grace    time.Duration // between a red /readyz and the end of listening
 	bodyTime time.Duration // that a caller may take over a body
+
+	tls *certificate // nil: plain HTTP
 }
 
 type redactoConfig struct {
 	baseURL, prefix string
 	days            int
 	key             *secret
-	tenants         *secret // org:workspace[:key],…
+	tenants         *secret       // org:workspace[:key],…
+	anyone          bool          // any caller may name any person
+	expired         time.Duration // after its end, in which a page's token is renewed
 }
 
 type redoxConfig struct {
@@ -60,11 +64,15 @@ type cmConfig struct {
 	orgID       string
 	profile     string
 	ttl         time.Duration
+	anyone      bool
+	renewWindow time.Duration
 }
 
 type kudoConfig struct {
 	key, auth       *secret
 	baseURL, server string
+	editor          string // where /kudo/open goes; "" for no such route
+	anyone          bool
 }
 
 // rate is a number of requests per time; the zero rate is no limit.
@@ -94,8 +102,12 @@ func readConfig(getenv func(string) string, log *slog.Logger) (config, error) {
 		hosts:    e.list("HOSTS", ""),
 		grace:    e.duration("READYZ_GRACE", 5*time.Second, 0),
 		bodyTime: 30 * time.Second,
+		tls:      e.certificate(),
 	}
 	c.limit = e.rate("RATE_LIMIT", c.real())
+	if behind := e.flag("BEHIND_TLS_PROXY", false); c.real() && c.tls == nil && !behind && !onLoopback(c.addr) {
+		e.fail("TLS_CERT_FILE and TLS_KEY_FILE missing: a real vendor's tokens would leave this machine in the clear; BEHIND_TLS_PROXY=1 says that a proxy in front speaks TLS")
+	}
 	if v := e.get("EMBEDDED"); v != "" && v != "off" && v != "on" {
 		e.fail("EMBEDDED: neither on nor off")
 	}
@@ -115,7 +127,7 @@ func (e *env) redacto() *redactoConfig {
 	if tenants := e.secret("REDACTO_TENANTS"); tenants != nil && allKeyed(tenants.value()) {
 		names = names[1:]
 	}
-	if !e.group("Redacto", names, []string{"CMS_API_KEY", "REDACTO_BASE_URL", "REDACTO_PREFIX", "REDACTO_EXPIRES_IN_DAYS"}) {
+	if !e.group("Redacto", names, []string{"CMS_API_KEY", "REDACTO_BASE_URL", "REDACTO_PREFIX", "REDACTO_EXPIRES_IN_DAYS", "REDACTO_ANYONE", "REDACTO_RENEW_EXPIRED"}) {
 		return nil
 	}
 	return &redactoConfig{
@@ -124,6 +136,8 @@ func (e *env) redacto() *redactoConfig {
 		days:    e.number("REDACTO_EXPIRES_IN_DAYS", 1),
 		key:     e.secret("CMS_API_KEY"),
 		tenants: e.secret("REDACTO_TENANTS"),
+		anyone:  e.flag("REDACTO_ANYONE", true), // the vendor's document says so
+		expired: e.duration("REDACTO_RENEW_EXPIRED", 0, 0),
 	}
 }
 
@@ -173,7 +187,7 @@ func (e *env) redox() *redoxConfig {
 }
 
 func (e *env) contactsManager() *cmConfig {
-	if !e.group("ContactsManager", []string{"CM_API_KEY", "CM_API_SECRET", "CM_ORGANIZATION_ID"}, []string{"CM_PROFILE", "CM_TTL"}) {
+	if !e.group("ContactsManager", []string{"CM_API_KEY", "CM_API_SECRET", "CM_ORGANIZATION_ID"}, []string{"CM_PROFILE", "CM_TTL", "CM_ANYONE", "CM_RENEW_WINDOW"}) {
 		return nil
 	}
 	return &cmConfig{
@@ -182,11 +196,14 @@ func (e *env) contactsManager() *cmConfig {
 		orgID:   e.str("CM_ORGANIZATION_ID", ""),
 		profile: e.str("CM_PROFILE", "python"),
 		ttl:     e.duration("CM_TTL", 24*time.Hour, time.Second),
+		anyone:  e.flag("CM_ANYONE", false),
+
+		renewWindow: e.duration("CM_RENEW_WINDOW", 7*24*time.Hour, time.Second),
 	}
 }
 
 func (e *env) kudo() *kudoConfig {
-	if !e.group("Kudo", []string{"KUDO_ACCESS_KEY"}, []string{"KUDO_BASE_URL", "KUDO_AUTH", "KUDO_SERVER"}) {
+	if !e.group("Kudo", []string{"KUDO_ACCESS_KEY"}, []string{"KUDO_BASE_URL", "KUDO_AUTH", "KUDO_SERVER", "KUDO_ANYONE", "KUDO_EDITOR_URL"}) {
 		return nil
 	}
 	return &kudoConfig{
@@ -194,6 +211,8 @@ func (e *env) kudo() *kudoConfig {
 		auth:    e.secret("KUDO_AUTH"),
 		baseURL: e.str("KUDO_BASE_URL", "https://tokens.kudo.graebert.com"),
 		server:  e.get("KUDO_SERVER"),
+		editor:  e.get("KUDO_EDITOR_URL"),
+		anyone:  e.flag("KUDO_ANYONE", false),
 	}
 }
 

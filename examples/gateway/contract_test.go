@@ -125,7 +125,7 @@ func TestRequestsOnTheWire(t *testing.T) {
 		t.Errorf("redacto: %v", v)
 	}
 	ok(201, "POST", "/api/consent/create-user", ada, `{"name":"Ada"}`)
-	o.expect(t, "POST", consent+"/consent-ledger/consent-users/", `{"org_user_id":"ada","primary_email":"a@example.com"}`, cms)
+	o.expect(t, "POST", consent+"/consent-ledger/consent-users/", `{"org_user_id":"ada","name":"Ada"}`, cms)
 	ok(200, "PUT", "/consent/x%20y?q=1", bearer("eve"), `{"a":1}`)
 	if r := o.expect(t, "PUT", "/consent/x y", `{"a":1}`, map[string]string{"Authorization": "Bearer redacto-generate", "X-CMS-API-KEY": "", "X-Forwarded-For": ""}); r != nil && r.RequestURI != "/consent/x%20y?q=1" {
 		t.Errorf("target %s", r.RequestURI)

@@ -30,6 +30,7 @@ type demo struct {
 	redacto, redox, cm, kudo  *providertest.Fake
 	redactoURL, redactoTenant string
 	redactoKey                string
+	cmOrg, cmSecret           string
 }
 
 const demoTenant = "6b1c4a0e-7a51-4c0f-9a3e-2f5d8e1b7c10:0d9f2b34-51c8-4e7a-8f60-a1b2c3d4e5f6"
@@ -99,6 +100,7 @@ func (g *gateway) embeddedKudo() (p *kudo.Provider, err error) {
 // vendor's own API would look at them.
 func (g *gateway) embeddedContactsManager() (*contactsmanager.Provider, error) {
 	cfg := providertest.ContactsManagerConfig{OrgID: "demo-org", APIKey: rand.Text(), APISecret: rand.Text() + rand.Text()}
+	g.demo.cmOrg, g.demo.cmSecret = cfg.OrgID, cfg.APISecret
 	var err error
 	if g.demo.cm, err = providertest.NewContactsManager(cfg); err != nil {
 		return nil, err

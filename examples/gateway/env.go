@@ -50,6 +50,20 @@ func (e *env) str(name, def string) string {
 	return def
 }
 
+// flag is a variable that is 1 or 0.
+func (e *env) flag(name string, def bool) bool {
+	switch e.get(name) {
+	case "":
+		return def
+	case "1":
+		return true
+	case "0":
+		return false
+	}
+	e.fail("%s: neither 1 nor 0", name)
+	return def
+}
+
 func (e *env) list(name, def string) []string {
 	var out []string
 	for _, v := range strings.Split(e.str(name, def), ",") {

@@ -77,11 +77,14 @@ func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, erro
 			AllowCredentials: true,
 			AllowedMethods:   []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
 			AllowedHeaders:   []string{"Authorization", "Content-Type", "Cache-Control", "X-Api-Token"},
-			ExposedHeaders:   []string{"Retry-After", "WWW-Authenticate"},
+			ExposedHeaders:   []string{"Retry-After", "WWW-Authenticate", renewedHeader},
 			MaxAge:           600,
 		}).Handler(g.mux)
 	}
 	g.Handler = ownHosts(c.hosts, hurried(c.bodyTime, g.Handler))
+	if c.tls != nil {
+		g.Handler = strictTransport(g.Handler)
+	}
 	return g, nil
 }
 

@@ -287,7 +287,7 @@ func realVars(t *testing.T) (map[string]string, *authtest.Issuer, map[string]*pr
 		"CM_API_KEY": "cm-key", "CM_API_SECRET": planted + "cm-secret-of-32-bytes-and-more", "CM_ORGANIZATION_ID": "org-1",
 		"KUDO_ACCESS_KEY": planted + "kudo", "KUDO_BASE_URL": serve(vendors["kudo"]), "KUDO_AUTH": planted + "auth", "KUDO_SERVER": "https://api.example.com/" + planted,
 		"AUTH_ISSUER": issuer.URL, "AUTH_AUDIENCE": issuer.Audience, "AUTH_LEEWAY": "0s",
-		"RATE_LIMIT": "off",
+		"RATE_LIMIT": "off", "CM_ANYONE": "1", "KUDO_ANYONE": "1", // as the vendors' samples do
 	}
 	return vars, issuer, vendors
 }

@@ -58,9 +58,14 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger) erro
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	srv.RegisterOnShutdown(g.stop)
+	scheme, serve := "http", srv.Serve
+	if c.tls != nil {
+		scheme, srv.TLSConfig = "https", c.tls.config()
+		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(listener) }()
-	g.announce(listener.Addr(), log)
+	go func() { served <- serve(listener) }()
+	g.announce(scheme, listener.Addr(), log)
 
 	select {
 	case err := <-served:
@@ -81,8 +86,8 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger) erro
 }
 
 // announce says what is served, where, and how to try it.
-func (g *gateway) announce(addr net.Addr, log *slog.Logger) {
-	at := "http://" + addr.String()
+func (g *gateway) announce(scheme string, addr net.Addr, log *slog.Logger) {
+	at := scheme + "://" + addr.String()
 	var b strings.Builder
 	fmt.Fprintf(&b, "bearerkit gateway on %s\n\n", at)
 	for _, route := range g.served {
@@ -99,8 +104,7 @@ Try it:
 `, at)
 	}
 	fmt.Fprintln(os.Stdout, b.String())
-	host, _, _ := net.SplitHostPort(addr.String())
-	if ip := net.ParseIP(host); g.open && (ip == nil || !ip.IsLoopback()) {
+	if g.open && !onLoopback(addr.String()) {
 		log.Warn("any caller may obtain tokens of a real vendor on this address", "addr", addr.String())
 	}
 	log.Info("listening", "url", at)

@@ -112,6 +112,7 @@ var tries = []tryRoute{
 	{Pattern: "/api/consent/link-users", Does: "Redacto: link a verified alias", Body: `{}`, Bearer: true},
 	{Pattern: "/consent/", Path: "/consent/notices", Does: "Redacto’s API, token attached", Bearer: true},
 	{Pattern: "/generate-token", Does: "ContactsManager: a token", Body: `{"userId": "ada"}`},
+	{Pattern: "/contactsmanager/session", Does: "ContactsManager’s token, renewed when it has ended"},
 	{Pattern: "/kudo/generate", Does: "Kudo: an editor token", Body: `{"file": "test.dwg", "userId": "ada"}`},
 	{Pattern: "/kudo/verify", Does: "Kudo: what the last one is for"},
 	{Pattern: "/.well-known/jwks.json", Does: "Redox: our public keys"},

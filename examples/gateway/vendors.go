@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/bearerkit/bearerkit/handlers"
 	"github.com/bearerkit/bearerkit/middleware"
@@ -14,6 +15,7 @@ import (
 	"github.com/bearerkit/bearerkit/providers/kudo"
 	"github.com/bearerkit/bearerkit/providers/redacto"
 	"github.com/bearerkit/bearerkit/providers/redox"
+	"github.com/bearerkit/bearerkit/tokencache"
 )
 
 // Each mount function adds one vendor's routes, real or embedded, or none.
@@ -33,7 +35,7 @@ func (g *gateway) mountRedacto(c *config) error {
 			BaseURL: base, Prefix: c.redacto.prefix, Tenants: names, ExpiresInDays: c.redacto.days,
 			APIKeyFunc: c.redacto.apiKey, HTTPClient: g.client,
 		})
-		g.open = true
+		g.open = g.open || c.redacto.anyone
 	case c.embedded:
 		p, base, err = g.embeddedRedacto()
 	default:
@@ -46,34 +48,34 @@ func (g *gateway) mountRedacto(c *config) error {
 	if err != nil {
 		return err
 	}
-	cfg := handlers.Config{Provider: cache, Wire: p, Authorize: handlers.DangerouslyAllowAnyCaller, Logger: g.log}
-	generate, err1 := handlers.Generate(cfg)
-	refresh, err2 := handlers.Refresh(cfg)
+	var window time.Duration
+	anyone := c.redacto == nil || c.redacto.anyone
+	if c.redacto != nil {
+		window = c.redacto.expired
+	}
+	pages, err := tokencache.NewHandedOut(cache, window)
+	if err != nil {
+		return err
+	}
+	cfg := handlers.Config{Provider: pages, Wire: p, Authorize: handlers.DangerouslyAllowAnyCaller, Logger: g.log}
+	refresh, err1 := handlers.Refresh(cfg) // the refresh token is the caller's credential
+	cfg.Authorize = byBearer(anyone)
+	generate, err2 := handlers.Generate(cfg)
 	proxy, err3 := handlers.Proxy(handlers.ProxyConfig{
-		Target: base, Allow: []string{"/consent/"}, Authorize: g.caller, Logger: g.log,
-		Observer: g.telemetry.observer("redacto"),
-		Transport: &middleware.Transport{Base: g.client.Transport, Observer: g.telemetry.observer("redacto"), Source: func(r *http.Request) (middleware.TokenSource, error) {
-			subject, ok := middleware.Subject(r.Context())
-			if !ok {
-				return nil, &providers.Error{Code: providers.CodeNotSignedIn, Class: providers.Permanent}
-			}
-			tenant, err := redactoTenant(p, r)
-			if err != nil {
-				return nil, err
-			}
-			return cache.Source(providers.Request{Tenant: tenant, Subject: subject}), nil
-		}},
+		Target: base, Allow: []string{"/consent/"}, Authorize: g.pageOrCaller(pages), Logger: g.log,
+		Observer:  g.telemetry.observer("redacto"),
+		Transport: &middleware.Transport{Base: g.client.Transport, Observer: g.telemetry.observer("redacto"), Source: redactoSource(p, cache)},
 	})
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	g.handle("/api/consent/token", "POST", g.limited(generate))
+	g.handle("/api/consent/token", "POST", g.limited(g.ifBearer(anyone, generate)))
 	g.handle("/api/consent/refresh-token", "POST", g.limited(refresh))
 	if g.auth != nil {
 		if err := g.mountUsers(p); err != nil {
 			return err
 		}
-		g.handle("/consent/", "ANY", g.auth.Handler(withoutTokens(unhurried(proxy))))
+		g.handle("/consent/", "ANY", g.orPages(pages, withoutTokens(unhurried(proxy))))
 	}
 	return nil
 }
@@ -91,12 +93,15 @@ func (c *redactoConfig) apiKey(_ context.Context, tenant string) (string, error)
 	return key, nil
 }
 
-// withoutTokens keeps callers away from the endpoints that issue tokens.
+// withoutTokens keeps callers away from the endpoints that issue tokens, and from
+// those of user management: what a call of these says of persons is not looked at
+// here, and it has routes that do.
 func withoutTokens(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, segment := range strings.Split(r.URL.Path, "/") {
 			segment, _, _ = strings.Cut(segment, ";") // some servers cut parameters off, or blanks
-			if strings.EqualFold(strings.TrimSpace(segment), "tokens") {
+			segment = strings.TrimSpace(segment)
+			if strings.EqualFold(segment, "tokens") || strings.EqualFold(segment, "consent-ledger") || strings.EqualFold(segment, "consent-users") {
 				notFound(w, r)
 				return
 			}
@@ -166,7 +171,7 @@ func (g *gateway) mountContactsManager(c *config) error {
 			OrgID: c.cm.orgID, Profile: c.cm.profile, TTL: c.cm.ttl, Logger: g.log,
 			Credentials: func(context.Context) (string, string, error) { return c.cm.key.value(), c.cm.secret.value(), nil },
 		})
-		g.open = true
+		g.open = g.open || c.cm.anyone
 	case c.embedded:
 		p, err = g.embeddedContactsManager()
 	default:
@@ -175,12 +180,20 @@ func (g *gateway) mountContactsManager(c *config) error {
 	if err != nil {
 		return err
 	}
-	generate, err := handlers.Generate(handlers.Config{Provider: p, Wire: p, Authorize: subjectOr(middleware.Subject), Logger: g.log})
+	anyone := c.cm == nil || c.cm.anyone
+	authorize := handlers.SubjectFrom(middleware.Subject)
+	if anyone {
+		authorize = subjectOr(middleware.Subject)
+	}
+	generate, err := handlers.Generate(handlers.Config{Provider: p, Wire: p, Authorize: authorize, Logger: g.log})
 	if err != nil {
 		return err
 	}
-	g.handle("/generate-token", "POST", g.limited(g.optionalAuth(generate)))
-	return nil
+	if anyone {
+		generate = g.optionalAuth(generate)
+	}
+	g.handle("/generate-token", "POST", g.limited(g.ifBearer(anyone, generate)))
+	return g.mountRenewed(c, p)
 }
 
 func (g *gateway) mountKudo(c *config) error {
@@ -192,7 +205,7 @@ func (g *gateway) mountKudo(c *config) error {
 			BaseURL: c.kudo.baseURL, Server: c.kudo.server, HTTPClient: g.client,
 			Credentials: func(context.Context) (string, string, error) { return c.kudo.key.value(), c.kudo.auth.value(), nil },
 		})
-		g.open = true
+		g.open = g.open || c.kudo.anyone
 	case c.embedded:
 		p, err = g.embeddedKudo()
 	default:
@@ -205,12 +218,39 @@ func (g *gateway) mountKudo(c *config) error {
 	if err != nil {
 		return err
 	}
-	generate, err1 := handlers.Generate(handlers.Config{Provider: cache, Wire: p, Authorize: handlers.DangerouslyAllowAnyCaller, Logger: g.log})
+	anyone := c.kudo == nil || c.kudo.anyone
+	cfg := handlers.Config{Provider: cache, Wire: p, Authorize: byBearer(anyone), Logger: g.log}
+	generate, err1 := handlers.Generate(cfg)
 	verify, err2 := handlers.Verify(handlers.Config{Provider: p, Authorize: handlers.DangerouslyAllowAnyCaller, Logger: g.log})
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	g.handle("/kudo/generate", "POST", g.limited(generate))
+	g.handle("/kudo/generate", "POST", g.limited(g.ifBearer(anyone, generate)))
 	g.handle("/kudo/verify", "GET", g.limited(verify)) // each answer may cost a call of the vendor
+	if c.kudo == nil || c.kudo.editor == "" {
+		return nil
+	}
+	cfg.Target = func(token string) (string, error) { return p.EditorURL(c.kudo.editor, token) }
+	open, err := handlers.Redirect(cfg)
+	if err != nil {
+		return err
+	}
+	g.handle("/kudo/open", "ANY", g.limited(g.ifBearer(anyone, open)))
 	return nil
+}
+
+// byBearer lets anyone name anybody, or else only the verified caller himself.
+func byBearer(anyone bool) handlers.Authorize {
+	if anyone {
+		return handlers.DangerouslyAllowAnyCaller
+	}
+	return handlers.SubjectFrom(middleware.Subject)
+}
+
+// ifBearer demands a verified caller, unless anyone may call.
+func (g *gateway) ifBearer(anyone bool, h http.Handler) http.Handler {
+	if anyone {
+		return h
+	}
+	return g.auth.Handler(h)
 }
