@@ -26,7 +26,8 @@ type Config struct {
 	// check that needs no Issuer, on a context of its own with a deadline. The
 	// answer must have that iss, an https address, and Qualified subjects. An
 	// Issuer is used for 5 minutes and asked for again; a refusal holds for
-	// 30 s. See the package comment on the addresses that are not reached.
+	// 30 s. An answer with the same values and the same HTTPClient keeps its
+	// keys. See the package comment on the addresses that are not reached.
 	Resolve func(ctx context.Context, iss string) (*Issuer, error)
 	// DangerouslyPrivateHosts are host names, without port, from which the
 	// key sets of Resolve's issuers may be fetched although their addresses

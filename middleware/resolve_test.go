@@ -32,10 +32,13 @@ type tenants struct {
 	takes time.Duration
 	err   error
 	edit  func(*middleware.Issuer)
+
+	client *http.Client // the same for every answer
 }
 
 func newTenants(t testing.TB, names ...string) *tenants {
 	ts := &tenants{Issuer: newIssuer(t), known: map[string]bool{}, asked: map[string]int{}}
+	ts.client = ts.Client()
 	for _, name := range names {
 		ts.known[ts.URL+"/"+name] = true
 	}
@@ -58,7 +61,7 @@ func (ts *tenants) resolve(ctx context.Context, iss string) (*middleware.Issuer,
 		return nil, err
 	}
 	cfg := trusting(ts.Issuer)
-	cfg.Issuer, cfg.Subjects = iss, middleware.Qualified
+	cfg.Issuer, cfg.Subjects, cfg.HTTPClient = iss, middleware.Qualified, ts.client
 	if ts.edit != nil {
 		ts.edit(&cfg)
 	}
