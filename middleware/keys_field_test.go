@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -207,11 +208,12 @@ func TestMoreCandidatesThanAreTried(t *testing.T) {
 func TestWallClockThatIsSetBackKeepsNoWithdrawnKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newIssuer(t)
-		set := 6 * time.Hour
-		auth := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{trusting(i)}, Now: func() time.Time { return time.Now().Add(set) }})
+		var set atomic.Int64 // the fetch reads it too
+		set.Store(int64(6 * time.Hour))
+		auth := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{trusting(i)}, Now: func() time.Time { return time.Now().Add(time.Duration(set.Load())) }})
 		old := mint(t, i, map[string]any{"exp": time.Now().Add(100 * time.Hour).Unix()})
 		require.Empty(t, reasonOf(t, auth, old))
-		set = 0
+		set.Store(0)
 		require.NoError(t, i.Rotate(false))
 		time.Sleep(17 * time.Minute)
 		_ = reasonOf(t, auth, old) // has the set refreshed
@@ -220,7 +222,7 @@ func TestWallClockThatIsSetBackKeepsNoWithdrawnKey(t *testing.T) {
 		// Nor do the limits of fetches wait for the clock.
 		i.Down(true)
 		require.Equal(t, "unavailable", reasonOf(t, auth, mintAs(t, i, "new")))
-		set = -24 * time.Hour
+		set.Store(int64(-24 * time.Hour))
 		i.Down(false)
 		time.Sleep(time.Second)
 		fresh := mint(t, i, map[string]any{"iat": nil})
@@ -232,18 +234,18 @@ func TestWallClockThatIsSetBackKeepsNoWithdrawnKey(t *testing.T) {
 func TestKeysAfterASuspend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newIssuer(t)
-		var slept time.Duration
-		auth := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{trusting(i)}, Now: func() time.Time { return time.Now().Add(slept) }})
+		var slept atomic.Int64
+		auth := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{trusting(i)}, Now: func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }})
 		old := mint(t, i, map[string]any{"exp": time.Now().Add(1000 * time.Hour).Unix()})
 		require.Empty(t, reasonOf(t, auth, old))
 		require.NoError(t, i.Rotate(false))
 		i.Slow(300 * time.Millisecond)
-		slept = 20 * time.Minute
+		slept.Store(int64(20 * time.Minute))
 		start := time.Now()
 		require.Equal(t, "key", reasonOf(t, auth, old), "the first request waits for the refresh")
 		require.GreaterOrEqual(t, time.Since(start), 300*time.Millisecond)
 		i.Slow(time.Minute)
-		slept += time.Hour
+		slept.Add(int64(time.Hour))
 		fresh := mint(t, i, map[string]any{"exp": time.Now().Add(1000 * time.Hour).Unix()})
 		start = time.Now()
 		require.Empty(t, reasonOf(t, auth, fresh))
@@ -251,7 +253,7 @@ func TestKeysAfterASuspend(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		i.Slow(0)
 		i.Down(true)
-		slept += 72 * time.Hour
+		slept.Add(int64(72 * time.Hour))
 		require.Equal(t, "unavailable", reasonOf(t, auth, fresh), "a set of 72 hours serves nobody")
 		time.Sleep(10 * time.Second)
 		require.Equal(t, "unavailable", reasonOf(t, auth, fresh))
