@@ -25,15 +25,6 @@ const rediscover = time.Hour
 // alone and answers 406 otherwise.
 const accept = "application/jwk-set+json, application/json;q=0.9, */*;q=0.1"
 
-// accepting puts accept into every request.
-type accepting struct{ base http.RoundTripper }
-
-func (a accepting) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("Accept", accept)
-	return a.base.RoundTrip(r)
-}
-
 // remote fetches one issuer's key set. Its calls do not overlap: keySet has
 // one fetch at a time.
 type remote struct {
@@ -52,15 +43,7 @@ type remote struct {
 }
 
 func newRemote(cfg *Issuer, client *http.Client, clock *clocks.Clock, now func() time.Time, logger *slog.Logger) *remote {
-	var c http.Client
-	if client != nil {
-		c = *client
-	}
-	if c.Transport == nil {
-		c.Transport = http.DefaultTransport
-	}
-	c.Transport = accepting{c.Transport}
-	r := &remote{url: cfg.JWKSURL, plain: cfg.DangerouslyPlainHTTP, uses: cfg.KeyUses, client: upstream.New("issuer", &c, now), clock: clock, logger: logger}
+	r := &remote{url: cfg.JWKSURL, plain: cfg.DangerouslyPlainHTTP, uses: cfg.KeyUses, client: upstream.New("issuer", client, now), clock: clock, logger: logger}
 	if cfg.Discover {
 		r.issuer = cfg.Issuer
 	}
@@ -146,7 +129,7 @@ func (r *remote) metadata(ctx context.Context, address string) (string, error) {
 }
 
 func (r *remote) get(ctx context.Context, op, address string) (*upstream.Response, error) {
-	res, err := r.client.Do(ctx, upstream.Call{Op: op, Method: http.MethodGet, URL: address})
+	res, err := r.client.Do(ctx, upstream.Call{Op: op, Method: http.MethodGet, URL: address, Header: http.Header{"Accept": {accept}}})
 	if err != nil {
 		return nil, err
 	}

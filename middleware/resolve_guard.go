@@ -70,7 +70,9 @@ func guard(c *http.Client, private []string) *http.Client {
 	out.Transport = &http.Transport{
 		TLSClientConfig: t.TLSClientConfig, TLSHandshakeTimeout: fetchTimeout, ResponseHeaderTimeout: t.ResponseHeaderTimeout,
 		MaxIdleConns: 100, MaxIdleConnsPerHost: t.MaxIdleConnsPerHost, IdleConnTimeout: 90 * time.Second,
-		MaxResponseHeaderBytes: t.MaxResponseHeaderBytes, ForceAttemptHTTP2: true, DialContext: dialPublic(private),
+		MaxResponseHeaderBytes: t.MaxResponseHeaderBytes, ForceAttemptHTTP2: true,
+		HTTP2:       &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: fetchTimeout}, // notices a dead connection
+		DialContext: dialPublic(private),
 	}
 	return &out
 }

@@ -79,8 +79,8 @@ type Call struct {
 	Op string
 	// Method and URL are those of the request.
 	Method, URL string
-	// Header is added to the request. Content-Type and Accept are set from
-	// Body.
+	// Header is added to the request. Content-Type is set from Body, and Accept
+	// to application/json unless Header has one.
 	Header http.Header
 	// Body is a url.Values, sent as a form, nil for none, or anything else,
 	// sent as JSON.
@@ -198,7 +198,9 @@ func newRequest(ctx context.Context, call Call) (*http.Request, error) {
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	req.Header.Set("Accept", "application/json")
+	if req.Header.Get("Accept") == "" {
+		req.Header.Set("Accept", "application/json")
+	}
 	return req, nil
 }
 
