@@ -25,6 +25,15 @@ type Wire interface {
 	Encode(providers.Request, providers.Token) any
 }
 
+// PurgeChecker is a [providers.Purger] that knows the tokens from before a
+// Purge. The token cache is one. [Generate] and [Refresh] ask it last of all, so
+// that a sign-out during their work, such as Config.Handle's, is not undone.
+type PurgeChecker interface {
+	providers.Purger
+	// Purged reports whether t, a token of req's grant, is from before a Purge.
+	Purged(req providers.Request, t providers.Token) bool
+}
+
 // Config says how [Generate], [Refresh], [Verify] and [SignOut] work. A value
 // may be used for several of them. It does not print itself: it may hold a key.
 type Config struct {

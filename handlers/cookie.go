@@ -43,14 +43,14 @@ func (e *endpoint) cookie(value string, maxAge int) *http.Cookie {
 	return k
 }
 
-// setCookie puts the token, or the application's handle, into the cookie. It
-// lives as long as the token, or, if that has no end, the browser's session.
-func (e *endpoint) setCookie(w http.ResponseWriter, r *http.Request, req providers.Request, tok providers.Token) error {
+// tokenCookie is the cookie with the token, or the application's handle, in it.
+// It lives as long as the token, or, if that has no end, the browser's session.
+func (e *endpoint) tokenCookie(r *http.Request, req providers.Request, tok providers.Token) (*http.Cookie, error) {
 	value := tok.AccessToken
 	if e.Handle != nil {
 		h, err := e.Handle(r, req, tok)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		value = h
 	}
@@ -61,10 +61,9 @@ func (e *endpoint) setCookie(w http.ResponseWriter, r *http.Request, req provide
 	k := e.cookie(value, maxAge)
 	if err := k.Valid(); err != nil || value == "" || len(k.String()) > 4096 {
 		// err would quote the value.
-		return &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: e.op, Err: errors.New("the value does not fit a cookie")}
+		return nil, &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: e.op, Err: errors.New("the value does not fit a cookie")}
 	}
-	http.SetCookie(w, k)
-	return nil
+	return k, nil
 }
 
 // withoutTokens is v as JSON values without the members, at any depth, that

@@ -61,7 +61,8 @@ type ProxyConfig struct {
 	// SetCookies names the upstream's cookies that reach the caller.
 	SetCookies []string
 	// Origins are those, besides the proxy's own, whose pages may open
-	// WebSockets, like "https://app.example.com".
+	// WebSockets, like "https://app.example.com". Behind a server that replaces
+	// Host, the public origin belongs here too.
 	Origins []string
 	// Observer, if set, gets an event for each call, with the Source "proxy"
 	// and the caller's context: "forwarded" (N is the upstream's status,

@@ -165,11 +165,9 @@ func (p *proxy) marks(name string) (marker, alone bool) {
 	return strings.Contains(folded, "bearer-"), false
 }
 
-// webSocket reports a handshake that is forwarded as one.
-func webSocket(h http.Header) bool {
-	v := h["Upgrade"]
-	return len(v) == 1 && strings.EqualFold(v[0], "websocket")
-}
+// webSocket reports a handshake that is forwarded as one. httputil.ReverseProxy
+// looks at the first value, too.
+func webSocket(h http.Header) bool { return strings.EqualFold(h.Get("Upgrade"), "websocket") }
 
 // mayUpgrade reports whether the page that opens a WebSocket may have it
 // (RFC 6455 section 10.2). A client that is no browser sends no Origin, and

@@ -200,6 +200,18 @@ func TestWebSocketsOpenForTheirOwnOriginAlone(t *testing.T) {
 			}
 		})
 	}
+	upgraded := ""
+	h = newProxy(t, func(_ http.ResponseWriter, r *http.Request) { upgraded = r.Header.Get("Upgrade") }, nil)
+	for _, upgrade := range [][]string{{"websocket", "x"}, {"x", "websocket"}, {"websocket, x"}, {"websocket "}, {"websocket/13"}} {
+		upgraded = ""
+		r := httptest.NewRequest("GET", "https://app.example.com/ws", nil)
+		r.Header["Origin"] = []string{"https://evil.example.com"}
+		r.Header["Upgrade"] = upgrade
+		r.Header.Set("Connection", "Upgrade")
+		a := serve(t, h, r)
+		assert.Equal(t, upgrade[0] == "websocket", a.status == 403, "%v", upgrade)
+		assert.Empty(t, upgraded, "%v", upgrade)
+	}
 	c := proxyConfig("https://api.example.com")
 	c.Origins = []string{"https://*.example.com", "app.example.com", "https://app.example.com/"}
 	_, err := handlers.Proxy(c)

@@ -45,18 +45,24 @@ func (e *endpoint) answerStatus(w http.ResponseWriter, r *http.Request, status i
 
 // answerToken sends the token in the vendor's shape, or, with a Cookie, in it.
 func (e *endpoint) answerToken(w http.ResponseWriter, r *http.Request, req providers.Request, tok providers.Token) {
-	v := e.Wire.Encode(req, tok)
-	if e.Cookie == nil {
-		e.answer(w, r, v)
+	body := e.Wire.Encode(req, tok)
+	var cookie *http.Cookie
+	if e.Cookie != nil {
+		var err error
+		if body, err = withoutTokens(body, tok); err == nil {
+			cookie, err = e.tokenCookie(r, req, tok)
+		}
+		if err != nil {
+			e.fail(w, r, err)
+			return
+		}
+	}
+	if c, ok := e.Provider.(PurgeChecker); ok && c.Purged(req, tok) {
+		e.fail(w, r, &providers.Error{Code: providers.CodeNotSignedIn, Class: providers.Permanent, Op: e.op, Description: "Signed out meanwhile."})
 		return
 	}
-	body, err := withoutTokens(v, tok)
-	if err == nil {
-		err = e.setCookie(w, r, req, tok)
-	}
-	if err != nil {
-		e.fail(w, r, err)
-		return
+	if cookie != nil {
+		http.SetCookie(w, cookie)
 	}
 	e.answer(w, r, body)
 }

@@ -130,6 +130,36 @@ func TestASignOutIsNotUndoneByAGenerateThatBeganBefore(t *testing.T) {
 	}
 }
 
+// Between the cache and the cookie stands the application's own Handle, which may
+// take its time.
+func TestASignOutDuringHandleIsNotUndone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &slowVendor{}
+		cache, err := tokencache.New(v, tokencache.Options{})
+		require.NoError(t, err)
+		defer func() { _ = cache.Close(context.Background()) }()
+		c := handlers.Config{
+			Provider: cache, Wire: wire{}, Authorize: handlers.SubjectFrom(subject), Cookie: &http.Cookie{Name: "__Host-token"},
+			Handle: func(*http.Request, providers.Request, providers.Token) (string, error) {
+				time.Sleep(time.Second)
+				return "handle", nil
+			},
+		}
+		generate, err1 := handlers.Generate(c)
+		signOut, err2 := handlers.SignOut(c)
+		must(t, generate, err1)
+		late := call(t, generate)
+		time.Sleep(1500 * time.Millisecond) // the token has come, and Handle is at work
+		require.Equal(t, 204, (<-call(t, must(t, signOut, err2))).status)
+		a := <-late
+		assert.Equal(t, 401, a.status, a.body)
+		assert.Empty(t, setCookies(a))
+		assert.Equal(t, []string{"alice-1"}, v.revoked)
+		again := <-call(t, generate)
+		assert.Equal(t, 200, again.status, "a new sign-in is served")
+	})
+}
+
 // A user who signs out and at once in again is a new caller: the attempt of
 // before is none of theirs.
 func TestASignInAfterASignOutIsServedWhileTheOldRenewalIsUnderWay(t *testing.T) {
@@ -145,3 +175,11 @@ func TestASignInAfterASignOutIsServedWhileTheOldRenewalIsUnderWay(t *testing.T) 
 		assert.Equal(t, 401, (<-late).status)
 	})
 }
+
+// What the handlers look for, the token cache is: a misspelt method would compile
+// and be ignored.
+var (
+	_ handlers.PurgeChecker       = (*tokencache.Cache)(nil)
+	_ providers.Renewer           = (*tokencache.Cache)(nil)
+	_ providers.OptionalRefresher = (*tokencache.Cache)(nil)
+)
