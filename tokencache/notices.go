@@ -5,11 +5,13 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/flight"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
@@ -64,11 +66,13 @@ type news struct {
 	mu        sync.Mutex
 	seen      bulletin
 	first     string   // the first epoch that this replica saw
-	restoring int      // restores under way
-	restored  uint64   // the sequence number before the first of them
+	restoring bool     // a restore is under way
+	again     bool     // and is to be done once more
+	restored  uint64   // the sequence number before it
 	receipts  uint64   // revision of our own receipt
 	outbox    []*draft // notices that are not written yet
-	confirmed map[string]bool
+	confirmed map[string]bool // by epochs of the bulletin and the server; whether new members were waited for
+	confirms  flight.Group[bool] // by server
 }
 
 // draft is a notice on its way into the bulletin.
@@ -231,7 +235,7 @@ func (h *shared) leave() {
 func (h *shared) sign(ctx context.Context) {
 	h.mu.Lock()
 	r := receipt{h.seen.Epoch, h.seen.Seq}
-	if h.restoring > 0 {
+	if h.restoring {
 		r.Seq = h.restored
 	}
 	rev := h.receipts
@@ -335,19 +339,24 @@ func (c *Cache) outdate(e *entry, version uint64) {
 }
 
 // restore writes to the Store what it has lost of what this process knows, in
-// the background. Until that is done, this replica has read up to before.
+// the background. Until that is done, this replica has read up to before. A
+// restore that is under way is done once more when it ends.
 func (h *shared) restore(before uint64) {
 	h.mu.Lock()
-	if h.restoring == 0 || before < h.restored {
-		h.restored = before
+	defer h.mu.Unlock()
+	if h.restoring {
+		h.again, h.restored = true, min(h.restored, before)
+		return
 	}
-	h.restoring++
-	h.mu.Unlock()
+	h.restoring, h.restored = true, before
 	go func() {
-		h.restoreAll()
-		h.mu.Lock()
-		h.restoring--
-		h.mu.Unlock()
+		for again := true; again; {
+			h.restoreAll()
+			h.mu.Lock()
+			again, h.again = h.again, false
+			h.restoring = again
+			h.mu.Unlock()
+		}
 		h.wake()
 	}()
 }
@@ -556,16 +565,30 @@ func (h *shared) confirm(ctx context.Context, key string, spend bool) (lost bool
 	known := func(b *bulletin) bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return h.confirmed[b.Epoch+"/"+server]
+		patient, ok := h.confirmed[b.Epoch+"/"+server]
+		return ok && (patient || !spend)
 	}
-	back := h.rolledBack(&b)
-	if rev != 0 && !back && known(&b) {
+	if rev != 0 && !h.rolledBack(&b) && known(&b) {
 		return false, nil
 	}
+	// One roll call serves all attempts of this process.
+	return h.confirms.Do(ctx, fmt.Sprint(spend, server), h.c.o.FetchTimeout, func(ctx context.Context) (bool, error) {
+		return true, h.awaitRoll(ctx, server, spend)
+	})
+}
+
+// awaitRoll calls the roll for server, unless another replica has, and waits
+// until every member has written back what it knows.
+func (h *shared) awaitRoll(ctx context.Context, server string, spend bool) error {
+	b, rev, err := h.readBulletin(ctx)
+	if err != nil {
+		return err
+	}
+	back := h.rolledBack(&b)
 	roll, called := b.Rolls[server]
 	if rev == 0 || back || !called {
 		if roll, b, err = h.writeRoll(ctx, server); err != nil {
-			return false, err
+			return err
 		}
 	}
 	h.mu.Lock()
@@ -573,7 +596,7 @@ func (h *shared) confirm(ctx context.Context, key string, spend bool) (lost bool
 	h.mu.Unlock()
 	if since := h.c.wallNow().Sub(time.UnixMilli(b.Born)); patient {
 		if err := sleep(ctx, min(max(saveHeadStart-since, 0), saveHeadStart)); err != nil {
-			return false, err
+			return err
 		}
 	}
 	patience := time.Duration(0)
@@ -581,15 +604,15 @@ func (h *shared) confirm(ctx context.Context, key string, spend bool) (lost bool
 		patience = 2 * noticeEvery
 	}
 	if err := h.awaitReceipts(ctx, roll, patience); err != nil {
-		return false, err
+		return err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.confirmed) > maxRolls {
 		clear(h.confirmed)
 	}
-	h.confirmed[b.Epoch+"/"+server] = patient
-	return true, nil
+	h.confirmed[b.Epoch+"/"+server] = patient || h.confirmed[b.Epoch+"/"+server]
+	return nil
 }
 
 // writeRoll puts a roll call into the bulletin and returns its number.
