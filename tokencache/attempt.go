@@ -25,9 +25,9 @@ type hold struct {
 	slot   bool // of MaxFlights
 	alone  bool // Shared: the Store is away, and the attempt goes on without it
 	foreign
-	confirmed bool   // no replica has newer tokens than the Store
-	called    bool   // the other replicas were asked for newer tokens
-	op        string // the last upstream call
+	confirmed  bool   // no replica has newer tokens than the Store
+	rollCalled bool   // the other replicas were asked for newer tokens
+	op         string // the last upstream call
 }
 
 // foreign is another attempt's intent, and until when it is waited for.
@@ -226,7 +226,7 @@ func (a *attempt) goAlone(err error) bool {
 	return a.alone
 }
 
-// outcome is what an upstream call brought.
+// outcome is what an upstream call returned.
 type outcome struct {
 	token providers.Token
 	sent  time.Time
@@ -425,7 +425,7 @@ func (a *attempt) recordFailure(ctx context.Context, action record.Action, pe *p
 		a.answer(nil, pe)
 		return true
 	case err != nil:
-		a.answer(nil, a.storeError(err))
+		a.answer(nil, a.unlessAlone(err))
 		return true
 	}
 	a.markDead(ctx, action.RefreshToken)
@@ -493,20 +493,24 @@ func (a *attempt) commit(r record.Record) result {
 		return overtakenByPurge
 	}
 	a.record = r
-	a.c.install(a.e, r)
+	if a.alone {
+		a.c.amend(a.e, r)
+	} else {
+		a.c.install(a.e, r)
+	}
 	return persisted
 }
 
 // persist stores a new token and the ways to it, however long that takes.
 // Until then the access token is served, and its refresh token not presented.
 func (a *attempt) persist(ctx context.Context, next providers.Token, change func(record.Record) record.Record) (result, error) {
-	try := func(ctx context.Context) (result, error) {
+	once := func(ctx context.Context) (result, error) {
 		if err := a.c.indexToken(ctx, next, a.owns()); err != nil && !a.goAlone(err) {
 			return persisted, err
 		}
 		return a.save(ctx, change)
 	}
-	how, err := try(ctx)
+	how, err := once(ctx)
 	if err == nil {
 		return how, nil
 	}
@@ -515,10 +519,10 @@ func (a *attempt) persist(ctx context.Context, next providers.Token, change func
 		select {
 		case <-a.c.ctx.Done():
 			a.c.o.Logger.Error("tokencache: closed with a token that the store does not have; its grant may be lost")
-			return persisted, a.storeError(err)
+			return persisted, a.unlessAlone(err)
 		case <-time.After(wait):
 		}
-		if how, err = try(a.c.ctx); err == nil {
+		if how, err = once(a.c.ctx); err == nil {
 			return how, nil
 		}
 	}

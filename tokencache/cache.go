@@ -263,7 +263,7 @@ func (c *Cache) fresh(k *id) *providers.Token {
 }
 
 // current returns the current token of k from memory, or waits for it.
-func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, fence bool) (*providers.Token, error) {
+func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, failIfPurged bool) (*providers.Token, error) {
 	if e, ok := c.find(k); ok {
 		if v := e.view.Load(); v != nil {
 			switch v.age(c.now()) {
@@ -277,7 +277,7 @@ func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, fenc
 			}
 		}
 	}
-	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current}, req: req, fence: fence})
+	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current}, req: req, failIfPurged: failIfPurged})
 }
 
 // renewAhead starts a renewal of v that nobody waits for.
@@ -292,8 +292,8 @@ func (c *Cache) renewAhead(ctx context.Context, e *entry, v *view, req *provider
 	c.start(ctx, e, &want{Want: record.Want{Kind: record.Current, After: v.Token.Version}, req: req, ahead: true})
 }
 
-func (c *Cache) renew(ctx context.Context, k *id, req *providers.Request, rejected uint64, fence bool) (*providers.Token, error) {
-	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current, After: rejected, Forced: true}, req: req, fence: fence})
+func (c *Cache) renew(ctx context.Context, k *id, req *providers.Request, rejected uint64, failIfPurged bool) (*providers.Token, error) {
+	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current, After: rejected, Forced: true}, req: req, failIfPurged: failIfPurged})
 }
 
 // key names req's record.

@@ -26,40 +26,56 @@
 //
 // # Life of a call
 //
+// Words: a record is all that is known of one grant. An entry is this process's
+// place for a record, and its view is the record as the process knows it. An
+// attempt is the work on a record. An intent is the note, in the record, that an
+// attempt is about to call the upstream.
+//
 // A hit: [Source.Token] loads the entry's view and looks at both clocks. That is
 // all.
 //
-// A miss without a Store, in the order of the functions:
+// A miss goes through these functions in this order. Lines with a plus do
+// something over a Store alone.
 //
-//	Cache.Generate        cache.go     names the record by a digest of the request
-//	Cache.current         cache.go     looks into memory
-//	Cache.do              flight.go    brings the caller to an answer
-//	Cache.join            flight.go    under the entry's lock: answers from memory,
-//	                                   joins the attempt under way, or starts one
-//	attempt.run           flight.go    the attempt, in a goroutine of singleflight
-//	attempt.work          attempt.go   the loop over the five steps that follow
-//	attempt.acquire       attempt.go   reads the record, decides, takes a slot
-//	record.Decide         internal/record  the decision, a function of its arguments
-//	attempt.writeIntent   shared.go    nothing without a Store
-//	attempt.perform       attempt.go   the upstream call
-//	attempt.recordOutcome attempt.go   a new token, a failure, or a dead grant;
-//	                                   record.Succeed, Fail and Die say what changes
-//	attempt.answer        flight.go    wakes the callers
-//	attempt.finish        flight.go    frees the entry for the next attempt
+//	  Cache.Generate         cache.go    names the record by a digest of the request
+//	  Cache.fresh, current   cache.go    look into memory
+//	  Cache.do               flight.go   brings the caller to an answer
+//	  Cache.join             flight.go   under the entry's lock: answers from memory,
+//	                                     joins the attempt under way, or starts one
+//	  Cache.start            flight.go   starts an attempt as a flight; the caller
+//	                                     waits with Ticket.Wait
+//	  attempt.run            flight.go   the attempt's life, in a goroutine of the flight
+//	  attempt.work           attempt.go  repeats acquire, writeIntent, perform and
+//	                                     recordOutcome until the attempt is answered
+//	  attempt.acquire        attempt.go  repeats load, decide and prepare until the
+//	                                     attempt may act
+//	+ attempt.loadShared     shared.go   waits until this replica is a member, and
+//	                                     reads the record from the Store
+//	+ record.Reconcile       internal/record/reconcile.go  joins it with what this
+//	                                     process knows
+//	  record.Decide          internal/record/decide.go  the decision, a function of
+//	                                     its arguments
+//	+ attempt.prepareShared  shared.go   takes the lease, after which acquire reads
+//	                                     again; waits for another replica's call
+//	+ shared.confirm         notices.go  makes sure that the Store has lost nothing
+//	                                     (not Shared)
+//	  attempt.takeSlot       attempt.go  one of MaxFlights
+//	+ attempt.writeIntent    shared.go   says who is about to call, and looks at the
+//	                                     lease last (not Shared)
+//	  attempt.perform        attempt.go  the upstream call
+//	  attempt.recordOutcome  attempt.go  recordToken, recordSalvage or recordFailure;
+//	                                     Record.Succeed, Salvage, Fail and Die say
+//	                                     what changes
+//	  attempt.persist        attempt.go  points the index at the record, and saves it:
+//	                                     over a Store until it is durable; commit makes
+//	                                     it the entry's view
+//	  attempt.answer         flight.go   wakes the callers; each looks whether a
+//	                                     sign-out overtook it (entry.overtook)
+//	  attempt.release        attempt.go  frees the slot, and the lease
+//	  attempt.finish         flight.go   lets the next attempt of the entry work
 //
-// A refresh over a Store takes the same way. These steps are added:
-//
-//	Cache.findOwner       index.go     finds the record of the refresh token
-//	attempt.loadShared    shared.go    reads the record from the Store;
-//	record.Reconcile      internal/record  joins it with what this process knows
-//	attempt.prepareShared shared.go    takes the lease, which makes acquire read
-//	                                   again; waits for a call of another replica;
-//	shared.confirm        notices.go   makes sure that the Store has lost nothing
-//	attempt.writeIntent   shared.go    writes which replica is about to call, and
-//	                                   looks at the lease last
-//	attempt.persist       attempt.go   index of the new refresh token, then the
-//	                                   record; tried until it is durable
-//	attempt.release       attempt.go   gives the lease back
+// A refresh begins with [Cache.Refresh] in grant.go, which finds the record of
+// the refresh token (Cache.findOwner in index.go), and goes on with Cache.do.
 //
 // # Replicas
 //
@@ -70,11 +86,11 @@
 // out by its successor, which waits until the call must be over.
 //
 // Replicas tell each other of sign-outs and superseded tokens by a bulletin in
-// the Store, and each says how far it has read: [Cache.Purge] returns nil when
+// the Store, and each says in a receipt how far it has read: [Cache.Purge] returns nil when
 // every live replica has read of it. Before a refresh token is spent, the cache
 // makes sure that the Store has not lost writes since, by a failover or a
-// restart ([Epocher]). If it may have, every live replica first writes back the
-// records and sign-outs that it knows.
+// restart ([Epocher]). If it may have, a roll call has every live replica
+// write back the records and sign-outs that it knows.
 //
 // This is what TestSimulation prints with -seeds 500: 4 replicas,
 // 60-second tokens, 12 virtual minutes, an upstream that revokes the grant when

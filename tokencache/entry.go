@@ -9,7 +9,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// entry is this process's hold on one record.
+// entry is this process's place for one record.
 type entry struct {
 	id   id
 	view atomic.Pointer[view] // what the process knows; nil if nothing
@@ -33,8 +33,8 @@ type view struct {
 	// unverified tells that the token may be over: another replica said so, or
 	// notices were missed. The record is read again before it is served.
 	unverified bool
-	// floor is a version below which tokens are over.
-	floor uint64
+	// overBelow is a version below which tokens are over.
+	overBelow uint64
 }
 
 // moment is a reading of both clocks: the wall clock in Unix nanoseconds, and
@@ -139,7 +139,8 @@ func (v *view) purges() uint64 { return v.known().Purges }
 // record is a copy of what e knows. Callers hold e.mu.
 func (e *entry) record() record.Record { return *e.view.Load().known() }
 
-// install makes r what e knows. Callers hold e.mu.
+// install makes r, which has just been read or written, what e knows: what was
+// unverified is so no longer. Callers hold e.mu.
 func (c *Cache) install(e *entry, r record.Record) {
 	old := e.view.Load()
 	now := c.now()
@@ -153,6 +154,18 @@ func (c *Cache) install(e *entry, r record.Record) {
 	}
 	c.brought.Add(broughtBy(v) - broughtBy(old))
 	e.view.Store(v)
+}
+
+// amend makes r what e knows, of which neither was read nor written: a token
+// that is to be read again still is. Callers hold e.mu.
+func (c *Cache) amend(e *entry, r record.Record) {
+	old := e.view.Load()
+	c.install(e, r)
+	if old != nil && old.unverified && sameToken(&old.Token, &r.Token) {
+		v := *e.view.Load()
+		v.unverified, v.overBelow = true, old.overBelow
+		e.view.Store(&v)
+	}
 }
 
 // broughtBy is 1 if v is of a grant that was brought, else 0.

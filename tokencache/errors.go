@@ -66,15 +66,15 @@ func (c *Cache) reportPanic(err error) {
 	c.o.Logger.Error("tokencache: a call ended its goroutine", "error", err)
 }
 
-// storeError is err as callers see it: the Store failed, and the mode does not
-// allow to go on without it.
-func (a *attempt) storeError(err error) error {
+// unlessAlone is err as callers see it, nil if a goes on without the Store.
+func (a *attempt) unlessAlone(err error) error {
 	if a.alone {
 		return nil
 	}
 	return storeError(err)
 }
 
+// storeError is the error of a Store that cannot be reached, as callers see it.
 func storeError(err error) error {
 	var pe *providers.Error
 	if errors.As(err, &pe) {

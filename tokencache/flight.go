@@ -13,12 +13,12 @@ import (
 // want is what a caller wants, and for which request.
 type want struct {
 	record.Want
-	req   *providers.Request
-	owner owner            // Refresh: what is known of the refresh token
-	token *providers.Token // Adopt: the token brought
-	ahead bool             // nobody waits: the current token is still served
-	fence bool             // fails if a Purge overtakes it, instead of asking for another token
-	since *uint64          // fails unless the grant has been signed out as often; nil: not looked at
+	req          *providers.Request
+	owner        owner            // Refresh: what is known of the refresh token
+	token        *providers.Token // Adopt: the token brought
+	ahead        bool             // nobody waits: the current token is still served
+	failIfPurged bool             // fails if a Purge overtakes it, instead of asking for another token
+	since        *uint64          // fails unless the grant has been signed out as often; nil: not looked at
 }
 
 // shares reports whether a caller with w takes the error of an attempt for
@@ -78,7 +78,7 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (*providers.Token, error
 		if first {
 			came, first = j, false
 		}
-		if w.fence && came.known && came.purges < j.purges {
+		if w.failIfPurged && came.known && came.purges < j.purges {
 			return nil, errSignedOut
 		}
 		if j.attempt == nil {
@@ -90,12 +90,12 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (*providers.Token, error
 		}
 		overtook, purges := e.overtook(j.attempt)
 		switch {
-		case w.fence && (overtook && came.purges <= purges || came.known && came.purges < purges):
+		case w.failIfPurged && (overtook && came.purges <= purges || came.known && came.purges < purges):
 			return nil, errSignedOut
 		case overtook:
 			continue
 		}
-		switch {
+		switch { // the first two are answers to other callers' wishes: once more
 		case !j.own && !w.shares(&j.attempt.want):
 		case !j.own && err == nil && w.Kind == record.Current && token.Version <= w.After && w.After > 0 && !j.attempt.want.Forced:
 		default:
@@ -209,7 +209,7 @@ func (a *attempt) run(call *flight.Call[*providers.Token]) {
 	if err != nil {
 		c.reportPanic(err)
 		a.answer(nil, asProviderError(err))
-		_ = flight.Guard(a.release)
+		_ = flight.Guard(a.release) // its own release may be what panicked
 	}
 	a.finish()
 	_ = flight.Guard(a.report)
@@ -255,7 +255,7 @@ func (c *Cache) openWindow(e *entry, err error) {
 	intent := r.Intent
 	r = r.Fail(record.Fault{Err: pe, Jitter: c.jitter()}, "", now)
 	r.Intent = intent
-	c.install(e, r)
+	c.amend(e, r)
 }
 
 // expire answers a when FetchTimeout is over. A provider that ignores its

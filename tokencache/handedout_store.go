@@ -122,7 +122,7 @@ func (h *HandedOut) knows(t *handedToken) bool {
 		return false
 	}
 	v := e.view.Load()
-	return v != nil && v.Token.Version >= t.Version && v.Token.Version >= v.floor && v.age(h.now()) != record.Over
+	return v != nil && v.Token.Version >= t.Version && v.Token.Version >= v.overBelow && v.age(h.now()) != record.Over
 }
 
 func (h *HandedOut) tokenKey(d *id) string { return h.shared.sealer.name("ho", *d) }

@@ -20,7 +20,7 @@ import (
 // tokens ended before their time, and notice that the Store has lost writes.
 // Each member says under a key of its own how far it has read.
 type bulletin struct {
-	Epoch   string   `json:"e"` // drawn by the replica that found the Store empty
+	Edition string   `json:"e"` // drawn by the replica that found the Store empty
 	Born    int64    `json:"b"` // when that was, in Unix milliseconds
 	Seq     uint64   `json:"s"` // of the last notice
 	Notices []notice `json:"i,omitempty"`
@@ -41,8 +41,8 @@ type notice struct {
 
 // receipt is how far a member has read.
 type receipt struct {
-	Epoch string `json:"e"`
-	Seq   uint64 `json:"s"`
+	Edition string `json:"e"`
+	Seq     uint64 `json:"s"`
 }
 
 const (
@@ -58,21 +58,21 @@ const (
 
 // news is a replica's part in the bulletin.
 type news struct {
-	joined  chan struct{} // closed when the first look at the bulletin is over
-	join    sync.Once
-	kick    chan struct{} // wakes listen
-	writing chan struct{} // held while notices are written
+	ready     chan struct{} // closed when the first look at the bulletin is over
+	readyOnce sync.Once
+	kick      chan struct{} // wakes listen
+	writing   chan struct{} // held while notices are written
 
-	mu        sync.Mutex
-	seen      bulletin
-	first     string   // the first epoch that this replica saw
-	restoring bool     // a restore is under way
-	again     bool     // and is to be done once more
-	restored  uint64   // the sequence number before it
-	receipts  uint64   // revision of our own receipt
-	outbox    []*draft // notices that are not written yet
-	confirmed map[string]bool // by epochs of the bulletin and the server; whether new members were waited for
-	confirms  flight.Group[bool] // by server
+	mu         sync.Mutex
+	seen       bulletin
+	first      string             // the first epoch that this replica saw
+	restoring  bool               // a restore is under way
+	again      bool               // and is to be done once more
+	restored   uint64             // the sequence number before it
+	receiptRev uint64             // revision of our own receipt
+	outbox     []*draft           // notices that are not written yet
+	confirmed  map[string]bool    // by edition of the bulletin and epoch of the server; whether new members were waited for
+	confirms   flight.Group[bool] // by server
 }
 
 // draft is a notice on its way into the bulletin.
@@ -82,11 +82,11 @@ type draft struct {
 }
 
 func (n *news) init() {
-	n.joined, n.kick, n.writing = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1)
+	n.ready, n.kick, n.writing = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1)
 	n.confirmed = map[string]bool{}
 }
 
-var errEpoch = errors.New("tokencache: the store was emptied meanwhile")
+var errEdition = errors.New("tokencache: the store was emptied meanwhile")
 
 func (h *shared) bulletinKey() string { return h.sealer.name("n", h.c.digest("notices", "")) }
 
@@ -110,8 +110,8 @@ func (h *shared) editBulletin(ctx context.Context, edit func(*bulletin)) (bullet
 		if err != nil && !errors.Is(err, record.ErrFormat) {
 			return b, err
 		}
-		if b.Epoch == "" {
-			b = bulletin{Epoch: rand.Text()[:12], Born: h.c.wallNow().UnixMilli()}
+		if b.Edition == "" {
+			b = bulletin{Edition: rand.Text()[:12], Born: h.c.wallNow().UnixMilli()}
 		}
 		edit(&b)
 		val, err := json.Marshal(b)
@@ -177,7 +177,7 @@ func (h *shared) listen() {
 
 // look reads the bulletin once, does what it says, and tells that it did.
 func (h *shared) look(ctx context.Context) {
-	defer h.join.Do(func() { close(h.joined) })
+	defer h.readyOnce.Do(func() { close(h.ready) })
 	b, rev, err := h.readBulletin(ctx)
 	if err == nil && (rev == 0 || !slices.Contains(b.Members, h.replica)) {
 		b, err = h.editBulletin(ctx, func(b *bulletin) {
@@ -187,7 +187,7 @@ func (h *shared) look(ctx context.Context) {
 		})
 	}
 	if err == nil && h.rolledBack(&b) {
-		b, err = h.editBulletin(ctx, h.renewEpoch)
+		b, err = h.editBulletin(ctx, h.renewEdition)
 	}
 	if err != nil {
 		return
@@ -202,14 +202,14 @@ func (h *shared) look(ctx context.Context) {
 func (h *shared) rolledBack(b *bulletin) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.seen.Epoch == b.Epoch && b.Seq < h.seen.Seq
+	return h.seen.Edition == b.Edition && b.Seq < h.seen.Seq
 }
 
-// renewEpoch makes every replica notice that b was rolled back: its numbers
+// renewEdition makes every replica notice that b was rolled back: its numbers
 // would soon rise above those that they have read.
-func (h *shared) renewEpoch(b *bulletin) {
+func (h *shared) renewEdition(b *bulletin) {
 	if h.rolledBack(b) {
-		b.Epoch, b.Born = rand.Text()[:12], h.c.wallNow().UnixMilli()
+		b.Edition, b.Born = rand.Text()[:12], h.c.wallNow().UnixMilli()
 	}
 }
 
@@ -217,7 +217,7 @@ func (h *shared) renewEpoch(b *bulletin) {
 // replica serves before is not known to those who sign a grant out.
 func (h *shared) awaitJoin(ctx context.Context) {
 	select {
-	case <-h.joined:
+	case <-h.ready:
 	case <-ctx.Done():
 	}
 }
@@ -234,11 +234,11 @@ func (h *shared) leave() {
 // sign writes how far this replica has read.
 func (h *shared) sign(ctx context.Context) {
 	h.mu.Lock()
-	r := receipt{h.seen.Epoch, h.seen.Seq}
+	r := receipt{h.seen.Edition, h.seen.Seq}
 	if h.restoring {
 		r.Seq = h.restored
 	}
-	rev := h.receipts
+	rev := h.receiptRev
 	h.mu.Unlock()
 	val, err := json.Marshal(r)
 	if err != nil {
@@ -252,7 +252,7 @@ func (h *shared) sign(ctx context.Context) {
 		}
 		if next != 0 {
 			h.mu.Lock()
-			h.receipts = next
+			h.receiptRev = next
 			h.mu.Unlock()
 			return
 		}
@@ -272,12 +272,12 @@ func (h *shared) follow(b bulletin) {
 	h.mu.Unlock()
 	fresh := b.Seq - seen.Seq
 	switch {
-	case seen.Epoch == "":
+	case seen.Edition == "":
 		h.mu.Lock()
-		h.first = b.Epoch
+		h.first = b.Edition
 		h.mu.Unlock()
 		return
-	case seen.Epoch != b.Epoch || b.Seq < seen.Seq:
+	case seen.Edition != b.Edition || b.Seq < seen.Seq:
 		h.restore(0)
 		return
 	case fresh > uint64(len(b.Notices)): // some were missed
@@ -334,7 +334,7 @@ func (c *Cache) outdate(e *entry, version uint64) {
 	}
 	over := *v
 	over.unverified = true
-	over.floor = max(v.floor, version)
+	over.overBelow = max(v.overBelow, version)
 	e.view.Store(&over)
 }
 
@@ -402,7 +402,7 @@ func (h *shared) restoreEntry(e *entry) error {
 		e.mu.Lock()
 		own, a := e.record(), e.attempt
 		calling := a != nil && a.calling
-		if v := e.view.Load(); v != nil && v.floor > own.Token.Version {
+		if v := e.view.Load(); v != nil && v.overBelow > own.Token.Version {
 			own.Token = providers.Token{}
 		}
 		e.mu.Unlock()
@@ -504,7 +504,7 @@ func (h *shared) awaitReceipts(ctx context.Context, seq uint64, patience time.Du
 		return err
 	}
 	if rev == 0 || b.Seq < seq {
-		return errEpoch
+		return errEdition
 	}
 	var gone []string
 	end := h.c.since() + patience
@@ -512,7 +512,7 @@ func (h *shared) awaitReceipts(ctx context.Context, seq uint64, patience time.Du
 		if m == h.replica {
 			continue
 		}
-		present, err := h.awaitReceipt(ctx, m, b.Epoch, seq, end)
+		present, err := h.awaitReceipt(ctx, m, b.Edition, seq, end)
 		if err != nil {
 			return err
 		}
@@ -528,7 +528,7 @@ func (h *shared) awaitReceipts(ctx context.Context, seq uint64, patience time.Du
 	return nil
 }
 
-func (h *shared) awaitReceipt(ctx context.Context, member, epoch string, seq uint64, end time.Duration) (present bool, err error) {
+func (h *shared) awaitReceipt(ctx context.Context, member, edition string, seq uint64, end time.Duration) (present bool, err error) {
 	key := h.memberKey(member)
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		v, err := h.fetch(ctx, key)
@@ -536,7 +536,7 @@ func (h *shared) awaitReceipt(ctx context.Context, member, epoch string, seq uin
 			return false, nil
 		}
 		var r receipt
-		if err == nil && json.Unmarshal(v.bytes, &r) == nil && r.Epoch == epoch && r.Seq >= seq {
+		if err == nil && json.Unmarshal(v.bytes, &r) == nil && r.Edition == edition && r.Seq >= seq {
 			return true, nil
 		}
 		if err := sleep(ctx, wait); err != nil {
@@ -551,7 +551,7 @@ func (h *shared) awaitReceipt(ctx context.Context, member, epoch string, seq uin
 // refresh token is spent, members of a new Store get a moment to say that they
 // are there; before a new grant is generated only if this replica has seen
 // another Store before.
-func (h *shared) confirm(ctx context.Context, key string, spend bool) (lost bool, err error) {
+func (h *shared) confirm(ctx context.Context, key string, spend bool) (again bool, err error) {
 	server := ""
 	if h.epocher != nil {
 		if server, err = try(ctx, h, func(ctx context.Context) (string, error) { return h.epocher.Epoch(ctx, key) }); err != nil {
@@ -565,7 +565,7 @@ func (h *shared) confirm(ctx context.Context, key string, spend bool) (lost bool
 	known := func(b *bulletin) bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		patient, ok := h.confirmed[b.Epoch+"/"+server]
+		patient, ok := h.confirmed[b.Edition+"/"+server]
 		return ok && (patient || !spend)
 	}
 	if rev != 0 && !h.rolledBack(&b) && known(&b) {
@@ -592,7 +592,7 @@ func (h *shared) awaitRoll(ctx context.Context, server string, spend bool) error
 		}
 	}
 	h.mu.Lock()
-	patient := spend || h.first != "" && h.first != b.Epoch
+	patient := spend || h.first != "" && h.first != b.Edition
 	h.mu.Unlock()
 	if since := h.c.wallNow().Sub(time.UnixMilli(b.Born)); patient {
 		if err := sleep(ctx, min(max(saveHeadStart-since, 0), saveHeadStart)); err != nil {
@@ -611,7 +611,7 @@ func (h *shared) awaitRoll(ctx context.Context, server string, spend bool) error
 	if len(h.confirmed) > maxRolls {
 		clear(h.confirmed)
 	}
-	h.confirmed[b.Epoch+"/"+server] = patient || h.confirmed[b.Epoch+"/"+server]
+	h.confirmed[b.Edition+"/"+server] = patient || h.confirmed[b.Edition+"/"+server]
 	return nil
 }
 
@@ -621,7 +621,7 @@ func (h *shared) writeRoll(ctx context.Context, server string) (uint64, bulletin
 		if _, called := b.Rolls[server]; called && !h.rolledBack(b) {
 			return // another attempt was faster
 		}
-		h.renewEpoch(b)
+		h.renewEdition(b)
 		if b.Rolls == nil || len(b.Rolls) >= maxRolls {
 			b.Rolls = map[string]uint64{}
 		}

@@ -252,3 +252,46 @@ func TestASupersededTokenIsToldInTheBackground(t *testing.T) {
 		assert.Equal(t, next.AccessToken, must(t)(all[1].Generate(t.Context(), alice)).AccessToken)
 	})
 }
+
+// A failure of the Store does not make a token good again of which it is known
+// that it may be over.
+func TestAStoreErrorVerifiesNothing(t *testing.T) {
+	for _, mode := range []providers.Mode{providers.Shared, providers.Exclusive} {
+		synctest.Test(t, func(t *testing.T) {
+			v, store := newVendor(), newHistory()
+			v.mode = mode
+			a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+			cut := &deafStore{history: store}
+			b := open(t, v, tokencache.Options{Store: cut, Namespace: "test"})
+			old := must(t)(b.Generate(t.Context(), alice))
+			must(t)(a.Generate(t.Context(), alice))
+			cut.die()
+			time.Sleep(10 * time.Second)
+			require.NoError(t, a.Purge(t.Context(), alice))
+			for i := range 300 {
+				require.NoError(t, a.Purge(t.Context(), userNo(i)))
+			}
+			// b hears that it has missed notices, and can read no record.
+			store.setFails(func(op, key string) error {
+				if strings.HasPrefix(key, "t") {
+					return errors.New("no")
+				}
+				return nil
+			})
+			v.generate = func(context.Context, providers.Request) (providers.Token, error) {
+				return providers.Token{}, &providers.Error{Code: providers.CodeBusy, Class: providers.Transient}
+			}
+			cut.mu.Lock()
+			cut.cut = false
+			cut.mu.Unlock()
+			time.Sleep(3 * time.Second)
+			for range 20 {
+				tok, err := b.Source(alice).Token(t.Context())
+				if assert.Error(t, err, mode) {
+					assert.NotEqual(t, old.AccessToken, tok.AccessToken)
+				}
+				time.Sleep(time.Second)
+			}
+		})
+	}
+}

@@ -194,9 +194,9 @@ func (a *attempt) loadShared(ctx context.Context, begin bool) error {
 				continue
 			}
 			c.restoreIndex(ctx, a.e.id, &a.record)
-		case change.Behind && !a.called:
+		case change.Behind && !a.rollCalled:
 			// A newer token was announced, and the Store has forgotten it.
-			a.called = true
+			a.rollCalled = true
 			if err := h.callRoll(ctx); err != nil {
 				return storeError(err)
 			}
@@ -214,8 +214,8 @@ func (a *attempt) reconcile(stored record.Record, begin bool) record.Change {
 	defer e.mu.Unlock()
 	own := e.record()
 	floor := uint64(0)
-	if v := e.view.Load(); v != nil && v.floor > own.Token.Version {
-		floor, own.Token, own.Brought = v.floor, providers.Token{}, false
+	if v := e.view.Load(); v != nil && v.overBelow > own.Token.Version {
+		floor, own.Token, own.Brought = v.overBelow, providers.Token{}, false
 	}
 	if a.unsaved {
 		// What the process serves is not a record: its refresh token is hidden.
@@ -229,7 +229,7 @@ func (a *attempt) reconcile(stored record.Record, begin bool) record.Change {
 	if begin {
 		a.purges = r.Purges
 	}
-	if !a.unsaved && !(change.Behind && !a.called) {
+	if !a.unsaved && !(change.Behind && !a.rollCalled) {
 		c.install(e, r)
 		c.bury(&e.id, &r, false)
 	}
@@ -245,7 +245,8 @@ func (a *attempt) prepareShared(ctx context.Context, action record.Action) (bool
 	switch {
 	case !a.leased:
 		if err := a.takeLease(ctx); err != nil {
-			return a.goAlone(err), a.storeError(err)
+			alone := a.goAlone(err)
+			return alone, a.unlessAlone(err)
 		}
 	case !h.holds(a.lease):
 		a.release()
@@ -259,12 +260,12 @@ func (a *attempt) prepareShared(ctx context.Context, action record.Action) (bool
 	case action.Upstream() && c.rules.Mode != providers.Shared && !a.confirmed:
 		// Before a grant is changed, it must be sure that no replica has a newer
 		// record that the Store has lost.
-		lost, err := h.confirm(ctx, a.key, action.Step == record.CallRefresh)
+		again, err := h.confirm(ctx, a.key, action.Step == record.CallRefresh)
 		if err != nil {
 			return false, storeError(err)
 		}
 		a.confirmed = true
-		return !lost, nil
+		return !again, nil
 	default:
 		return true, nil
 	}
@@ -315,7 +316,7 @@ func (a *attempt) writeIntent(ctx context.Context, action record.Action) (bool, 
 	}
 	written, err := a.write(ctx, &r)
 	if err != nil {
-		return false, a.storeError(err)
+		return false, a.unlessAlone(err)
 	}
 	if written {
 		a.record = r
