@@ -33,7 +33,7 @@ func serveHTTP2(t *testing.T, h http.Handler, change func(*http.Server)) *httpte
 func TestALateBodyOverHTTP2IsNeverAnEmpty200(t *testing.T) {
 	for name, h := range everyHandler(t, &fake{}) {
 		t.Run(name, func(t *testing.T) {
-			s := serveHTTP2(t, h, func(s *http.Server) { s.ReadTimeout = 50 * time.Millisecond })
+			s := serveHTTP2(t, h, func(s *http.Server) { s.ReadTimeout = 300 * time.Millisecond })
 			late, end := io.Pipe()
 			defer func() { _ = end.Close() }()
 			req, err := http.NewRequest(http.MethodPost, s.URL, late)

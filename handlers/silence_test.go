@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -76,11 +77,17 @@ func exchange(t *testing.T, addr, raw string, halfClose bool) string {
 func TestABodyThatComesTooLateIs408(t *testing.T) {
 	for name, h := range everyHandler(t, &fake{}) {
 		t.Run(name, func(t *testing.T) {
-			addr := serveTCP(t, h, func(s *http.Server) { s.ReadTimeout = 50 * time.Millisecond })
-			got := exchange(t, addr, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: "+typeOf(name)+"\r\nContent-Length: 10\r\n\r\n{", false)
-			assert.True(t, strings.HasPrefix(got, "HTTP/1.1 408 Request Timeout\r\n"), got)
-			assert.Contains(t, got, "Connection: close\r\n")
-			assert.Contains(t, got, `"code":"request_timeout"`)
+			synctest.Test(t, func(t *testing.T) {
+				conn := dial(t, h, func(s *http.Server) { s.ReadTimeout = time.Second })
+				go func() {
+					_, _ = io.WriteString(conn, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: "+typeOf(name)+"\r\nContent-Length: 10\r\n\r\n{")
+				}()
+				b, _ := io.ReadAll(conn)
+				got := string(b)
+				assert.True(t, strings.HasPrefix(got, "HTTP/1.1 408 Request Timeout\r\n"), got)
+				assert.Contains(t, got, "Connection: close\r\n")
+				assert.Contains(t, got, `"code":"request_timeout"`)
+			})
 		})
 	}
 }
@@ -171,19 +178,22 @@ func TestASignOutOutlivesItsCaller(t *testing.T) {
 // ReadTimeout is about the request; an upstream that takes longer is none of
 // its business.
 func TestAReadTimeoutDoesNotEndASlowUpstream(t *testing.T) {
-	const readTimeout = 50 * time.Millisecond
-	h, err := handlers.Generate(config(&fake{generate: func(ctx context.Context, _ providers.Request) (providers.Token, error) {
-		select {
-		case <-time.After(3 * readTimeout):
-			return issued, nil
-		case <-ctx.Done():
-			return providers.Token{}, ctx.Err()
-		}
-	}}))
-	must(t, h, err)
-	addr := serveTCP(t, h, func(s *http.Server) { s.ReadTimeout = readTimeout })
-	res, err := http.Post("http://"+addr+"/x", "application/json", strings.NewReader(`{"user":"a"}`))
-	require.NoError(t, err)
-	defer res.Body.Close()
-	assert.Equal(t, 200, res.StatusCode)
+	synctest.Test(t, func(t *testing.T) {
+		h, err := handlers.Generate(config(&fake{generate: func(ctx context.Context, _ providers.Request) (providers.Token, error) {
+			select {
+			case <-time.After(10 * time.Second):
+				return issued, nil
+			case <-ctx.Done():
+				return providers.Token{}, ctx.Err()
+			}
+		}}))
+		conn := dial(t, must(t, h, err), func(s *http.Server) { s.ReadTimeout = time.Second })
+		go func() {
+			_, _ = io.WriteString(conn, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"user\":\"a\"}")
+		}()
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		assert.Equal(t, 200, res.StatusCode)
+		_, _ = io.Copy(io.Discard, res.Body)
+	})
 }
