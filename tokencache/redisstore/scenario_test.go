@@ -35,6 +35,7 @@ func TestSentinel(t *testing.T) {
 		"the master is killed 1 s after replication was cut":   time.Second,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newSentinels(t)
 			scenario(t, func() tokencache.Store { return s.open(t, redisstore.Options{}) }, func() {
 				if cut > 0 {
@@ -51,6 +52,7 @@ func TestSentinel(t *testing.T) {
 
 func TestSharded(t *testing.T) {
 	t.Run("a master is killed", func(t *testing.T) {
+		t.Parallel()
 		c := newSharded(t)
 		scenario(t, func() tokencache.Store { return c.open(t, redisstore.Options{}) }, func() {
 			c.nodes[0].kill()
@@ -58,6 +60,7 @@ func TestSharded(t *testing.T) {
 		})
 	})
 	t.Run("slots migrate under use", func(t *testing.T) {
+		t.Parallel()
 		c := newSharded(t)
 		before := c.slots(t, c.nodes[0])
 		scenario(t, func() tokencache.Store { return c.open(t, redisstore.Options{}) }, func() {
@@ -104,6 +107,7 @@ func TestOneServerHarmed(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			s := serve(t)
 			scenario(t, func() tokencache.Store { return open(t, s.url(), redisstore.Options{}) }, func() { tt.harm(t, s, s.admin()) })
 		})
@@ -113,6 +117,7 @@ func TestOneServerHarmed(t *testing.T) {
 // A master that became a replica answers READONLY, until the address leads to
 // its successor.
 func TestReadOnlyAfterARoleChange(t *testing.T) {
+	t.Parallel()
 	first := serve(t, "--repl-diskless-sync-delay", "0")
 	second := serve(t, "--replicaof", "127.0.0.1 "+first.port, "--repl-diskless-sync-delay", "0")
 	awaitReplica(t, second)
@@ -131,6 +136,7 @@ func TestReadOnlyAfterARoleChange(t *testing.T) {
 // the others, who show the spent token once and generate: one grant, and what
 // it wakes up with harms nobody.
 func TestHolderStopped(t *testing.T) {
+	t.Parallel()
 	r, begun := soaktest.NewRig(t, serve(t).url()), time.Now()
 	time.Sleep(2 * time.Second)
 	r.Stop(8 * time.Second)

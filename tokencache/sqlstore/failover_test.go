@@ -104,6 +104,7 @@ func newStandby(t testing.TB, primary *server, link *proxy) *server {
 // A replica is promoted that lacks the last second of writes. The replicas of
 // the kit that are alive have the records, and write them back.
 func TestPostgresFailover(t *testing.T) {
+	t.Parallel()
 	primary := serve(t, sqlstore.Postgres, "-c", "wal_level=replica", "-c", "max_wal_senders=5", "-c", "hot_standby=on")
 	link, door := newProxy(t, "127.0.0.1:"+primary.port), newProxy(t, "127.0.0.1:"+primary.port)
 	primary.database(t)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -316,4 +317,22 @@ func TestEpoch(t *testing.T) {
 			require.Equal(t, first, again)
 		}
 	})
+}
+
+// A MariaDB without room for more says so, and serves what it has.
+func TestMariaDBFullDisk(t *testing.T) {
+	t.Parallel()
+	server := serve(t, sqlstore.MySQL, "--innodb-file-per-table=0", "--innodb-data-file-path=ibdata1:12M:autoextend:max:24M")
+	p := place{sqlstore.MySQL, server.driver(), server.database(t)}
+	s := p.store(t, sqlstore.Options{})
+	rev, err := s.CAS(t.Context(), "kept", 0, []byte("v"), time.Minute)
+	require.NoError(t, err)
+	for i := 0; err == nil && i < 100; i++ {
+		_, err = s.CAS(t.Context(), fmt.Sprint("k", i), 0, make([]byte, 1<<20), time.Minute)
+	}
+	require.ErrorContains(t, err, "its disk is full")
+	val, at, err := s.Load(t.Context(), "kept")
+	require.NoError(t, err)
+	assert.Equal(t, rev, at)
+	assert.Equal(t, "v", string(val))
 }

@@ -72,6 +72,7 @@ func stage(t *testing.T, d sqlstore.Dialect) (place, *server) {
 func TestSoak(t *testing.T) {
 	for _, d := range dialects {
 		t.Run(d.String(), func(t *testing.T) {
+			t.Parallel()
 			p, _ := stage(t, d)
 			r, begun := soaktest.NewRig(t, p.address()), time.Now()
 			time.Sleep(*soak)
@@ -87,6 +88,7 @@ func TestSoakKilled(t *testing.T) {
 	for _, d := range []sqlstore.Dialect{sqlstore.Postgres, sqlstore.SQLite} {
 		for when, lost := range map[string]int{"before": 0, "after": 1} {
 			t.Run(d.String()+", kill -9 of the holder "+when+" the vendor's work", func(t *testing.T) {
+				t.Parallel()
 				p, _ := stage(t, d)
 				r, begun := soaktest.NewRig(t, p.address()), time.Now()
 				time.Sleep(faulty / 4)
@@ -134,6 +136,7 @@ func TestSoakFaults(t *testing.T) {
 	} {
 		for _, d := range tt.dialects {
 			t.Run(d.String()+", "+tt.name, func(t *testing.T) {
+				t.Parallel()
 				p, s := stage(t, d)
 				db := p.db(t)
 				r, begun := soaktest.NewRig(t, p.address()), time.Now()

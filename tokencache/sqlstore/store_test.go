@@ -295,6 +295,21 @@ func TestSQLiteLockedByAnother(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
+// What is stored has reached the disk: the log is written ahead, and waited
+// for.
+func TestSQLiteIsDurable(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, sqlstore.SQLite)
+	p.store(t, sqlstore.Options{})
+	db := p.db(t)
+	var mode string
+	var synchronous int
+	require.NoError(t, db.QueryRow("PRAGMA journal_mode").Scan(&mode))
+	require.NoError(t, db.QueryRow("PRAGMA synchronous").Scan(&synchronous))
+	assert.Equal(t, "wal", mode)
+	assert.Equal(t, 2, synchronous, "FULL")
+}
+
 func TestSQLiteFullDisk(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, sqlstore.SQLite)
