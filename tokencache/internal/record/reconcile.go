@@ -38,7 +38,9 @@ func Reconcile(store, own Record, mode providers.Mode, now time.Time) (Record, C
 		if r.Intent = store.Intent; r.Intent == nil && mode != providers.Shared && !own.Empty() {
 			r.Intent = &Intent{Owner: LostOwner, At: now}
 		}
-	case store.Purges == own.Purges && mode != providers.Shared && store.Version < own.Version && !own.Empty():
+	case store.Purges == own.Purges && mode != providers.Shared && store.Version < own.Version && !own.Empty() && (store.Fence <= own.Fence || store.Empty()):
+		// A token under a higher fence is of a later lease: its holder went on
+		// without what this process brought too late, and the upstream ended it.
 		c.Lost = true
 		r = own
 		r.Fence = max(own.Fence, store.Fence)

@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -406,11 +407,13 @@ func TestReconcile(t *testing.T) {
 		{"signed out here, store emptied, shared", record.Record{}, signedOut(8, 1), providers.Shared, "", 8, 1, record.Change{Lost: true}, false},
 		{"signed out and in again here", at(9), with(at(12), func(r *record.Record) { r.Purges = 1 }), providers.Rotating, "at-12", 12, 1, record.Change{Lost: true}, true},
 		{"signed in again elsewhere", with(at(12), func(r *record.Record) { r.Purges = 1 }), signedOut(8, 1), providers.Rotating, "at-12", 12, 1, record.Change{Adopted: true}, false},
+		{"a later lease went on", at(8), with(at(9), func(r *record.Record) { r.Fence = 3 }), providers.Exclusive, "at-8", 9, 0, record.Change{Behind: true}, false},
 		{"a newer token was announced", at(7), outdated, providers.Rotating, "at-7", 9, 0, record.Change{Adopted: true, Behind: true}, false},
 		{"dead elsewhere", with(at(7), func(r *record.Record) { r.Token = providers.Token{} }), at(7), providers.Exclusive, "", 7, 0, record.Change{}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.store.Fence = 4
+			tt.own.Fence = cmp.Or(tt.own.Fence, 4)
 			r, change := record.Reconcile(tt.store, tt.own, tt.mode, now)
 			assert.Equal(t, tt.token, r.Token.AccessToken)
 			assert.Equal(t, tt.version, r.Version)
