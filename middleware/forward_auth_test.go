@@ -133,9 +133,16 @@ func TestForwardAuthAnswersHaveEveryIdentityHeader(t *testing.T) {
 				require.Contains(t, w.Header().Get("WWW-Authenticate"), "Bearer ", name)
 			}
 			if c.status != 200 {
-				var problem struct{ Status int }
+				var problem struct {
+					Status int
+					Code   string
+				}
 				require.NoError(t, json.Unmarshal(w.Body.Bytes(), &problem), name)
 				require.Equal(t, c.status, problem.Status, name)
+				if name == "wrong peer" {
+					require.Equal(t, "access_denied", problem.Code)
+					require.Empty(t, w.Header().Get("WWW-Authenticate"), "no token changes it")
+				}
 			}
 		}
 		i.Down(true)

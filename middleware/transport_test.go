@@ -295,6 +295,22 @@ func TestTransportCancelledCallerGetsThe401(t *testing.T) {
 	require.EqualValues(t, 1, body.closes.Load())
 }
 
+// A caller that leaves during the renewal is not served by a second send.
+func TestTransportCancelledDuringTheRenewalSendsOnce(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	sends := 0
+	base := roundTripFunc(func(*http.Request) (*http.Response, error) {
+		sends++
+		return &http.Response{StatusCode: 401, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("why"))}, nil
+	})
+	src := &hookedSource{grantSource: newGrantSource(), onRenew: cancel}
+	req, _ := http.NewRequestWithContext(ctx, "GET", "https://api.test/", nil)
+	res, err := (&middleware.Transport{Source: middleware.Fixed(src), Base: base}).RoundTrip(req)
+	require.NoError(t, err)
+	require.Equal(t, "why", readAndClose(t, res))
+	require.Equal(t, 1, sends)
+}
+
 type roundTripFunc func(*http.Request) (*http.Response, error)
 
 func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
