@@ -179,3 +179,42 @@ func ExampleDenyList() {
 	// ada <nil>
 	// middleware: 401 invalid_token (revoked)
 }
+
+// Every customer has a realm of its own, and may be added while the server
+// runs. Subjects are qualified, for two realms may have a user of one name.
+func ExampleConfig_resolve() {
+	realm, err := authtest.New("ES256")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	realm.URL = "https://id.example/realms/acme"
+	customers := map[string]bool{realm.URL: true}
+	client := realm.Client() // yours may be left out: see Issuer.HTTPClient
+	auth, err := middleware.New(middleware.Config{
+		DangerouslyPrivateHosts: []string{"id.example"}, // for the test's own client alone
+		Resolve: func(_ context.Context, iss string) (*middleware.Issuer, error) {
+			if !customers[iss] {
+				return nil, nil // not accepted, and nothing is fetched
+			}
+			return &middleware.Issuer{
+				Issuer: iss, Audiences: []string{realm.Audience}, Algorithms: []string{"ES256"}, Discover: true,
+				Subjects: middleware.Qualified, HTTPClient: client,
+			}, nil
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	token, _ := realm.Token(nil)
+	v, err := auth.Verify(context.Background(), token)
+	user, _ := v.User()
+	fmt.Println(user, err)
+	stranger, _ := realm.Token(map[string]any{"iss": "https://id.example/realms/evil"})
+	_, err = auth.Verify(context.Background(), stranger)
+	fmt.Println(err)
+	// Output:
+	// iss:30:https://id.example/realms/acme:ada <nil>
+	// middleware: 401 invalid_token (issuer)
+}
