@@ -157,55 +157,63 @@ func decimal(s string) bool {
 
 // forNow checks the claims in which no entry has a say, but exp's being past.
 func forNow(members []jws.Member, leeway time.Duration, now time.Time) (*Verified, reason, error) {
-	get := func(name string) string { return jws.Get(members, name) }
-	exp, ok := numericDate(get("exp"))
+	r := registeredOf(members)
+	exp, ok := numericDate(r.exp)
 	if !ok {
-		return nil, badClaims, claimFault("exp", get("exp"), dateRule)
+		return nil, badClaims, claimFault("exp", r.exp, dateRule)
 	}
 	v := &Verified{Expiry: time.Unix(exp, 0)}
 	v.Audience = v.few[:0]
-	for _, name := range [...]string{"nbf", "iat"} {
-		value := get(name)
-		if value == "" {
-			continue
+	if r.nbf != "" {
+		if _, why, err := past("nbf", r.nbf, leeway, now); why != noFault {
+			return nil, why, err
 		}
-		sec, ok := numericDate(value)
-		if !ok {
-			return nil, badClaims, claimFault(name, value, dateRule)
+	}
+	if r.iat != "" {
+		at, why, err := past("iat", r.iat, leeway, now)
+		if why != noFault {
+			return nil, why, err
 		}
-		if at := time.Unix(sec, 0); at.After(now.Add(leeway)) {
-			return nil, notYet, claimFault(name, value, "in the past")
-		} else if name == "iat" {
-			v.IssuedAt = at
-		}
+		v.IssuedAt = at
 	}
 	switch {
-	case get("events") != "":
-		return nil, badType, claimFault("events", get("events"), "absent: this is a security event or logout token (RFC 8417)")
-	case get("cnf") != "":
-		return nil, bound, claimFault("cnf", get("cnf"), "absent: a bearer does not prove that it has the key (RFC 7800)")
+	case r.events != "":
+		return nil, badType, claimFault("events", r.events, "absent: this is a security event or logout token (RFC 8417)")
+	case r.cnf != "":
+		return nil, bound, claimFault("cnf", r.cnf, "absent: a bearer does not prove that it has the key (RFC 7800)")
 	}
-	if value := get("jti"); value != "" {
-		if v.ID, ok = jws.Text(value); !ok {
-			return nil, badClaims, claimFault("jti", value, "a string")
+	if r.jti != "" {
+		if v.ID, ok = jws.Text(r.jti); !ok {
+			return nil, badClaims, claimFault("jti", r.jti, "a string")
 		}
 	}
-	if v.Scopes, ok = scopes(get); !ok {
-		return nil, badClaims, claimFault("scope or scp", get("scope")+get("scp"), "a string or an array of strings")
+	if v.Scopes, ok = scopes(r.scope, r.scp); !ok {
+		return nil, badClaims, claimFault("scope or scp", r.scope+r.scp, "a string or an array of strings")
 	}
-	if !v.signIn(get) {
-		return nil, badClaims, claimFault("acr", get("acr"), "a text of whole characters")
+	if !v.signIn(r.acr, r.authTime) {
+		return nil, badClaims, claimFault("acr", r.acr, "a text of whole characters")
 	}
-	v.client = ofClient(get)
+	v.client = r.ofClient()
 	return v, noFault, nil
+}
+
+// past reads a date that must not be in the future.
+func past(name, value string, leeway time.Duration, now time.Time) (at time.Time, why reason, err error) {
+	sec, ok := numericDate(value)
+	if !ok {
+		return at, badClaims, claimFault(name, value, dateRule)
+	}
+	if at = time.Unix(sec, 0); at.After(now.Add(leeway)) {
+		return at, notYet, claimFault(name, value, "in the past")
+	}
+	return at, noFault, nil
 }
 
 const dateRule = "a number of seconds from 0 to the year 9999 (RFC 7519 section 2)"
 
 // signIn reads what RFC 9470 looks at.
-func (v *Verified) signIn(get func(string) string) (ok bool) {
-	acr := get("acr")
+func (v *Verified) signIn(acr, authTime string) (ok bool) {
 	v.acr, ok = jws.Text(acr)
-	v.authTime, _ = numericDate(get("auth_time"))
+	v.authTime, _ = numericDate(authTime)
 	return ok || !jws.IsString(acr)
 }

@@ -63,7 +63,7 @@ func (o *opaque) verify(ctx context.Context, token string) (*Verified, reason, e
 			return nil, unavailable, err
 		}
 	}
-	why, err := o.accept(v, got.Subject, func(name string) string { return jws.Get(members, name) })
+	why, err := o.accept(v, got.Subject, members)
 	if why != noFault {
 		return nil, why, err
 	}
@@ -71,7 +71,8 @@ func (o *opaque) verify(ctx context.Context, token string) (*Verified, reason, e
 }
 
 // accept checks what the answer says, and copies what v needs.
-func (o *opaque) accept(v *Verified, subject string, get func(string) string) (reason, error) {
+func (o *opaque) accept(v *Verified, subject string, members []jws.Member) (reason, error) {
+	get := func(name string) string { return jws.Get(members, name) }
 	if value := get("cnf"); value != "" && value != "null" {
 		return bound, claimFault("cnf", value, "absent: a bearer does not prove that it has the key (RFC 7800)")
 	}
@@ -104,9 +105,10 @@ func (o *opaque) accept(v *Verified, subject string, get func(string) string) (r
 	if iat, ok := numericDate(get("iat")); ok {
 		v.IssuedAt = time.Unix(iat, 0)
 	}
-	v.client = ofClient(get)
-	if !v.signIn(get) {
-		return badOpaque, claimFault("acr", get("acr"), "a text of whole characters")
+	r := registeredOf(members)
+	v.client = r.ofClient()
+	if !v.signIn(r.acr, r.authTime) {
+		return badOpaque, claimFault("acr", r.acr, "a text of whole characters")
 	}
 	return noFault, nil
 }

@@ -8,10 +8,79 @@ import (
 	"github.com/bearerkit/bearerkit/internal/jws"
 )
 
+// registered holds the JSON texts of the claims that are looked at in every
+// token, "" for those that it does not have.
+type registered struct {
+	exp, nbf, iat, jti, sub string
+	events, cnf             string
+	scope, scp              string
+	acr, authTime           string
+	clients                 [4]string // client_id, azp, appid, cid
+	idtyp, gty              string
+}
+
+// registeredOf finds them in one pass.
+func registeredOf(members []jws.Member) (r registered) {
+	for i := range members {
+		value := members[i].Value
+		switch members[i].Name {
+		case "exp":
+			r.exp = value
+		case "nbf":
+			r.nbf = value
+		case "iat":
+			r.iat = value
+		case "jti":
+			r.jti = value
+		case "sub":
+			r.sub = value
+		case "events":
+			r.events = value
+		case "cnf":
+			r.cnf = value
+		case "scope":
+			r.scope = value
+		case "scp":
+			r.scp = value
+		case "acr":
+			r.acr = value
+		case "auth_time":
+			r.authTime = value
+		case "client_id":
+			r.clients[0] = value
+		case "azp":
+			r.clients[1] = value
+		case "appid":
+			r.clients[2] = value
+		case "cid":
+			r.clients[3] = value
+		case "idtyp":
+			r.idtyp = value
+		case "gty":
+			r.gty = value
+		}
+	}
+	return r
+}
+
+// ofClient reports that a token is a client's own and no user's: its sub is
+// the client (RFC 9068 section 2.2), or it says so in the words of Entra or
+// Auth0.
+func (r *registered) ofClient() bool {
+	if sub, _ := jws.Text(r.sub); sub != "" {
+		sub = strings.TrimSuffix(sub, "@clients")
+		for _, value := range r.clients {
+			if client, _ := jws.Text(value); client != "" && sub == client {
+				return true
+			}
+		}
+	}
+	return r.idtyp == `"app"` || r.gty == `"client-credentials"`
+}
+
 // scopes reads scope (RFC 8693 section 4.2) or scp, as a string or an array.
-func scopes(get func(string) string) ([]string, bool) {
-	for _, name := range [...]string{"scope", "scp"} {
-		value := get(name)
+func scopes(scope, scp string) ([]string, bool) {
+	for _, value := range [...]string{scope, scp} {
 		if value == "" || value == "null" {
 			continue
 		}

@@ -3,9 +3,7 @@ package middleware
 import (
 	"context"
 	"errors"
-	"strings"
 
-	"github.com/bearerkit/bearerkit/internal/jws"
 	"github.com/bearerkit/bearerkit/internal/subject"
 )
 
@@ -62,21 +60,4 @@ func (v *Verified) user() string {
 func (v *Verified) takeSubject(s string, how Subjects) bool {
 	v.Subject, v.qualified = s, how == Qualified
 	return v.qualified || !subject.Qualified(s)
-}
-
-// clientClaims are where servers write the client that asked for a token.
-var clientClaims = [...]string{"client_id", "azp", "appid", "cid"}
-
-// ofClient reports that a token is a client's own and no user's: its sub is
-// the client, or it says so in the words of Entra or Auth0.
-func ofClient(get func(string) string) bool {
-	sub, _ := jws.Text(get("sub"))
-	if sub != "" {
-		for _, name := range clientClaims {
-			if client, _ := jws.Text(get(name)); client != "" && strings.TrimSuffix(sub, "@clients") == client {
-				return true
-			}
-		}
-	}
-	return get("idtyp") == `"app"` || get("gty") == `"client-credentials"`
 }
