@@ -193,13 +193,17 @@ export function createClient(options) {
     busy = null;
     const timer = setTimeout(tell, 3000);
     let me = "";
+    const bearer = last?.access ? { Authorization: "Bearer " + last.access } : undefined;
+    const members = { token: last?.access || undefined, refresh_token: last?.refresh || undefined };
+    let sent = /** @type {Promise<any> | undefined} */ (undefined);
+    const call = () => (sent ??= post(path.signOut, members, bearer, { keepalive: true }));
+    if (path.signOut) globalThis.addEventListener?.("pagehide", call);
     try {
       me = JSON.stringify(await who());
       if (!told) tabs?.postMessage([me]);
-      const bearer = last?.access ? { Authorization: "Bearer " + last.access } : undefined;
-      const members = { token: last?.access || undefined, refresh_token: last?.refresh || undefined };
-      if (path.signOut) await locked("exclusive", AbortSignal.timeout(1000), () => post(path.signOut, members, bearer, { keepalive: true }));
+      if (path.signOut) await locked("exclusive", AbortSignal.timeout(1000), call);
     } finally {
+      globalThis.removeEventListener?.("pagehide", call);
       clearTimeout(timer);
       if (!told) tabs?.postMessage([me, true]);
       tell();
