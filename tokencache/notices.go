@@ -573,6 +573,9 @@ func (h *shared) confirm(ctx context.Context, key string, spend bool) (again boo
 	}
 	// One roll call serves all attempts of this process.
 	return h.confirms.Do(ctx, fmt.Sprint(spend, server), h.c.o.FetchTimeout, func(ctx context.Context) (bool, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(h.c.ctx, cancel)() // Close ends it
 		return true, h.awaitRoll(ctx, server, spend)
 	})
 }
