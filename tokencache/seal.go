@@ -86,8 +86,8 @@ func mac(key []byte, parts ...string) []byte {
 	return h.Sum(nil)
 }
 
-// name is the key in the Store of what has digest k. With a NameKey nobody can
-// find out from names alone whether a guessed subject is among them.
+// name is the key in the Store of what has digest k. With a NameKey, names
+// alone do not tell whether a guessed subject is among them.
 func (s *sealer) name(kind string, k id) string {
 	digest := k[:]
 	if len(s.keys) > 0 {

@@ -229,7 +229,7 @@ func mysqlAt(address *secret) *database {
 	}, nil}
 }
 
-// sqliteAt opens a file that nobody else may read.
+// sqliteAt opens a file that only this user may read.
 func sqliteAt(path string) *database {
 	path = strings.TrimPrefix(path, "//") // sqlite:///srv/kit.db is /srv/kit.db too
 	if path == "" || strings.HasPrefix(path, ":memory:") {

@@ -58,7 +58,7 @@
 //	                                      that only a process had that died with the master is lost
 //	FLUSHALL, a restart without a file,   the same
 //	eviction, a backup restored
-//	a process is killed while it calls    the pair that the upstream issued and that nobody has: the
+//	a process is killed while it calls    the pair that the upstream issued and no process has: the
 //	the upstream, or stands still for     others show the spent refresh token once, in doubt, and that
 //	longer than its lease and the         ends the grant where the upstream does not forgive it
 //	upstream's time

@@ -11,7 +11,7 @@ import (
 // Postgres: the cluster, its timeline, of which a promoted replica and a
 // restored backup begin another, and the start of the server. MySQL and MariaDB
 // have none of the three; the server's own name tells a failover. A file of
-// SQLite has nobody to fail over to.
+// SQLite has no server that could fail.
 var epochs = map[Dialect]string{
 	Postgres: `SELECT concat_ws(' ', (SELECT system_identifier FROM pg_control_system()),
 	left(pg_walfile_name(pg_current_wal_lsn()), 8), extract(epoch FROM pg_postmaster_start_time()))`,

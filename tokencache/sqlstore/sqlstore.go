@@ -169,7 +169,7 @@ func (s *Store) call(ctx context.Context, write bool, do func() error) error {
 	}
 }
 
-// dropIdle closes the connections that nobody uses: they may lead to a server
+// dropIdle closes the connections that are not in use: they may lead to a server
 // that is a replica now, and the next ones lead to its successor.
 func (s *Store) dropIdle() {
 	for range s.db.Stats().Idle {

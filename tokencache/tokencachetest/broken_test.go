@@ -113,7 +113,7 @@ func (l *lagging) load(f full, ctx context.Context, k string) ([]byte, uint64, e
 	return f.Load(ctx, k)
 }
 
-// byAnybody ends a lease for whoever asks.
+// byAnybody ends a lease for every caller.
 func byAnybody(f full, ctx context.Context, k, _ string) (bool, error) {
 	for i := range 5 {
 		for _, owner := range []string{string(rune('a' + i)), fmt.Sprint("owner ", i)} {

@@ -10,7 +10,7 @@
 // expired and is written again; a call that failed has happened whole or not at
 // all, which reading back tells; values end with their time; keys that a cache
 // makes are told apart, and values are any bytes; a caller's slices stay the
-// caller's; a lease has one holder, whom nobody else can extend or unlock, until
+// caller's; a lease has one holder, and only it can extend or unlock it, until
 // it is released or over; fences rise strictly, also when a lease or a value has
 // expired; who watches a key is woken; an epoch
 // stands while nothing is lost; a call whose context has ended does

@@ -158,7 +158,7 @@ func lostReplies(p *probe) error {
 		got, err := p.s.CAS(ctx, p.key, rev, []byte(next), minute)
 		cancel()
 		if err == nil && got == 0 && len(late) == 0 {
-			return fmt.Errorf("store: CAS at revision %d: refused, although nobody else writes", rev)
+			return fmt.Errorf("store: CAS at revision %d: refused, although there is no other writer", rev)
 		}
 		late[next] = err != nil
 		val, at, loadErr := p.s.Load(p.ctx, p.key)

@@ -126,7 +126,7 @@ func (r *Rig) Kill(when string) {
 	select {
 	case <-r.died:
 	case <-time.After(20 * time.Second):
-		r.t.Fatal("nobody called the vendor")
+		r.t.Fatal("no call of the vendor came")
 	}
 	r.start()
 }
@@ -167,7 +167,7 @@ func (r *Rig) Served(begun time.Time, sum Report, s providertest.Stats) {
 	}
 }
 
-// Healthy checks that nobody saw an error and no grant was lost.
+// Healthy checks that no caller saw an error and no grant was lost.
 func (r *Rig) Healthy(sum Report, s providertest.Stats, lost int) {
 	r.t.Helper()
 	if len(sum.Errors) > 0 {
@@ -217,6 +217,6 @@ func (r *Rig) Stop(d time.Duration) {
 	select {
 	case <-r.died:
 	case <-time.After(20*time.Second + d):
-		r.t.Fatal("nobody called the vendor")
+		r.t.Fatal("no call of the vendor came")
 	}
 }
