@@ -62,18 +62,17 @@ func (h *HandedOut) remember(ctx context.Context, k id, req handedRequest, tok p
 		life = tok.RefreshExpiry.Sub(h.wallNow())
 	}
 	g := handedGrant{Version: tok.Version, Purges: r.Purges}
-	var err error
-	if tok.RefreshToken != "" {
-		t.Refresh = h.tokenDigest(tok.RefreshToken)
-		g.Refresh = h.digest(handedRefresh, tok.RefreshToken)
-		err = h.put(ctx, &g.Refresh, t, life)
-	}
 	accessLife := h.o.RefreshLifetime
 	if !tok.Expiry.IsZero() {
 		accessLife = tok.Expiry.Add(h.window).Sub(h.wallNow())
 	}
-	if err == nil {
-		err = h.put(ctx, &access, t, accessLife)
+	if tok.RefreshToken != "" {
+		t.Refresh = h.tokenDigest(tok.RefreshToken)
+		g.Refresh = h.digest(handedRefresh, tok.RefreshToken)
+	}
+	err := h.put(ctx, &access, t, accessLife)
+	if tok.RefreshToken != "" && err == nil {
+		err = h.put(ctx, &g.Refresh, t, life)
 	}
 	if err == nil {
 		err = h.putNewest(ctx, &k, g, life)
@@ -133,18 +132,18 @@ func (h *HandedOut) put(ctx context.Context, d *id, t handedToken, ttl time.Dura
 	if ttl <= 0 {
 		return nil
 	}
-	if h.shared != nil {
-		val, err := json.Marshal(t)
-		if err == nil {
-			err = h.shared.put(ctx, h.tokenKey(d), ttl, func([]byte) []byte { return val })
-		}
-		if err != nil {
-			return err
-		}
-	}
 	t.until, t.written = h.wallNow().Add(ttl).Unix(), h.since()
+	// In memory first: while the Store is away it is tried once in handedAgain,
+	// and not for each caller.
 	h.tokens.put(d, func(handedToken, bool) (handedToken, bool) { return t, true })
-	return nil
+	if h.shared == nil {
+		return nil
+	}
+	val, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	return h.shared.put(ctx, h.tokenKey(d), ttl, func([]byte) []byte { return val })
 }
 
 // find returns what is known of the token that is named d under kind.

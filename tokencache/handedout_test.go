@@ -297,3 +297,31 @@ func TestATokenForAnAssertionIsNotKept(t *testing.T) {
 		assert.Empty(t, show(t, h, tok.AccessToken))
 	})
 }
+
+// While the Store is away, what is valid is handed out as fast as before, and is
+// known where it was handed out.
+func TestHandingOutOutlivesTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newHistory()
+		c := cluster(t, 1, newVendor(), tokencache.Options{Store: store})[0]
+		must(t)(c.Generate(t.Context(), alice))
+		h, err := tokencache.NewHandedOut(c, 0)
+		require.NoError(t, err)
+		store.setFails(func(op, key string) error { return errors.New("away") })
+		tok := must(t)(h.Generate(t.Context(), alice))
+		assert.Equal(t, tok.AccessToken, show(t, h, tok.AccessToken))
+		errorsBefore := c.Stats().StoreErrors
+		for range 1000 {
+			must(t)(h.Generate(t.Context(), alice))
+		}
+		assert.Less(t, c.Stats().StoreErrors-errorsBefore, uint64(50), "the Store is not asked for each caller")
+		_, err = h.Refresh(t.Context(), nobody, tok.RefreshToken)
+		assert.Equal(t, providers.CodeBusy, code(err), "nobody is signed out by an outage: %v", err)
+		store.setFails(nil)
+		time.Sleep(2 * time.Minute)
+		must(t)(h.Generate(t.Context(), alice))
+		second, err := tokencache.NewHandedOut(cluster(t, 1, newVendor(), tokencache.Options{Store: store})[0], 0)
+		require.NoError(t, err)
+		assert.Equal(t, tok.AccessToken, show(t, second, tok.AccessToken), "written again")
+	})
+}

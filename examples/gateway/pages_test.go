@@ -273,3 +273,19 @@ func TestASignOutEndsThePagesToken(t *testing.T) {
 	status, _, _ = call(t, srv, "GET", "/consent/notices", token, "")
 	assert.Equal(t, 401, status)
 }
+
+// What one gateway hands out is known to the other behind the same Redis.
+func TestAPagesTokenIsKnownToTheOtherGateway(t *testing.T) {
+	vars, _, vendors := realVars(t)
+	vars["REDIS_URL"], vars["STORE_KEYS"] = startRedis(t), storeKeys
+	_, one, _ := start(t, vars)
+	_, two, _ := start(t, vars)
+	_, _, v := call(t, one, "POST", "/api/consent/token", "", `{"org_user_id":"ada"}`)
+	token, _ := v["token"].(string)
+	status, _, v := call(t, two, "GET", "/consent/notices", token, "")
+	assert.Equal(t, 200, status, "%v", v)
+	assert.Equal(t, "ada", v["org_user_id"])
+	assert.Equal(t, 1, vendors["redacto"].Stats().Generates, "nothing is asked upstream about it")
+	status, _, _ = call(t, two, "GET", "/consent/notices", token+"x", "")
+	assert.Equal(t, 401, status)
+}
