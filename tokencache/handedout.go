@@ -108,11 +108,11 @@ func (h *HandedOut) named(ctx context.Context, req providers.Request, tok provid
 
 // Refresh is [Cache.Refresh], and remembers the token. The newest refresh token
 // that a page has stays good: where a proxy has renewed the grant since, it gets
-// the pair that nobody was handed yet.
+// the pair that no page has yet.
 func (h *HandedOut) Refresh(ctx context.Context, req providers.Request, refreshToken string) (providers.Token, error) {
 	was, present := refreshToken, newHandedRequest(&req)
 	known, cur, err := h.behind(ctx, &req, refreshToken)
-	if err != nil && h.rules.Mode != providers.Shared { // which goes on without the Store
+	if err != nil && h.rules.Mode != providers.Shared { // a Shared cache goes on without the Store
 		return providers.Token{}, err
 	}
 	if known.Version != 0 {

@@ -45,7 +45,7 @@ func (g *gateway) orPages(h *tokencache.HandedOut, proxy http.Handler) http.Hand
 			r = r.WithContext(context.WithValue(r.Context(), pageKey{}, &page{token, grant}))
 			proxy.ServeHTTP(w, r)
 		case err != nil && !g.accepts(r):
-			handlers.WriteError(w, r, err) // nobody can tell whose token it is
+			handlers.WriteError(w, r, err) // the Store cannot tell whose token it is
 		default:
 			verified.ServeHTTP(w, r)
 		}

@@ -20,8 +20,8 @@ const renewedHeader = "X-Access-Token"
 const minHMAC = 32
 
 // mountRenewed shows "validate, renew once, carry on": a route for
-// ContactsManager's own tokens. One whose only fault is its age is signed anew
-// for its own user, and the call goes on.
+// ContactsManager's own tokens. One whose only fault is its age is replaced by
+// a new one for its own user, and the call goes on.
 //
 // Where anyone may name anybody such a token proves nothing about a person, and
 // the route is left out; the demonstration has it.

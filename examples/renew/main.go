@@ -1,6 +1,6 @@
 // Renew validates incoming tokens; one whose only fault is its age is renewed
-// once, and the call goes on. /contacts takes ContactsManager's tokens, which are
-// signed anew here. /orders takes an OIDC issuer's, which are renewed by the
+// once, and the call goes on. /contacts takes ContactsManager's tokens, which this
+// program signs. /orders takes an OIDC issuer's, which are renewed by the
 // refresh token in a cookie. The caller finds the new token in X-Access-Token.
 package main
 
