@@ -174,8 +174,7 @@ func TestAnAuthorizeThatPanicsEndsTheStream(t *testing.T) {
 		calls := 0
 		c.Authorize = func(*http.Request, *providers.Request) error {
 			if calls++; calls > 1 {
-				var none map[string]int
-				none["x"] = 1
+				panic("secret")
 			}
 			return nil
 		}

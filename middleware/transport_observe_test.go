@@ -26,12 +26,6 @@ func (l *eventLog) observe(_ context.Context, e providers.Event) {
 	l.seen = append(l.seen, fmt.Sprintf("%s:%s/%s/%s/%d", e.Source, e.Kind, e.Op, e.Outcome, e.N))
 }
 
-func (l *eventLog) take() []string {
-	s := l.seen
-	l.seen = nil
-	return s
-}
-
 func TestTransportEventsTellWhatHappened(t *testing.T) {
 	busy := &providers.Error{Code: providers.CodeBusy, Class: providers.Transient}
 	dead := &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead}

@@ -2,7 +2,6 @@ package tokencache_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -273,11 +272,10 @@ func TestWhatGrantsAndJunkCostInTheStore(t *testing.T) {
 		keys, _ := store.live("")
 		assert.LessOrEqual(t, keys-base, 100, "one key for each junk token")
 		time.Sleep(61 * time.Minute)
-		keys, size := store.live("")
+		keys, _ = store.live("")
 		assert.LessOrEqual(t, keys, base, "for an hour")
 
 		tok := must(t)(c.Generate(t.Context(), alice))
-		first := tok.RefreshToken
 		for range 1000 { // as fast as a client can
 			tok = must(t)(c.Refresh(t.Context(), alice, tok.RefreshToken))
 		}
@@ -291,7 +289,6 @@ func TestWhatGrantsAndJunkCostInTheStore(t *testing.T) {
 		_, err := c.Refresh(t.Context(), nobody, fmt.Sprintf("rt-%d", v.n-300))
 		assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)
 		assert.Len(t, v.seen, seen, "known to be spent")
-		_ = first
 	})
 }
 
@@ -351,5 +348,3 @@ func TestWindowsAndFloorsFollowBothClocks(t *testing.T) {
 		assert.Equal(t, calls+1, p.calls.Load(), "and makes none longer")
 	})
 }
-
-var errNo = errors.New("no")

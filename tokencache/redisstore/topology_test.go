@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -134,13 +135,15 @@ func (c *sharded) open(t testing.TB, o redisstore.Options) tokencache.Store {
 // slots is how many slots node has, as the others see it.
 func (c *sharded) slots(t testing.TB, node *server) int {
 	t.Helper()
-	all, err := c.nodes[2].admin().ClusterSlots(t.Context()).Result()
+	all, err := c.nodes[2].admin().ClusterShards(t.Context()).Result()
 	require.NoError(t, err)
-	port, n := node.port, 0
-	for _, r := range all {
-		_, at, _ := net.SplitHostPort(r.Nodes[0].Addr)
-		if at == port {
-			n += r.End - r.Start + 1
+	n := 0
+	for _, shard := range all {
+		if !slices.ContainsFunc(shard.Nodes, func(at redis.Node) bool { return at.Role == "master" && fmt.Sprint(at.Port) == node.port }) {
+			continue
+		}
+		for _, r := range shard.Slots {
+			n += int(r.End-r.Start) + 1
 		}
 	}
 	return n
