@@ -1,37 +1,45 @@
-// Callout calls Redox's API; the client takes, keeps and renews the token.
+// Callout calls an API whose tokens come from an OAuth server: the client takes,
+// keeps and renews them. Variables: TOKEN_URL, CLIENT_ID, CLIENT_SECRET, API_URL,
+// ADDR. Without TOKEN_URL a server and an API in this process take their place.
 package main
 
 import (
-	"fmt"
-	"log"
+	"io"
+	"log/slog"
 	"net/http"
 	"os"
 
+	"github.com/bearerkit/bearerkit/examples/demo"
 	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/oauth"
-	"github.com/bearerkit/bearerkit/providers/redox"
 	"github.com/bearerkit/bearerkit/tokencache"
 )
 
 func main() {
-	base := os.Getenv("REDOX_BASE_URL")
-	vendor := must(redox.New(redox.Config{
-		BaseURL: base, ClientID: os.Getenv("REDOX_CLIENT_ID"),
-		Key: oauth.Key{ID: os.Getenv("REDOX_KEY_ID"), PEM: must(os.ReadFile(os.Getenv("REDOX_PRIVATE_KEY_FILE")))},
-	}))
-	cache := must(tokencache.New(vendor, tokencache.Options{}))
+	tokenURL, api := os.Getenv("TOKEN_URL"), os.Getenv("API_URL")
+	id, secret := os.Getenv("CLIENT_ID"), os.Getenv("CLIENT_SECRET")
+	if tokenURL == "" {
+		tokenURL, api, id, secret = demo.OAuth()
+	}
+	server := demo.Must(oauth.New(oauth.Config{TokenURL: tokenURL, ClientID: id, Secret: secret, Grant: "client_credentials"}))
+	cache := demo.Must(tokencache.New(server, tokencache.Options{Logger: slog.Default()}))
 	client := &http.Client{Transport: &middleware.Transport{
 		Source: middleware.Fixed(cache.Source(providers.Request{})),
 	}}
-	res := must(client.Get(base + "/fhir/R4/metadata"))
-	fmt.Println(res.Status)
-	_ = res.Body.Close()
-}
 
-func must[T any](v T, err error) T {
-	if err != nil {
-		log.Fatal(err)
-	}
-	return v
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /orders", func(w http.ResponseWriter, r *http.Request) {
+		res, err := client.Get(api + "/orders")
+		if err != nil {
+			slog.Error("the API cannot be called", "err", err)
+			http.Error(w, "the API cannot be called", http.StatusBadGateway)
+			return
+		}
+		defer func() { _ = res.Body.Close() }()
+		w.WriteHeader(res.StatusCode)
+		_, _ = io.Copy(w, res.Body)
+	})
+	demo.Serve(mux, "TOKEN_URL, CLIENT_ID, CLIENT_SECRET, API_URL, ADDR",
+		"curl -i {base}/orders   # five times: the API refuses a token after three calls, and yours succeed")
 }

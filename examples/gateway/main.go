@@ -48,6 +48,9 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger) erro
 		return errors.Join(fmt.Errorf("METRICS_ADDR: %w", err), g.close(ctx))
 	}
 	listener, err := net.Listen("tcp", c.addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w; choose another address, like ADDR=127.0.0.1:0 for any free port", err)
+	}
 	if err != nil {
 		return errors.Join(err, g.close(ctx))
 	}

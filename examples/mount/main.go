@@ -1,13 +1,16 @@
 // Mount gives Redacto tokens to signed-in callers, and to visitors under
-// identifiers that no user has; the API key stays here.
+// identifiers that no user has; the API key stays here. Variables: AUTH_ISSUER,
+// AUTH_AUDIENCE, CMS_API_KEY, TENANT, REDACTO_BASE_URL, ADDR. Without AUTH_ISSUER
+// or CMS_API_KEY an issuer or a fake of Redacto in this process takes its place.
 package main
 
 import (
-	"log"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
 
+	"github.com/bearerkit/bearerkit/examples/demo"
 	"github.com/bearerkit/bearerkit/handlers"
 	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/providers"
@@ -16,20 +19,29 @@ import (
 )
 
 func main() {
-	auth := must(middleware.New(middleware.Config{Issuers: []middleware.Issuer{{
-		Issuer: os.Getenv("AUTH_ISSUER"), Audiences: []string{os.Getenv("AUTH_AUDIENCE")},
-		Algorithms: []string{"RS256", "ES256"}, Discover: true,
-	}}}))
-	vendor := must(redacto.New(redacto.Config{
-		BaseURL: os.Getenv("REDACTO_BASE_URL"), Tenants: []string{os.Getenv("TENANT")}, APIKey: os.Getenv("CMS_API_KEY"),
-	}))
-	cache := must(tokencache.New(vendor, tokencache.Options{}))
-	tokens := handlers.Config{Provider: cache, Wire: vendor, Authorize: handlers.SubjectFrom(middleware.Subject)}
-	http.Handle("/api/consent/token", auth.Handler(must(handlers.Generate(tokens))))
-	http.Handle("/api/consent/refresh-token", auth.Handler(must(handlers.Refresh(tokens))))
+	issuer, audience, token := os.Getenv("AUTH_ISSUER"), os.Getenv("AUTH_AUDIENCE"), "…"
+	if issuer == "" {
+		issuer, audience, token = demo.Issuer("")
+	}
+	base, tenant, key := os.Getenv("REDACTO_BASE_URL"), os.Getenv("TENANT"), os.Getenv("CMS_API_KEY")
+	if key == "" {
+		base, tenant, key = demo.Redacto()
+	}
+	auth := demo.Must(middleware.New(middleware.Config{Issuers: []middleware.Issuer{{
+		Issuer: issuer, Audiences: []string{audience}, Algorithms: []string{"RS256", "ES256"}, Discover: true,
+	}}, Logger: slog.Default()}))
+	vendor := demo.Must(redacto.New(redacto.Config{BaseURL: base, Tenants: []string{tenant}, APIKey: key}))
+	cache := demo.Must(tokencache.New(vendor, tokencache.Options{Logger: slog.Default()}))
+	tokens := handlers.Config{Provider: cache, Wire: vendor, Authorize: handlers.SubjectFrom(middleware.Subject), Logger: slog.Default()}
+
+	mux := http.NewServeMux() // no methods here: the handlers answer 405 in JSON too
+	mux.Handle("/api/consent/token", auth.Handler(demo.Must(handlers.Generate(tokens))))
+	mux.Handle("/api/consent/refresh-token", auth.Handler(demo.Must(handlers.Refresh(tokens))))
 	tokens.Authorize = visitor
-	http.Handle("/api/visitor/token", must(handlers.Generate(tokens)))
-	log.Fatal(http.ListenAndServe(os.Getenv("ADDR"), nil))
+	mux.Handle("/api/visitor/token", demo.Must(handlers.Generate(tokens)))
+	demo.Serve(mux, "AUTH_ISSUER, AUTH_AUDIENCE, CMS_API_KEY, TENANT, REDACTO_BASE_URL, ADDR",
+		"curl -i {base}/api/consent/token -H 'Content-Type: application/json' -d '{}' -H 'Authorization: Bearer "+token+"'",
+		`curl -i {base}/api/visitor/token -H 'Content-Type: application/json' -d '{"identifier":"anonymous-1"}'`)
 }
 
 // visitor lets anybody in who names an anonymous identifier, as the vendor's
@@ -40,11 +52,4 @@ func visitor(_ *http.Request, req *providers.Request) error {
 		return &providers.Error{Code: providers.CodeIdentityMismatch, Class: providers.Permanent}
 	}
 	return nil
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		log.Fatal(err)
-	}
-	return v
 }
