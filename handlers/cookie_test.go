@@ -75,7 +75,7 @@ type nested struct{ wire }
 
 func (nested) Encode(_ providers.Request, t providers.Token) any {
 	return map[string]any{
-		"detail": map[string]any{"token": t.AccessToken, "n": 12345678901234567},
+		"detail": map[string]any{"token": t.AccessToken, "n": int64(12345678901234567)},
 		"links":  []any{"https://editor.example/?apitoken=" + t.AccessToken, t.RefreshToken, "kept"},
 		"header": "Bearer " + t.AccessToken,
 	}

@@ -174,8 +174,8 @@ func TestIntegerSubjects(t *testing.T) {
 	require.Equal(t, "claim user_id is 42: it must be a string (IntegerSubject accepts integers)", causeOf(t, text, token("42")))
 	cfg.SubjectClaim, cfg.IntegerSubject = "", true
 	require.Contains(t, faultOf(cfg), "IntegerSubject needs a SubjectClaim")
-	require.Equal(t, "malformed", reasonOf(t, text, hs256(t, jwt.MapClaims{"iss": "a", "exp": 9999999999, "user_id": "u", "Sub": "x"})))
-	require.Equal(t, "claims", reasonOf(t, text, hs256(t, jwt.MapClaims{"iss": "a", "exp": 9999999999, "user_id": "u", "User_ID": "x"})), "a name that the configuration has")
+	require.Equal(t, "malformed", reasonOf(t, text, hs256(t, jwt.MapClaims{"iss": "a", "exp": int64(9999999999), "user_id": "u", "Sub": "x"})))
+	require.Equal(t, "claims", reasonOf(t, text, hs256(t, jwt.MapClaims{"iss": "a", "exp": int64(9999999999), "user_id": "u", "User_ID": "x"})), "a name that the configuration has")
 	require.Equal(t, "claims", reasonOf(t, text, token(`"\ud800"`)))
 }
 
@@ -266,7 +266,7 @@ func TestEightSignatureChecksOverAllEntries(t *testing.T) {
 	}
 	auth := authFor(t, entries...)
 	sign := func(secret []byte) string {
-		s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"iss": "a", "exp": 9999999999}).SignedString(secret)
+		s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"iss": "a", "exp": int64(9999999999)}).SignedString(secret)
 		require.NoError(t, err)
 		return s
 	}

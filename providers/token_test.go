@@ -55,7 +55,8 @@ func holds() holder {
 const bad = "pw"
 
 func TestFmtDoesNotPrintATokensCredentials(t *testing.T) {
-	for _, v := range append(secretive, holds(), new(holds()), []any{full}, secretive) {
+	held := holds()
+	for _, v := range append(secretive, held, &held, []any{full}, secretive) {
 		for verb := '!'; verb <= '~'; verb++ {
 			if strings.ContainsRune(bad, verb) {
 				continue

@@ -16,7 +16,7 @@ import (
 )
 
 func TestAnswersOfServers(t *testing.T) {
-	after := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+	after := func(seconds int64) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	for file, want := range map[string]providers.Token{
 		"keycloak": {AccessToken: "kc-access", RefreshToken: "kc-refresh", Expiry: after(300), RefreshExpiry: after(1800), Scopes: []string{"profile", "email"},
 			Extra: map[string]any{"not-before-policy": json.Number("0"), "session_state": "7f0e2d3c-5b0a-4d3e-9b57-2d8c3c2f6a11", "refresh_expires_in": json.Number("1800")}},
