@@ -1,14 +1,34 @@
-# Shorthands; .ci/run is the whole of it.
-.PHONY: test ci bench run
+# Shorthands. `make` prints them; .ci/run is the whole of it.
+MODULES = $(shell git ls-files 'go.mod' '*/go.mod' | xargs -n1 dirname)
 
-test:
+.PHONY: help test ci docs api oldest platforms bench run
+
+help: ## print this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
+
+test: ## run the root module's tests
 	go test ./...
 
-ci:
+ci: ## run everything that must pass before a change lands
 	.ci/run
 
-bench:
-	cd internal/bench && go test -run '^$$' -bench . -benchmem ./...
+docs: ## compile the snippets of README.md and docs, follow links
+	go -C internal/doctest test ./...
 
-run:
+api: ## write the exported names to internal/doctest/testdata/api.txt
+	go -C internal/doctest test -run TestExportedNamesAreThoseOfTheBaseline -update .
+
+oldest: ## build and vet the root module with the oldest Go that it claims
+	GOTOOLCHAIN=go1.25.5 go vet ./...
+
+platforms: ## vet for 386, build for arm64, windows and darwin, without cgo
+	@for m in $(MODULES); do (cd $$m && echo "386 $$m" && GOARCH=386 CGO_ENABLED=0 go vet ./...) || exit 1; done
+	CGO_ENABLED=0 GOARCH=arm64 go build ./...
+	CGO_ENABLED=0 GOOS=windows go build ./...
+	CGO_ENABLED=0 GOOS=darwin go build ./...
+
+bench: ## run the benchmarks beside the peers
+	go -C internal/bench test -run '^$$' -bench . -benchmem ./...
+
+run: ## run the gateway with fakes of all vendors
 	go -C examples run ./gateway
