@@ -52,6 +52,7 @@ func TestEvents(t *testing.T) {
 		o.Store.(*flaky).set(true, nil)
 		down.Store(false)
 		must(t)(a.Generate(t.Context(), providers.Request{Tenant: "t1", Subject: "carol"}))
+		synctest.Wait() // an answered call is under way until it has ended
 
 		mu.Lock()
 		defer mu.Unlock()
