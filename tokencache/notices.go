@@ -58,6 +58,7 @@ const (
 
 // news is a replica's part in the bulletin.
 type news struct {
+	server    string        // the epoch of the bulletin's server; only listen uses it
 	ready     chan struct{} // closed when the first look at the bulletin is over
 	readyOnce sync.Once
 	kick      chan struct{} // wakes listen
@@ -193,9 +194,29 @@ func (h *shared) look(ctx context.Context) {
 		return
 	}
 	h.follow(b)
+	h.lookAtServer(ctx)
 	h.sign(ctx)
 	_ = h.flush(ctx)
 	h.c.retryPurges(ctx)
+}
+
+// lookAtServer restores what the Store may have lost when its server is another
+// one than before. Work that spends a refresh token looks by itself, see confirm.
+func (h *shared) lookAtServer(ctx context.Context) {
+	if h.epocher == nil {
+		return
+	}
+	server, err := try(ctx, h, func(ctx context.Context) (string, error) { return h.epocher.Epoch(ctx, h.bulletinKey()) })
+	if err != nil {
+		return
+	}
+	if h.server != "" && h.server != server {
+		h.mu.Lock()
+		seq := h.seen.Seq
+		h.mu.Unlock()
+		h.restore(seq)
+	}
+	h.server = server
 }
 
 // rolledBack reports whether b has lost notices that this replica has read.
@@ -460,7 +481,7 @@ func (h *shared) announce(ctx context.Context, n notice) error {
 			}
 		}
 	}
-	return h.awaitReceipts(ctx, d.seq.Load(), 0)
+	return h.awaitReceipts(ctx, d.seq.Load())
 }
 
 // flush writes the notices of the outbox, those of all callers at once.
@@ -495,10 +516,9 @@ func (h *shared) flush(ctx context.Context) error {
 }
 
 // awaitReceipts waits until every member has read up to seq. A member that has
-// said nothing for memberTTL is one no longer.
-// With patience, it has so long to say something first: the Store may have lost
-// its receipt, or was away for longer than one lasts.
-func (h *shared) awaitReceipts(ctx context.Context, seq uint64, patience time.Duration) error {
+// said nothing for memberTTL is one no longer. One whose receipt is not there
+// has two looks' time to write another: a failover may have taken it away.
+func (h *shared) awaitReceipts(ctx context.Context, seq uint64) error {
 	b, rev, err := h.readBulletin(ctx)
 	if err != nil {
 		return err
@@ -507,7 +527,7 @@ func (h *shared) awaitReceipts(ctx context.Context, seq uint64, patience time.Du
 		return errEdition
 	}
 	var gone []string
-	end := h.c.since() + patience
+	end := h.c.since() + 2*noticeEvery
 	for _, m := range b.Members {
 		if m == h.replica {
 			continue
@@ -602,11 +622,7 @@ func (h *shared) awaitRoll(ctx context.Context, server string, spend bool) error
 			return err
 		}
 	}
-	patience := time.Duration(0)
-	if h.epocher != nil { // a failover takes receipts away, of members that are alive
-		patience = 2 * noticeEvery
-	}
-	if err := h.awaitReceipts(ctx, roll, patience); err != nil {
+	if err := h.awaitReceipts(ctx, roll); err != nil {
 		return err
 	}
 	h.mu.Lock()
@@ -640,5 +656,5 @@ func (h *shared) callRoll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return h.awaitReceipts(ctx, b.Seq, 0)
+	return h.awaitReceipts(ctx, b.Seq)
 }
