@@ -277,6 +277,12 @@ func TestASharedTokenIsKnownUntilItExpires(t *testing.T) {
 		assert.Equal(t, b.AccessToken, show(t, h, a.AccessToken))
 		time.Sleep(5 * time.Minute)
 		assert.Empty(t, show(t, h, a.AccessToken))
+
+		c := must(t)(h.Generate(t.Context(), alice))
+		require.NoError(t, h.Purge(t.Context(), alice))
+		d := must(t)(h.Generate(t.Context(), alice))
+		assert.Empty(t, show(t, h, c.AccessToken), "from before the sign-out")
+		assert.Equal(t, d.AccessToken, show(t, h, d.AccessToken))
 	})
 }
 
