@@ -481,7 +481,7 @@ func (h *shared) announce(ctx context.Context, n notice) error {
 			}
 		}
 	}
-	return h.awaitReceipts(ctx, d.seq.Load())
+	return h.awaitReceipts(ctx, d.seq.Load(), h.patience(false))
 }
 
 // flush writes the notices of the outbox, those of all callers at once.
@@ -517,8 +517,8 @@ func (h *shared) flush(ctx context.Context) error {
 
 // awaitReceipts waits until every member has read up to seq. A member that has
 // said nothing for memberTTL is one no longer. One whose receipt is not there
-// has two looks' time to write another: a failover may have taken it away.
-func (h *shared) awaitReceipts(ctx context.Context, seq uint64) error {
+// has as long as patience says to write another.
+func (h *shared) awaitReceipts(ctx context.Context, seq uint64, patience time.Duration) error {
 	b, rev, err := h.readBulletin(ctx)
 	if err != nil {
 		return err
@@ -527,7 +527,7 @@ func (h *shared) awaitReceipts(ctx context.Context, seq uint64) error {
 		return errEdition
 	}
 	var gone []string
-	end := h.c.since() + 2*noticeEvery
+	end := h.c.since() + patience
 	for _, m := range b.Members {
 		if m == h.replica {
 			continue
@@ -546,6 +546,18 @@ func (h *shared) awaitReceipts(ctx context.Context, seq uint64) error {
 		})
 	}
 	return nil
+}
+
+// patience is the time that a member without a receipt has to write another: a
+// failover may have taken it away. newServer tells that the server is one of
+// which nothing is known.
+func (h *shared) patience(newServer bool) time.Duration {
+	failed := time.Duration(h.failedAt.Load())
+	recent := failed > 0 && h.c.since()-failed < memberTTL+2*noticeEvery
+	if h.epocher == nil || !newServer && !recent {
+		return 0
+	}
+	return 2 * noticeEvery
 }
 
 func (h *shared) awaitReceipt(ctx context.Context, member, edition string, seq uint64, end time.Duration) (present bool, err error) {
@@ -622,7 +634,7 @@ func (h *shared) awaitRoll(ctx context.Context, server string, spend bool) error
 			return err
 		}
 	}
-	if err := h.awaitReceipts(ctx, roll); err != nil {
+	if err := h.awaitReceipts(ctx, roll, h.patience(true)); err != nil {
 		return err
 	}
 	h.mu.Lock()
@@ -656,5 +668,5 @@ func (h *shared) callRoll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return h.awaitReceipts(ctx, b.Seq)
+	return h.awaitReceipts(ctx, b.Seq, h.patience(false))
 }
