@@ -19,7 +19,7 @@ import (
 type Wire interface {
 	// Decode reads a call. members are those of the body, which is one JSON
 	// object of at most 16 KiB: names match exactly, and none is repeated. A
-	// call that names nobody is no error here. Errors are [*providers.Error].
+	// call that names no person is no error here. Errors are [*providers.Error].
 	Decode(query url.Values, members map[string]json.RawMessage) (providers.Request, error)
 	// Encode is the answer's body, for encoding/json.
 	Encode(providers.Request, providers.Token) any

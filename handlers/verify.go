@@ -25,7 +25,7 @@ const maxToken = 16 << 10
 // active false; RFC 7662 wants the caller authorized, so give it an Authorize
 // that does.
 //
-// How long a verdict is believed is the provider's affair. The error joins
+// The provider decides how long a verdict is believed. The error joins
 // every fault of c.
 func Verify(c Config) (http.Handler, error) {
 	verifier, ok := c.Provider.(providers.Verifier)

@@ -15,8 +15,7 @@ import (
 )
 
 // Authenticator checks the bearer tokens of incoming requests. [New] makes it.
-// It is safe for concurrent use, has no goroutines of its own and needs no
-// closing.
+// It is safe for concurrent use and needs no closing.
 type Authenticator struct {
 	*core
 	rules  []*rule

@@ -1,12 +1,26 @@
 // Package providers is the contract between bearerkit and the services that
 // issue tokens. It imports only the standard library.
 //
-// A [Provider] turns a [Request] into a [Token]. What else an upstream can do it
-// says by implementing one of the small capability interfaces: [Refresher],
-// [Verifier], [Revoker], [Keyer], [Moder]. The kit asserts for them; a provider
-// that lacks one simply lacks the feature. What stands before a provider, like
-// the token cache, may be an [OptionalRefresher], a [Renewer] and a [Purger]
-// too.
+// A [Provider] turns a [Request] into a [Token]. It says what else the upstream
+// can do by implementing small capability interfaces: [Refresher], [Verifier],
+// [Revoker], [Keyer], [Moder]. The kit asks for them by type assertion. A
+// provider that lacks one lacks the feature. A wrapper of a provider, such as
+// the token cache, may be an [OptionalRefresher], a [Renewer] and a [Purger] too.
+//
+// # Glossary
+//
+// The packages of the kit use these words, each in one sense:
+//
+//	provider  what issues tokens: a vendor's service, or the Go type that calls it
+//	grant     the permission behind tokens: one user's, or one client's, at a provider
+//	generate  issue a token without a refresh token being spent
+//	refresh   spend a refresh token for a new token
+//	renew     replace a token that ended or was refused: refresh, or else generate
+//	source    yields the current token of one request
+//	store     keeps records as bytes, for several processes or over a restart
+//	record    what the token cache knows of one grant: token, refresh token, failures
+//	flight    one upstream call that several callers wait for
+//	wire      the JSON shapes of a vendor's endpoints
 //
 // # Errors
 //

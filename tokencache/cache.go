@@ -60,10 +60,10 @@ type Options struct {
 	MaxEntries int
 	// MaxFlights bounds the upstream calls under way over all grants, 64.
 	MaxFlights int
-	// Observer is told of events, see [Cache.Stats] for their kinds. The
+	// Observer gets events, see [Cache.Stats] for their kinds. The
 	// context carries the values of the caller that caused the event. It must
-	// be fast and safe for concurrent use; a panic in it harms nobody. Nil:
-	// nobody is told.
+	// be fast and safe for concurrent use; a panic in it affects no caller. Nil
+	// means none.
 	Observer func(context.Context, providers.Event)
 	// Logger gets failures at Warn. Nil: slog.Default. slog.DiscardHandler is
 	// for silence.
@@ -202,7 +202,7 @@ func prepare(p providers.Provider, o Options) (*Cache, error) {
 	return c, nil
 }
 
-// Generate returns the current token of req's grant while it has life left,
+// Generate returns the current token of req's grant while it is valid,
 // and otherwise renews it: by its refresh token where there is one, else by
 // the provider's Generate. All callers of one grant share one upstream call,
 // which goes on when they leave.

@@ -122,7 +122,7 @@
 //
 // A flight is internal/flight's, on golang.org/x/sync/singleflight. It starts
 // and is joined under the entry's lock. It is answered under that lock too, and
-// nobody joins an answered flight. The attempt behind it is finished when its
+// no caller joins an answered flight. The attempt behind it is finished when its
 // outcome is saved and its lease released.
 //
 // A provider that ignores its context keeps its attempt: callers get

@@ -14,7 +14,7 @@ import (
 
 // Stats are counts since the cache began, and a few present values.
 //
-// The Observer is told of these kinds of events, whose Source is "tokencache":
+// The Observer gets these kinds of events, whose Source is "tokencache":
 //
 //	flight_started  work on a record began
 //	flight          it ended: Op, Outcome, Duration, and N callers that joined it.

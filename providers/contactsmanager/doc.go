@@ -17,8 +17,8 @@
 //
 // # Security
 //
-// Whoever may call Generate with any Subject may act as anybody: take the
-// Subject from a verified identity. The vendor chooses the secret, and one
-// shorter than RFC 7518 section 3.2 wants for HS256, 32 bytes, is used with one
+// A caller who may choose the Subject of Generate can act as any user: take the
+// Subject from a verified identity. The vendor chooses the secret. RFC 7518
+// section 3.2 wants 32 bytes for HS256; a shorter secret is used, with one
 // warning in the log.
 package contactsmanager

@@ -106,10 +106,9 @@ func unsupported(op, description string) error {
 	return e
 }
 
-// Decode is a vendor's half of package handlers: nothing in a caller's body
-// says what token to ask for. Whose it is, the handler's Authorize settles: with
-// client_credentials it is this backend's own, so think twice before a browser
-// gets it.
+// Decode is a vendor's half of package handlers. It ignores the caller's body:
+// the handler's Authorize says whose token is wanted. With client_credentials
+// the token is this backend's own, which a browser should not get.
 func (p *Provider) Decode(url.Values, map[string]json.RawMessage) (providers.Request, error) {
 	return providers.Request{}, nil
 }
