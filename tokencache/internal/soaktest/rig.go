@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package soaktest puts processes with one user between one Store and one
 // vendor, and counts what comes of it while a test does harm to either.
 package soaktest
