@@ -65,7 +65,9 @@ type Revoker interface {
 }
 
 // Keyer is a Provider that knows which requests share one grant at the vendor.
-// Without it, requests that differ in any field are different grants.
+// Without it, requests that differ in any field are different grants: a token
+// that the cache adopted for {Subject} is not found by a request for {Subject,
+// Scopes}.
 type Keyer interface {
 	// Key names the grant of req. Two requests with one key share a record
 	// and an upstream call. It is never logged, and stored only as a digest.

@@ -2,6 +2,7 @@ package tokencache_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -150,5 +151,21 @@ func TestASignOutOutlivesEviction(t *testing.T) {
 		assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)
 		assert.Equal(t, providers.CodeRefreshRejected, code(c.Adopt(t.Context(), alice, kept)))
 		assert.Empty(t, v.seen)
+	})
+}
+
+// A grant that is not found says that another request may have been adopted.
+func TestAMissingGrantSaysWhichGrantsAreOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{mode: providers.Rotating, ttl: time.Hour}
+		p.generate = func(context.Context, providers.Request) (providers.Token, error) {
+			return providers.Token{}, &providers.Error{Code: providers.CodeGrantRequired, Class: providers.Permanent}
+		}
+		c := open(t, p, tokencache.Options{})
+		require.NoError(t, c.Adopt(t.Context(), providers.Request{Subject: "u"}, providers.Token{RefreshToken: "rt"}))
+		_, err := c.Generate(t.Context(), providers.Request{Subject: "u", Scopes: []string{"a"}})
+		assert.Equal(t, providers.CodeGrantRequired, code(err))
+		assert.ErrorContains(t, errors.Unwrap(err), "is another grant")
+		must(t)(c.Generate(t.Context(), providers.Request{Subject: "u"}))
 	})
 }

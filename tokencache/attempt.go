@@ -265,8 +265,19 @@ func (a *attempt) perform(action record.Action) outcome {
 	if action.Step == record.CallRefresh && a.knowsGrant() {
 		c.deaths.asked(c.since())
 	}
-	o.err = classify(action, err)
+	o.err = explain(classify(action, err))
 	return o
+}
+
+// explain adds to a missing grant, for logs, why it may be missing.
+func explain(err error) error {
+	pe, ok := err.(*providers.Error)
+	if !ok || pe.Code != providers.CodeGrantRequired || pe.Err != nil {
+		return err
+	}
+	e := *pe
+	e.Err = errAnotherGrant
+	return &e
 }
 
 // classify is err as the cache reads it: where a provider does not say, the

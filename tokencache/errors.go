@@ -28,6 +28,9 @@ var (
 	errPurged    error = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: op, Description: "signed out meanwhile"}
 )
 
+// errAnotherGrant is the likely cause where an adopted grant is not found.
+var errAnotherGrant = errors.New("tokencache: no token is kept for this request; a request that differs from the adopted one in any field, such as Scopes, is another grant (see providers.Keyer)")
+
 func fault(code providers.Code, class providers.Class, text string, err error) *providers.Error {
 	return &providers.Error{Code: code, Class: class, Op: op, Description: text, Err: err}
 }
