@@ -153,7 +153,8 @@ func source(s snippet) (string, error) {
 	}
 	var first error
 	for _, wrap := range []string{"%s", "var _ = []any{\n%s,\n}\n", "func _() any {\n%s\n%sreturn nil\n}\n"} {
-		body, args := s.text, []any{}
+		body := s.text
+		var args []any
 		switch {
 		case strings.HasPrefix(wrap, "func"):
 			args = []any{body, used(body)}
