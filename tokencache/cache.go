@@ -38,7 +38,9 @@ type Options struct {
 	// StoreTimeout bounds a call of the Store, 250 ms.
 	StoreTimeout time.Duration
 	// FetchTimeout is how long callers wait for a token at most, 30 s. One
-	// upstream call gets a third of it, and is not begun when less is left.
+	// upstream call gets a third of it. Over a Store, take 9 s or more: after
+	// the death of a replica that was calling, the next call begins when 2 s
+	// and a third of FetchTimeout have passed.
 	FetchTimeout time.Duration
 	// ForcedFloor is the least time between two forced renewals of a grant,
 	// 5 s: a server that refuses every token cannot make us ask without end.
