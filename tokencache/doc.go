@@ -57,16 +57,16 @@
 //	                                     its arguments
 //	+ attempt.prepareShared  shared.go   takes the lease, after which acquire reads
 //	                                     again; waits for another replica's call
-//	+ shared.confirm         notices.go  makes sure that the Store has lost nothing
+//	+ shared.confirm         rollcall.go makes sure that the Store has lost nothing
 //	                                     (not Shared)
 //	  attempt.takeSlot       attempt.go  one of MaxFlights
 //	+ attempt.writeIntent    shared.go   says who is about to call, and looks at the
 //	                                     lease last (not Shared)
 //	  attempt.perform        attempt.go  the upstream call
-//	  attempt.recordOutcome  attempt.go  recordToken, recordSalvage or recordFailure;
+//	  attempt.recordOutcome  outcome.go  recordToken, recordSalvage or recordFailure;
 //	                                     Record.Succeed, Salvage, Fail and Die say
 //	                                     what changes
-//	  attempt.persist        attempt.go  points the index at the record, and saves it:
+//	  attempt.persist        outcome.go  points the index at the record, and saves it:
 //	                                     over a Store until it is durable; commit makes
 //	                                     it the entry's view
 //	  attempt.answer         flight.go   wakes the callers; each looks whether a

@@ -5,14 +5,12 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/flight"
-	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
@@ -359,101 +357,10 @@ func (c *Cache) outdate(e *entry, version uint64) {
 	e.view.Store(&over)
 }
 
-// restore writes to the Store what it has lost of what this process knows, in
-// the background. Until that is done, this replica has read up to before. A
-// restore that is under way is done once more when it ends.
-func (h *shared) restore(before uint64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.restoring {
-		h.again, h.restored = true, min(h.restored, before)
-		return
-	}
-	h.restoring, h.restored = true, before
-	go func() {
-		for again := true; again; {
-			h.restoreAll()
-			h.mu.Lock()
-			again, h.again = h.again, false
-			h.restoring = again
-			h.mu.Unlock()
-		}
-		h.wake()
-	}()
-}
-
 func (h *shared) wake() {
 	select {
 	case h.kick <- struct{}{}:
 	default:
-	}
-}
-
-func (h *shared) restoreAll() {
-	c := h.c
-	var wg sync.WaitGroup
-	work := make(chan func())
-	again := func(do func() error) { // a Store that has come back may stumble
-		for wait := 50 * time.Millisecond; do() != nil && sleep(c.ctx, wait) == nil; wait = min(2*wait, time.Second) {
-		}
-	}
-	for range restorers {
-		wg.Go(func() {
-			for do := range work {
-				do()
-			}
-		})
-	}
-	c.eachEntry(func(_ id, e *entry) { work <- func() { again(func() error { return h.restoreEntry(e) }) } })
-	c.tombstones.each(func(k id, t tombstone) {
-		if _, ok := c.find(&k); !ok {
-			work <- func() { again(func() error { return c.storePurge(c.ctx, &k, t) }) }
-		}
-	})
-	close(work)
-	wg.Wait()
-}
-
-// restoreEntry writes e's record again where the Store has lost it. It waits
-// for an upstream call that is under way: what that brings is only then in the
-// record.
-func (h *shared) restoreEntry(e *entry) error {
-	c := h.c
-	for {
-		e.mu.Lock()
-		own, a := e.record(), e.attempt
-		calling := a != nil && a.calling
-		if v := e.view.Load(); v != nil && v.overBelow > own.Token.Version {
-			own.Token = providers.Token{}
-		}
-		e.mu.Unlock()
-		if calling {
-			select {
-			case <-a.finished:
-				continue
-			case <-c.ctx.Done():
-				return c.ctx.Err()
-			}
-		}
-		if own.Purges == 0 && (own.Empty() || c.rules.Mode == providers.Shared) {
-			return nil
-		}
-		key := h.recordKey(&e.id)
-		stored, rev, err := h.read(c.ctx, key)
-		if err != nil {
-			return err
-		}
-		r, change := record.Reconcile(stored, own, c.rules.Mode, c.wallNow())
-		if !change.Lost {
-			return nil
-		}
-		if next, err := h.write(c.ctx, key, rev, &r); err != nil || next != 0 {
-			if err == nil {
-				c.event(c.ctx, providers.Event{Kind: "store_lost"})
-				c.restoreIndex(c.ctx, e.id, &r)
-			}
-			return err
-		}
 	}
 }
 
@@ -575,98 +482,4 @@ func (h *shared) awaitReceipt(ctx context.Context, member, edition string, seq u
 			return false, err
 		}
 	}
-}
-
-// confirm makes sure that the Store has lost nothing that a live replica
-// knows. If it may have, confirm has every replica write back what it knows,
-// waits for them, and returns true: the record must be read again. Before a
-// refresh token is spent, members of a new Store get a moment to say that they
-// are there; before a new grant is generated only if this replica has seen
-// another Store before.
-func (h *shared) confirm(ctx context.Context, key string, spend bool) (again bool, err error) {
-	server := ""
-	if h.epocher != nil {
-		if server, err = try(ctx, h, func(ctx context.Context) (string, error) { return h.epocher.Epoch(ctx, key) }); err != nil {
-			return false, err
-		}
-	}
-	b, rev, err := h.readBulletin(ctx)
-	if err != nil {
-		return false, err
-	}
-	known := func(b *bulletin) bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		patient, ok := h.confirmed[b.Edition+"/"+server]
-		return ok && (patient || !spend)
-	}
-	if rev != 0 && !h.rolledBack(&b) && known(&b) {
-		return false, nil
-	}
-	// One roll call serves all attempts of this process.
-	return h.confirms.Do(ctx, fmt.Sprint(spend, server), h.c.o.FetchTimeout, func(ctx context.Context) (bool, error) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(h.c.ctx, cancel)() // Close ends it
-		return true, h.awaitRoll(ctx, server, spend)
-	})
-}
-
-// awaitRoll calls the roll for server, unless another replica has, and waits
-// until every member has written back what it knows.
-func (h *shared) awaitRoll(ctx context.Context, server string, spend bool) error {
-	b, rev, err := h.readBulletin(ctx)
-	if err != nil {
-		return err
-	}
-	back := h.rolledBack(&b)
-	roll, called := b.Rolls[server]
-	if rev == 0 || back || !called {
-		if roll, b, err = h.writeRoll(ctx, server); err != nil {
-			return err
-		}
-	}
-	h.mu.Lock()
-	patient := spend || h.first != "" && h.first != b.Edition
-	h.mu.Unlock()
-	if since := h.c.wallNow().Sub(time.UnixMilli(b.Born)); patient {
-		if err := sleep(ctx, min(max(saveHeadStart-since, 0), saveHeadStart)); err != nil {
-			return err
-		}
-	}
-	if err := h.awaitReceipts(ctx, roll, h.patience(true)); err != nil {
-		return err
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.confirmed) > maxRolls {
-		clear(h.confirmed)
-	}
-	h.confirmed[b.Edition+"/"+server] = patient || h.confirmed[b.Edition+"/"+server]
-	return nil
-}
-
-// writeRoll puts a roll call into the bulletin and returns its number.
-func (h *shared) writeRoll(ctx context.Context, server string) (uint64, bulletin, error) {
-	b, err := h.editBulletin(ctx, func(b *bulletin) {
-		if _, called := b.Rolls[server]; called && !h.rolledBack(b) {
-			return // another attempt was faster
-		}
-		h.renewEdition(b)
-		if b.Rolls == nil || len(b.Rolls) >= maxRolls {
-			b.Rolls = map[string]uint64{}
-		}
-		b.add(notice{})
-		b.Rolls[server] = b.Seq
-	})
-	return b.Rolls[server], b, err
-}
-
-// callRoll has every replica write back what the Store has lost.
-func (h *shared) callRoll(ctx context.Context) error {
-	b, err := h.editBulletin(ctx, func(b *bulletin) { b.add(notice{}) })
-	if err != nil {
-		return err
-	}
-	return h.awaitReceipts(ctx, b.Seq, h.patience(false))
 }
