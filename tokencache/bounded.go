@@ -66,8 +66,7 @@ func (b *bounded[V]) tryPut(k *id, next func(V, bool) (V, bool)) (V, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, ok := s.m[*k]
-	if !ok && b.size.Add(1) > b.max {
-		b.size.Add(-1)
+	if !ok && !b.reserve() {
 		return old, false
 	}
 	v, set := next(old, ok)
@@ -79,6 +78,19 @@ func (b *bounded[V]) tryPut(k *id, next func(V, bool) (V, bool)) (V, bool) {
 		b.size.Add(-1)
 	}
 	return old, true
+}
+
+// reserve counts one more value, unless the map is full.
+func (b *bounded[V]) reserve() bool {
+	for {
+		n := b.size.Load()
+		if n >= b.max {
+			return false
+		}
+		if b.size.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
 }
 
 // evict drops the least of a few values, or looks on until it finds one that

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,14 +143,17 @@ func TestASlotIsTakenBeforeTheIntent(t *testing.T) {
 // losing is a Store whose leases can be lost.
 type losing struct {
 	tokencache.Store
+	mu   sync.Mutex
 	lost map[string]string
 }
 
 func (l *losing) Lock(ctx context.Context, key, owner string, ttl time.Duration) (uint64, error) {
+	l.mu.Lock()
 	if l.lost == nil {
 		l.lost = map[string]string{}
 	}
 	l.lost[key] = owner
+	l.mu.Unlock()
 	return l.Store.(tokencache.Locker).Lock(ctx, key, owner, ttl)
 }
 
@@ -161,6 +166,8 @@ func (l *losing) Unlock(ctx context.Context, key, owner string) (bool, error) {
 }
 
 func (l *losing) dropLeases() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for key, owner := range l.lost {
 		_, _ = l.Store.(tokencache.Locker).Unlock(context.Background(), key, owner)
 	}
@@ -296,13 +303,13 @@ func TestWhatGrantsAndJunkCostInTheStore(t *testing.T) {
 func TestASpentTokenStaysSpentWhenTheClockIsSetBack(t *testing.T) {
 	for _, back := range []time.Duration{0, 30 * time.Second, time.Hour, 24 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
-			var jump time.Duration
+			var jump atomic.Int64
 			v := newVendor()
-			c := open(t, v, tokencache.Options{Now: func() time.Time { return time.Now().Add(jump) }})
+			c := open(t, v, tokencache.Options{Now: func() time.Time { return time.Now().Add(time.Duration(jump.Load())) }})
 			a := must(t)(c.Generate(t.Context(), alice))
 			must(t)(c.Refresh(t.Context(), alice, a.RefreshToken))
 			time.Sleep(30 * time.Second)
-			jump = -back
+			jump.Store(int64(-back))
 			must(t)(c.Refresh(t.Context(), alice, a.RefreshToken))
 			time.Sleep(time.Minute)
 			_, err := c.Refresh(t.Context(), alice, a.RefreshToken)
@@ -316,7 +323,8 @@ func TestASpentTokenStaysSpentWhenTheClockIsSetBack(t *testing.T) {
 // still or goes back.
 func TestWindowsAndFloorsFollowBothClocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var now time.Time
+		var now atomic.Pointer[time.Time]
+		set := func(at time.Time) { now.Store(&at) }
 		p := &fake{ttl: time.Hour}
 		fails := true
 		p.generate = func(context.Context, providers.Request) (providers.Token, error) {
@@ -325,19 +333,19 @@ func TestWindowsAndFloorsFollowBothClocks(t *testing.T) {
 			}
 			return p.token(p.calls.Load(), ""), nil
 		}
-		now = time.Now()
-		c := open(t, p, tokencache.Options{Now: func() time.Time { return now }})
+		set(time.Now())
+		c := open(t, p, tokencache.Options{Now: func() time.Time { return *now.Load() }})
 		_, err := c.Generate(t.Context(), user)
 		require.Error(t, err)
 		fails = false
 		time.Sleep(31 * time.Second) // the wall clock stands still
 		tok := must(t)(c.Generate(t.Context(), user))
 
-		now = time.Now()
+		set(time.Now())
 		s := c.Source(user)
 		tok = must(t)(s.Renew(t.Context(), tok))
 		calls := p.calls.Load()
-		now = now.Add(-time.Hour)
+		set(now.Load().Add(-time.Hour))
 		for range 40 { // four seconds: within the floor
 			tok = must(t)(s.Renew(t.Context(), tok))
 			time.Sleep(100 * time.Millisecond)

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -192,8 +193,8 @@ func (w *lockedWriter) Write(p []byte) (int, error) {
 func TestInvariant17ClockJumps(t *testing.T) {
 	for _, mode := range []providers.Mode{providers.Shared, providers.Exclusive} {
 		synctest.Test(t, func(t *testing.T) {
-			var jump time.Duration
-			now := func() time.Time { return time.Now().Add(jump) }
+			var jump atomic.Int64
+			now := func() time.Time { return time.Now().Add(time.Duration(jump.Load())) }
 			p := &fake{mode: mode}
 			issue := func() (providers.Token, error) {
 				return providers.Token{AccessToken: "at", RefreshToken: fmt.Sprint(p.calls.Load()), Expiry: now().Add(10 * time.Minute)}, nil
@@ -206,7 +207,7 @@ func TestInvariant17ClockJumps(t *testing.T) {
 			jumps := int64(0)
 			for i := range 2000 {
 				if i%100 == 99 {
-					jump += time.Duration(rng.IntN(3)-1) * time.Hour
+					jump.Add(int64(rng.IntN(3)-1) * int64(time.Hour))
 					jumps++
 				}
 				issued := p.calls.Load()
