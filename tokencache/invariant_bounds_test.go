@@ -100,6 +100,7 @@ func TestInvariant14BusyEntriesStay(t *testing.T) {
 			synctest.Wait()
 			for i := range 20 {
 				must(t)(c.Generate(t.Context(), providers.Request{Subject: fmt.Sprint(i)}))
+				synctest.Wait() // it is busy until its attempt has finished
 			}
 			must(t)(c.Generate(t.Context(), user))
 			if err := c.Purge(t.Context(), user); err != nil {
