@@ -40,7 +40,7 @@ type plan struct {
 }
 
 // seedCount is how many runs of each scenario TestSimulation makes. The table
-// in the package's documentation is of 500.
+// in the package's documentation is of 120.
 var (
 	seedCount = flag.Int("seeds", 3, "runs of each scenario of the simulation")
 	firstSeed = flag.Uint64("seed", 0, "the first seed of the simulation")
