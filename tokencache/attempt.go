@@ -126,7 +126,7 @@ func (a *attempt) acquire(ctx context.Context) (record.Action, error) {
 		case ready:
 			return action, nil
 		case ctx.Err() != nil:
-			return record.Action{}, errNoTime
+			return record.Action{}, errOverdue
 		}
 	}
 }

@@ -21,7 +21,6 @@ var (
 	errClosed   error = fault(providers.CodeInternal, providers.Permanent, "the cache is closed", nil)
 	errUnsaved  error = &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Op: op, Description: "the token store is unavailable", RetryAfter: time.Second}
 	errOverdue  error = fault(providers.CodeTimeout, providers.Transient, "no answer from the provider in time", context.DeadlineExceeded)
-	errNoTime   error = fault(providers.CodeTimeout, providers.Transient, "no time was left for a call of the provider", context.DeadlineExceeded)
 	errRejected error = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: op}
 	// errSignedOut is for a caller of Generate or Renew whom a Purge overtook.
 	errSignedOut error = &providers.Error{Code: providers.CodeNotSignedIn, Class: providers.Permanent, Op: op, Description: "Signed out meanwhile."}

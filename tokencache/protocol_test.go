@@ -95,7 +95,7 @@ func TestAfterAnOutageUnsavedTokensAreSavedFirst(t *testing.T) {
 		_, _ = all[1].Generate(t.Context(), alice)
 		store.setFails(nil)
 		time.Sleep(time.Millisecond)
-		time.Sleep(all1Window(all[1], t))
+		time.Sleep(windowOf(all[1], t))
 		tok := must(t)(all[1].Generate(t.Context(), alice))
 		assert.Equal(t, "at-2 of t1/alice", tok.AccessToken)
 		assert.Zero(t, all[0].Stats().Unsaved)
@@ -103,8 +103,8 @@ func TestAfterAnOutageUnsavedTokensAreSavedFirst(t *testing.T) {
 	})
 }
 
-// all1Window is the rest of the window in which alice fails fast.
-func all1Window(c *tokencache.Cache, t *testing.T) time.Duration {
+// windowOf is the rest of the window in which alice fails fast.
+func windowOf(c *tokencache.Cache, t *testing.T) time.Duration {
 	_, err := c.Generate(t.Context(), alice)
 	if err == nil {
 		return 0

@@ -20,7 +20,6 @@ type history struct {
 	rev    uint64
 	epoch  string
 	fails  func(op, key string) error // nil: nothing fails
-	keys   map[string]int             // writes by key
 	now    func() time.Time
 }
 
@@ -31,7 +30,7 @@ type past struct {
 }
 
 func newHistory() *history {
-	return &history{values: map[string]past{}, keys: map[string]int{}, now: time.Now}
+	return &history{values: map[string]past{}, now: time.Now}
 }
 
 func (h *history) fault(op, key string) error {
@@ -77,7 +76,6 @@ func (h *history) CAS(ctx context.Context, key string, rev uint64, val []byte, t
 	}
 	h.rev++ // never comes back, whatever is brought back
 	h.values[key] = past{bytes.Clone(val), h.rev, h.now().Add(ttl)}
-	h.keys[key]++
 	return h.rev, nil
 }
 
