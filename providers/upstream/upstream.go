@@ -30,7 +30,7 @@ const (
 type Client struct {
 	vendor string
 	http   *http.Client
-	own    *http.Transport // nil for the caller's
+	own    atomic.Pointer[http.Transport] // nil for the caller's
 	now    func() time.Time
 }
 
@@ -38,8 +38,8 @@ type Client struct {
 //
 // It copies hc; the copy follows no redirects and keeps no cookies. With nil
 // for hc the Client has its own transport, like http.DefaultTransport,
-// which notices a dead HTTP/2 connection by pings and closes its idle
-// connections after a timeout. A caller's client is left as it is: for HTTP/2
+// which notices a dead HTTP/2 connection by pings; after a timeout new calls use
+// new connections. A caller's client is left as it is: for HTTP/2
 // set http.Transport.HTTP2 there, or a connection that a firewall dropped
 // silently fails every call until the kernel gives it up, after about 15
 // minutes. now is the wall clock; nil means time.Now.
@@ -51,11 +51,12 @@ func New(vendor string, hc *http.Client, now func() time.Time) *Client {
 	switch shared, ok := http.DefaultTransport.(*http.Transport); {
 	case c.http.Transport != nil:
 	case ok && hc == nil:
-		c.own = shared.Clone()
-		if c.own.HTTP2 == nil {
-			c.own.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}
+		own := shared.Clone()
+		if own.HTTP2 == nil {
+			own.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}
 		}
-		c.http.Transport = c.own
+		c.own.Store(own)
+		c.http.Transport = own
 	default:
 		c.http.Transport = http.DefaultTransport
 	}
@@ -101,6 +102,12 @@ func (c *Client) Do(ctx context.Context, call Call) (*Response, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	client, own := c.http, c.own.Load()
+	if own != nil {
+		ours := *c.http
+		ours.Transport = unlocated{own}
+		client = &ours
+	}
 	sending := &sending{}
 	ctx = httptrace.WithClientTrace(ctx, sending.trace())
 	fail := func(err error) error {
@@ -108,9 +115,8 @@ func (c *Client) Do(ctx context.Context, call Call) (*Response, error) {
 		if call.OneTime && !sending.wroteNothing(err) {
 			e.Class = providers.InDoubt
 		}
-		if c.own != nil && e.Code == providers.CodeTimeout {
-			// The connection may be dead without a word of it.
-			c.own.CloseIdleConnections()
+		if own != nil && e.Code == providers.CodeTimeout {
+			c.leave(own)
 		}
 		return e
 	}
@@ -118,7 +124,7 @@ func (c *Client) Do(ctx context.Context, call Call) (*Response, error) {
 		return nil, lost(ctx, op, err) // nothing is sent
 	}
 	sent := c.now()
-	res, err := c.http.Do(req.WithContext(ctx))
+	res, err := client.Do(req.WithContext(ctx))
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -133,6 +139,16 @@ func (c *Client) Do(ctx context.Context, call Call) (*Response, error) {
 		return nil, r.Bad(fmt.Errorf("answer over %d bytes", maxBody))
 	}
 	return r, nil
+}
+
+// leave gives the calls that begin now a transport without old's connections,
+// for one of them may be dead without a word of it. Calls that use old go on.
+// To close old's idle connections alone is not enough: net/http may still count
+// the call that has just ended as a stream of the dead connection.
+func (c *Client) leave(old *http.Transport) {
+	if c.own.CompareAndSwap(old, old.Clone()) {
+		old.CloseIdleConnections()
+	}
 }
 
 // lost is the error of a call without an answer. What ended ctx is found in
