@@ -355,6 +355,16 @@ func appendPart(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
 }
 
+// Ready reports, from memory alone, that the Cache is open and, over a Store,
+// has joined the other replicas. A Store that fails later does not change that,
+// for valid tokens are still served. It belongs into /readyz.
+func (c *Cache) Ready() bool {
+	c.life.Lock()
+	closed := c.closed
+	c.life.Unlock()
+	return !closed && (c.shared == nil || c.shared.joined())
+}
+
 // Close stops new work and waits for what is under way, until ctx ends or it
 // is past its time. Then it cancels it. The error says how many upstream calls
 // did not return even so: their provider ignores its context.

@@ -241,6 +241,13 @@ func (h *shared) awaitJoin(ctx context.Context) {
 	}
 }
 
+// joined reports whether this replica has been a member.
+func (h *shared) joined() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.first != ""
+}
+
 // leave takes this replica off the members.
 func (h *shared) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), h.c.o.StoreTimeout)

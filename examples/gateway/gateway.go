@@ -174,8 +174,12 @@ func (g *gateway) optionalAuth(h http.Handler) http.Handler {
 }
 
 func (g *gateway) ready(w http.ResponseWriter, _ *http.Request) {
+	ready := !g.draining.Load() && !g.stopped.Load() && (g.auth == nil || g.auth.Ready())
+	for _, c := range g.caches {
+		ready = ready && c.Ready()
+	}
 	status := http.StatusOK
-	if g.draining.Load() || g.stopped.Load() || g.auth != nil && !g.auth.Ready() {
+	if !ready {
 		status = http.StatusServiceUnavailable
 	}
 	w.WriteHeader(status)
