@@ -49,7 +49,7 @@ func start(t *testing.T, name string, env ...string) (try []string, base string)
 	require.Regexp(t, "^Variables: .*ADDR$", text.Text())
 	require.True(t, text.Scan())
 	require.Equal(t, "Try it:", text.Text())
-	for len(try) < map[string]int{"protect": 3, "callout": 1, "mount": 2}[name] && text.Scan() {
+	for len(try) < map[string]int{"protect": 3, "callout": 1, "mount": 2, "renew": 3, "forwardauth": 2}[name] && text.Scan() {
 		try = append(try, strings.TrimSpace(text.Text()))
 	}
 	return try, base
@@ -146,11 +146,38 @@ func TestMountRunsWithItsVariables(t *testing.T) {
 	}
 }
 
+func TestForwardAuthRunsWithoutConfiguration(t *testing.T) {
+	try, _ := start(t, "forwardauth")
+	answer := shell(t, try[0])
+	require.Contains(t, answer, "200 OK")
+	require.Contains(t, answer, "X-Auth-Subject: ada\r\n")
+	require.Contains(t, answer, "X-Auth-Scopes: orders:read\r\n")
+	require.Contains(t, shell(t, try[1]), "401 Unauthorized")
+}
+
+// Twice each: an expired token is renewed once, and its successor is handed out
+// again to those who still show the old one.
+func TestRenewRunsWithoutConfiguration(t *testing.T) {
+	try, _ := start(t, "renew")
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(shell(t, try[1]), "200 OK"); { // the issuer's keys are fetched at the start
+		require.True(t, time.Now().Before(end), "/orders renews nothing")
+	}
+	for range 2 {
+		for _, line := range try[:2] {
+			answer := shell(t, line)
+			require.Contains(t, answer, "200 OK", line)
+			require.Contains(t, answer, "X-Access-Token: ey", line)
+			require.Contains(t, answer, "hello ada\n", line)
+		}
+	}
+	require.Contains(t, shell(t, try[2]), "401 Unauthorized")
+}
+
 func TestABusyPortSaysHowToChooseAnother(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { _ = l.Close() }()
-	for _, name := range []string{"protect", "callout", "mount", "gateway"} {
+	for _, name := range []string{"protect", "callout", "mount", "renew", "forwardauth", "gateway"} {
 		cmd := exec.CommandContext(t.Context(), build(t, name))
 		cmd.Env = []string{"ADDR=" + l.Addr().String()}
 		out, err := cmd.CombinedOutput()

@@ -4,6 +4,7 @@
 package demo
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/json"
@@ -20,6 +21,8 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/middleware/authtest"
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/contactsmanager"
 	"github.com/bearerkit/bearerkit/providers/providertest"
 )
 
@@ -49,7 +52,7 @@ func OAuth() (tokenURL, apiURL, clientID, secret string) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		if id, s, _ := r.BasicAuth(); id != clientID || subtle.ConstantTimeCompare([]byte(s), []byte(secret)) != 1 {
+		if !isClient(r, clientID, secret) {
 			w.WriteHeader(http.StatusUnauthorized)
 			_, _ = w.Write([]byte(`{"error":"invalid_client"}`))
 			return
@@ -70,6 +73,74 @@ func OAuth() (tokenURL, apiURL, clientID, secret string) {
 	})
 	base := serve(mux)
 	return base + "/token", base, clientID, secret
+}
+
+// Contacts returns the credentials of a ContactsManager organization, which
+// signs tokens by itself: those of CM_ORGANIZATION_ID, CM_API_KEY and
+// CM_API_SECRET, or made-up ones. expired is a token for ada that has expired.
+func Contacts() (organization, key, secret, expired string) {
+	organization, key, secret = os.Getenv("CM_ORGANIZATION_ID"), os.Getenv("CM_API_KEY"), os.Getenv("CM_API_SECRET")
+	if secret != "" {
+		return organization, key, secret, "…"
+	}
+	organization, key, secret = "demo-org", rand.Text(), rand.Text()+rand.Text()
+	past := Must(contactsmanager.New(contactsmanager.Config{
+		OrgID: organization, APIKey: key, APISecret: secret, TTL: time.Hour,
+		Now: func() time.Time { return time.Now().Add(-2 * time.Hour) },
+	}))
+	token := Must(past.Generate(context.Background(), providers.Request{Subject: "ada"}))
+	return organization, key, secret, token.AccessToken
+}
+
+// Login is an OIDC issuer with a token endpoint, a client of it, and what a user
+// of that client holds: a token that has expired and a refresh token.
+type Login struct{ Issuer, Audience, TokenURL, ClientID, Secret, Expired, Refresh string }
+
+// Logins returns the Login of AUTH_ISSUER, AUTH_AUDIENCE, TOKEN_URL, CLIENT_ID and
+// CLIENT_SECRET, or one in this process, which takes each refresh token once.
+func Logins() Login {
+	if issuer := os.Getenv("AUTH_ISSUER"); issuer != "" {
+		return Login{issuer, os.Getenv("AUTH_AUDIENCE"), os.Getenv("TOKEN_URL"), os.Getenv("CLIENT_ID"), os.Getenv("CLIENT_SECRET"), "…", "…"}
+	}
+	idp := Must(authtest.New("ES256"))
+	id, secret := "demo-client", rand.Text()
+	var current atomic.Value
+	current.Store(rand.Text())
+	mux := http.NewServeMux()
+	mux.Handle("/", idp)
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		next := rand.Text()
+		if !isClient(r, id, secret) || !current.CompareAndSwap(r.FormValue("refresh_token"), next) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"error":"invalid_grant"}`))
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"access_token": Must(idp.Token(nil)), "token_type": "Bearer", "expires_in": 3600, "refresh_token": next,
+		})
+	})
+	idp.URL = serve(mux)
+	expired := Must(idp.Token(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}))
+	return Login{idp.URL, idp.Audience, idp.URL + "/token", id, secret, expired, current.Load().(string)}
+}
+
+// CookieName is the cookie that the refresh token of a Login is in.
+const CookieName = "__Host-refresh"
+
+// RefreshCookie returns the value of that cookie, "" without one.
+func RefreshCookie(r *http.Request) string {
+	c, err := r.Cookie(CookieName)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
+
+// isClient reports whether r has the client's credentials.
+func isClient(r *http.Request, id, secret string) bool {
+	name, s, _ := r.BasicAuth()
+	return name == id && subtle.ConstantTimeCompare([]byte(s), []byte(secret)) == 1
 }
 
 // serve serves h on a free loopback port.

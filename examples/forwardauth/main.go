@@ -1,23 +1,36 @@
-// Forwardauth answers a reverse proxy's question who a caller is, for
-// applications that do not check tokens themselves. nginx.conf and Caddyfile
-// are the proxies' configurations.
+// Forwardauth answers a reverse proxy's question who a caller is, for applications
+// that do not check tokens themselves. nginx.conf and Caddyfile are the proxies'
+// configurations; they expect it at ADDR=127.0.0.1:9001. Variables: AUTH_ISSUER,
+// AUTH_AUDIENCE, PROXY (nginx or caddy), ADDR. Without AUTH_ISSUER an issuer in this
+// process takes its place.
 package main
 
 import (
-	"log"
+	"cmp"
+	"log/slog"
 	"net/http"
 	"os"
 
+	"github.com/bearerkit/bearerkit/examples/demo"
 	"github.com/bearerkit/bearerkit/middleware"
 )
 
 func main() {
-	auth := must(middleware.New(middleware.Config{Issuers: []middleware.Issuer{{
-		Issuer: os.Getenv("AUTH_ISSUER"), Audiences: []string{os.Getenv("AUTH_AUDIENCE")},
+	issuer, audience, token := os.Getenv("AUTH_ISSUER"), os.Getenv("AUTH_AUDIENCE"), "…"
+	if issuer == "" {
+		issuer, audience, token = demo.Issuer("orders:read")
+	}
+	auth := demo.Must(middleware.New(middleware.Config{Issuers: []middleware.Issuer{{
+		Issuer: issuer, Audiences: []string{audience},
 		Algorithms: []string{"RS256", "ES256"}, Discover: true,
-	}}}))
-	http.Handle("GET /forward-auth", must(handler(auth, os.Getenv("PROXY"))))
-	log.Fatal(http.ListenAndServe(os.Getenv("ADDR"), nil))
+	}}, Logger: slog.Default()}))
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /forward-auth", demo.Must(handler(auth, cmp.Or(os.Getenv("PROXY"), "nginx"))))
+	ask := "curl -i {base}/forward-auth -H 'X-Original-Method: GET' -H 'X-Original-Host: shop.example' -H 'X-Original-URI: /orders'"
+	demo.Serve(mux, "AUTH_ISSUER, AUTH_AUDIENCE, PROXY, ADDR",
+		ask+" -H 'Authorization: Bearer "+token+"'   # what nginx asks: 200 and X-Auth-Subject",
+		ask+"   # 401: no token")
 }
 
 // handler tells proxy, "nginx" or "caddy" on this machine, who a caller is and
@@ -34,11 +47,4 @@ func handler(auth *middleware.Authenticator, proxy string) (http.Handler, error)
 			"X-Auth-Scopes": func(v *middleware.Verified) []string { return v.Scopes },
 		},
 	})
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		log.Fatal(err)
-	}
-	return v
 }

@@ -1,17 +1,16 @@
-// Renew validates incoming tokens; one whose only fault is its age is renewed
-// once, and the call goes on. /contacts takes ContactsManager's tokens, which this
-// program signs. /orders takes an OIDC issuer's, which are renewed by the
-// refresh token in a cookie. The caller finds the new token in X-Access-Token.
+// Renew validates incoming tokens. One that has merely expired is renewed once, and
+// the call goes on; the caller finds the new token in X-Access-Token. /contacts
+// takes tokens that this program signs, /orders an OIDC issuer's. Variables: those
+// of demo.Contacts and demo.Logins, and ADDR; what is not set runs in this process.
 package main
 
 import (
-	"cmp"
 	"fmt"
-	"log"
+	"log/slog"
 	"net/http"
-	"os"
 	"time"
 
+	"github.com/bearerkit/bearerkit/examples/demo"
 	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/contactsmanager"
@@ -19,47 +18,36 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache"
 )
 
-const cookie = "__Host-refresh"
-
 func main() {
-	org, secret := os.Getenv("CM_ORGANIZATION_ID"), os.Getenv("CM_API_SECRET")
-	cm := must(contactsmanager.New(contactsmanager.Config{APIKey: os.Getenv("CM_API_KEY"), APISecret: secret, OrgID: org}))
-	contacts := must(middleware.New(middleware.Config{
-		Issuers: []middleware.Issuer{{
-			Issuer: org, AnyAudience: true, SubjectClaim: "user_id", Algorithms: []string{"HS256"}, Secrets: [][]byte{[]byte(secret)},
-		}},
-		Renew: &middleware.Renew{Window: 7 * 24 * time.Hour, Token: middleware.RenewByGenerate(cm, nil), Deliver: deliver},
+	org, key, secret, old := demo.Contacts()
+	cm := demo.Must(contactsmanager.New(contactsmanager.Config{OrgID: org, APIKey: key, APISecret: secret, Logger: slog.Default()}))
+	contacts := demo.Must(middleware.New(middleware.Config{
+		Issuers: []middleware.Issuer{{Issuer: org, AnyAudience: true, SubjectClaim: "user_id", Algorithms: []string{"HS256"}, Secrets: [][]byte{[]byte(secret)}}},
+		Renew:   &middleware.Renew{Window: 7 * 24 * time.Hour, Token: middleware.RenewByGenerate(cm, nil), Deliver: deliver}, Logger: slog.Default(),
 	}))
+	login := demo.Logins()
+	server := demo.Must(oauth.New(oauth.Config{Grant: "refresh_token", TokenURL: login.TokenURL, ClientID: login.ClientID, Secret: login.Secret}))
+	grants := demo.Must(tokencache.New(server, tokencache.Options{Logger: slog.Default()})) // uses a refresh token once, for all calls that wait
+	orders := demo.Must(middleware.New(middleware.Config{
+		Issuers: []middleware.Issuer{{Issuer: login.Issuer, Audiences: []string{login.Audience}, Algorithms: []string{"RS256", "ES256"}, Discover: true}},
+		Renew:   &middleware.Renew{Window: 24 * time.Hour, Credential: demo.RefreshCookie, Token: middleware.RenewByRefresh(grants), Deliver: deliver}, Logger: slog.Default(),
+	}))
+	orders.Ready() // starts to fetch the issuer's keys: an expired token does not
 
-	server := must(oauth.New(oauth.Config{
-		Grant: "refresh_token", TokenURL: os.Getenv("TOKEN_URL"), ClientID: os.Getenv("CLIENT_ID"), Secret: os.Getenv("CLIENT_SECRET"),
-	}))
-	grants := must(tokencache.New(server, tokencache.Options{})) // spends a refresh token once, for all calls that wait
-	orders := must(middleware.New(middleware.Config{
-		Issuers: []middleware.Issuer{{
-			Issuer: os.Getenv("AUTH_ISSUER"), Audiences: []string{os.Getenv("AUTH_AUDIENCE")}, Algorithms: []string{"RS256", "ES256"}, Discover: true,
-		}},
-		Renew: &middleware.Renew{Window: 24 * time.Hour, Credential: refreshToken, Token: middleware.RenewByRefresh(grants), Deliver: deliver},
-	}))
-
-	http.Handle("GET /contacts", contacts.Handler(http.HandlerFunc(hello)))
+	mux := http.NewServeMux()
+	mux.Handle("GET /contacts", contacts.Handler(http.HandlerFunc(hello)))
 	// A cookie travels with every site's requests: those of other sites are refused.
-	http.Handle("GET /orders", http.NewCrossOriginProtection().Handler(orders.Handler(http.HandlerFunc(hello))))
-	log.Fatal(http.ListenAndServe(cmp.Or(os.Getenv("ADDR"), "127.0.0.1:8080"), nil))
-}
-
-func refreshToken(r *http.Request) string {
-	c, err := r.Cookie(cookie)
-	if err != nil {
-		return ""
-	}
-	return c.Value
+	mux.Handle("GET /orders", http.NewCrossOriginProtection().Handler(orders.Handler(http.HandlerFunc(hello))))
+	demo.Serve(mux, "CM_ORGANIZATION_ID, CM_API_KEY, CM_API_SECRET, AUTH_ISSUER, AUTH_AUDIENCE, TOKEN_URL, CLIENT_ID, CLIENT_SECRET, ADDR",
+		"curl -i {base}/contacts -H 'Authorization: Bearer "+old+"'   # the token has expired: 200, and a new one in X-Access-Token",
+		"curl -i {base}/orders -H 'Authorization: Bearer "+login.Expired+"' -H 'Cookie: "+demo.CookieName+"="+login.Refresh+"'   # the same",
+		"curl -i {base}/orders -H 'Authorization: Bearer "+login.Expired+"'   # 401: no refresh token")
 }
 
 // deliver hands the new token to the client before the handler runs.
 func deliver(w http.ResponseWriter, _ *http.Request, t providers.Token) {
 	if t.RefreshToken != "" {
-		http.SetCookie(w, &http.Cookie{Name: cookie, Value: t.RefreshToken, Path: "/", HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
+		http.SetCookie(w, &http.Cookie{Name: demo.CookieName, Value: t.RefreshToken, Path: "/", HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
 	}
 	w.Header().Set("X-Access-Token", t.AccessToken)
 }
@@ -67,11 +55,4 @@ func deliver(w http.ResponseWriter, _ *http.Request, t providers.Token) {
 func hello(w http.ResponseWriter, r *http.Request) {
 	subject, _ := middleware.Subject(r.Context())
 	fmt.Fprintln(w, "hello", subject)
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		log.Fatal(err)
-	}
-	return v
 }
