@@ -39,6 +39,7 @@ type config struct {
 
 	hosts    []string      // names that callers on loopback may use, besides localhost
 	grace    time.Duration // between a red /readyz and the end of listening
+	drain    time.Duration // between that and the closing of the caches
 	bodyTime time.Duration // that a caller may take over a body
 
 	tls *certificate // nil: plain HTTP
@@ -101,6 +102,7 @@ func readConfig(getenv func(string) string, log *slog.Logger) (config, error) {
 		obo:      e.obo(),
 		hosts:    e.list("HOSTS", ""),
 		grace:    e.duration("READYZ_GRACE", 5*time.Second, 0),
+		drain:    drainTime,
 		bodyTime: 30 * time.Second,
 		tls:      e.certificate(),
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/bearerkit/bearerkit/handlers"
@@ -68,7 +69,7 @@ func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, erro
 		err = g.watch()
 	}
 	if err != nil {
-		return nil, errors.Join(err, g.close(ctx))
+		return nil, errors.Join(err, g.close())
 	}
 	g.Handler = g.mux
 	if len(c.origins) > 0 {
@@ -189,11 +190,18 @@ func (g *gateway) ready(w http.ResponseWriter, _ *http.Request) {
 // stop ends the streams.
 func (g *gateway) stop() { g.stopped.Store(true) }
 
-func (g *gateway) close(ctx context.Context) error {
-	var errs []error
-	for _, c := range g.caches {
-		errs = append(errs, c.Close(ctx))
+// close ends the caches, which finish the calls under way, and then what they
+// need. It has closeTime for the caches, whatever the callers' contexts say:
+// a call that is cut off may have used up a user's only refresh token.
+func (g *gateway) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	errs := make([]error, len(g.caches))
+	var all sync.WaitGroup
+	for i, c := range g.caches {
+		all.Go(func() { errs[i] = c.Close(ctx) })
 	}
+	all.Wait()
 	for _, c := range g.closers {
 		errs = append(errs, c())
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -13,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -58,7 +56,7 @@ func serveConfig(t *testing.T, c config, log *slog.Logger) (*gateway, *httptest.
 	t.Cleanup(func() {
 		g.stop()
 		srv.Close()
-		if err := g.close(context.Background()); err != nil {
+		if err := g.close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -493,26 +491,5 @@ func TestConfigErrors(t *testing.T) {
 				t.Errorf("%q shows a secret", err)
 			}
 		})
-	}
-}
-
-func TestAddressInUse(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	err = run(t.Context(), func(n string) string { return map[string]string{"ADDR": l.Addr().String(), "READYZ_GRACE": "0s"}[n] }, slog.New(slog.DiscardHandler))
-	if err == nil || !strings.Contains(err.Error(), "address already in use") {
-		t.Fatal(err)
-	}
-}
-
-func TestEmbeddedOffLeavesRoutesOut(t *testing.T) {
-	_, srv, _ := start(t, map[string]string{"EMBEDDED": "off"})
-	for path, want := range map[string]int{"/livez": 200, "/readyz": 200, "/": 200, "/protected": 404, "/demo/token": 404, "/api/consent/token": 404, "/.well-known/jwks.json": 404} {
-		if status, _, _ := call(t, srv, "GET", path, "", ""); status != want {
-			t.Errorf("%s: status %d", path, status)
-		}
 	}
 }

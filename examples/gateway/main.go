@@ -20,7 +20,10 @@ import (
 	"time"
 )
 
-const drainTime = 10 * time.Second
+const (
+	drainTime = 10 * time.Second // for the requests under way
+	closeTime = 10 * time.Second // after it, for the vendors' calls under way
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -40,19 +43,23 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger) erro
 	if err != nil {
 		return err
 	}
+	return serve(ctx, c, log)
+}
+
+func serve(ctx context.Context, c config, log *slog.Logger) error {
 	g, err := newGateway(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	if err := g.serveMetrics(c.metrics); err != nil {
-		return errors.Join(fmt.Errorf("METRICS_ADDR: %w", err), g.close(ctx))
+		return errors.Join(fmt.Errorf("METRICS_ADDR: %w", err), g.close())
 	}
 	listener, err := net.Listen("tcp", c.addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		err = fmt.Errorf("%w; choose another address, like ADDR=127.0.0.1:0 for any free port", err)
 	}
 	if err != nil {
-		return errors.Join(err, g.close(ctx))
+		return errors.Join(err, g.close())
 	}
 	srv := &http.Server{
 		Handler:           g,
@@ -61,31 +68,32 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger) erro
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	srv.RegisterOnShutdown(g.stop)
-	scheme, serve := "http", srv.Serve
+	scheme, serveOn := "http", srv.Serve
 	if c.tls != nil {
 		scheme, srv.TLSConfig = "https", c.tls.config()
-		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+		serveOn = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
 	}
 	served := make(chan error, 1)
-	go func() { served <- serve(listener) }()
+	go func() { served <- serveOn(listener) }()
 	g.announce(scheme, listener.Addr(), log)
 
 	select {
 	case err := <-served:
-		return errors.Join(err, g.close(ctx))
+		return errors.Join(err, g.close())
 	case <-ctx.Done():
 	}
 	g.draining.Store(true)
-	log.Info("draining", "grace", c.grace, "for", drainTime)
+	log.Info("draining", "grace", c.grace, "for", c.drain)
 	select { // balancers see /readyz and send no more
 	case err := <-served:
-		return errors.Join(err, g.close(ctx))
+		return errors.Join(err, g.close())
 	case <-time.After(c.grace):
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.drain)
 	defer cancel()
 	err = srv.Shutdown(ctx)
-	return errors.Join(err, g.close(ctx))
+	log.Info("closing", "for", closeTime)
+	return errors.Join(err, g.close(), srv.Close())
 }
 
 // announce says what is served, where, and how to try it.

@@ -61,7 +61,7 @@ func TestCertificateIsReread(t *testing.T) {
 	require.NoError(t, err)
 	g, err := newGateway(t.Context(), c, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = g.close(t.Context()) })
+	t.Cleanup(func() { _ = g.close() })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	srv := &http.Server{Handler: g, TLSConfig: c.tls.config(), ReadHeaderTimeout: time.Minute}
