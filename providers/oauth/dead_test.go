@@ -56,6 +56,65 @@ func TestTheNamesOfADeadRefreshToken(t *testing.T) {
 	}
 }
 
+// The server's own word on a refresh token counts for more than the status that
+// it comes with.
+func TestADeadRefreshTokenIsDeadWhateverTheStatus(t *testing.T) {
+	for _, status := range []int{300, 307, 400, 401, 402, 403, 404, 408, 409, 410, 418, 422, 425, 429, 499, 500, 501, 502, 503, 504, 599} {
+		for _, body := range []string{
+			`{"error":"invalid_grant"}`, ` {"error_description":"canary","error":"invalid_grant","x":{"y":[1]}} `,
+			`{"error":"login_required"}`, `{"error":"bad_refresh_token"}`, `{"error":"invalid_refresh_token"}`,
+			`{"error":"interaction_required"}`, `{"error":"consent_required"}`,
+			`{"error":"invalid_request","error_description":"Refresh token expired."}`,
+		} {
+			c, _ := user(t, answer{status: status, body: body, header: http.Header{"Retry-After": {"7"}}})
+			p := provider(t, c)
+			token, err := p.Refresh(t.Context(), alice, "canary-rt")
+			e := failure(t, err)
+			require.Equal(t, providers.CodeRefreshRejected, e.Code, "%d %s", status, body)
+			require.Equal(t, providers.GrantDead, e.Class, "%d %s", status, body)
+			require.Equal(t, status, e.Status)
+			require.NotEmpty(t, e.Description)
+			require.Zero(t, token)
+		}
+	}
+	// Nothing but Classify is asked before.
+	c, _ := user(t, answer{status: 500, body: `{"error":"invalid_grant"}`})
+	c.Classify = func(int, http.Header, []byte) *providers.Error {
+		return &providers.Error{Code: providers.CodeBusy, Class: providers.InDoubt}
+	}
+	_, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+	require.Equal(t, providers.InDoubt, failure(t, err).Class)
+	// A grant that was asked for more may live on.
+	c, _ = user(t, answer{status: 500, body: `{"error":"consent_required"}`})
+	_, err = provider(t, c).Refresh(t.Context(), providers.Request{Subject: "alice", Scopes: []string{"more"}}, "canary-rt")
+	require.Equal(t, providers.InDoubt, failure(t, err).Class)
+}
+
+// invalid_grant is as final for a code and for an assertion. The client's own
+// tokens need no grant that could end.
+func TestInvalidGrantIsFinalWhateverTheStatus(t *testing.T) {
+	for _, status := range []int{302, 400, 403, 408, 425, 429, 500, 503} {
+		a := answer{status: status, body: `{"error":"invalid_grant"}`}
+		c, _ := user(t, a)
+		_, err := provider(t, c).Exchange(t.Context(), "canary-code", "canary-verifier-canary-verifier-canary-verifier", "")
+		e := failure(t, err)
+		require.Equal(t, providers.CodeGrantRequired, e.Code, status)
+		require.Equal(t, providers.Permanent, e.Class, status)
+		for _, grant := range []string{"token_exchange", "jwt_bearer"} {
+			c, _ = client(t, a)
+			c.Grant, c.Issuers = grant, []string{"https://issuer.example"}
+			req := providers.Request{Assertion: providers.Assertion{Token: "canary-assertion", Issuer: "https://issuer.example"}}
+			_, err = provider(t, c).Generate(t.Context(), req)
+			e = failure(t, err)
+			require.Equal(t, providers.CodeNotSignedIn, e.Code, status)
+			require.Equal(t, providers.Permanent, e.Class, status)
+		}
+	}
+	c, _ := client(t, answer{status: 500, body: `{"error":"invalid_grant"}`})
+	_, err := provider(t, c).Generate(t.Context(), providers.Request{})
+	require.Equal(t, providers.Transient, failure(t, err).Class)
+}
+
 // What the configuration asks for every time is nothing further.
 func TestAConfiguredAudienceIsNothingFurther(t *testing.T) {
 	c, _ := user(t, answer{status: 400, body: `{"error":"interaction_required"}`})
@@ -74,19 +133,27 @@ func TestRemarksBesideAToken(t *testing.T) {
 
 func TestWhatDoesNotEndAGrant(t *testing.T) {
 	for name, a := range map[string]answer{
-		"our fault":                  {status: 400, body: `{"error":"invalid_request","error_description":"No refresh token is found in request."}`},
-		"dex's text, not whole":      {status: 400, body: `{"error":"invalid_request","error_description":"Refresh token expired"}`},
-		"dex's text, another code":   {status: 400, body: `{"error":"invalid_scope","error_description":"Refresh token expired."}`},
-		"a code in the description":  {status: 400, body: `{"error":"invalid_request","error_description":"invalid_grant"}`},
-		"a code in the message":      {status: 400, body: `{"error":{"code":"other","message":"invalid_grant"}}`},
-		"another status of HubSpot":  {status: 400, body: `{"status":"error","message":"BAD_REFRESH_TOKEN"}`},
-		"a firewall's page":          {status: 403, body: "<html>invalid_grant</html>"},
-		"text":                       {status: 400, body: "invalid_grant"},
-		"a JSON string":              {status: 400, body: `"invalid_grant"`},
-		"empty":                      {status: 401},
-		"a server's failure":         {status: 500, body: `{"error":"invalid_grant"}`},
-		"asked to come back":         {status: 429, body: `{"error":"invalid_grant"}`},
-		"a list that is a success's": {status: 200, body: `[{"error":"invalid_grant"}]`},
+		"our fault":                 {status: 400, body: `{"error":"invalid_request","error_description":"No refresh token is found in request."}`},
+		"dex's text, not whole":     {status: 400, body: `{"error":"invalid_request","error_description":"Refresh token expired"}`},
+		"dex's text, another code":  {status: 400, body: `{"error":"invalid_scope","error_description":"Refresh token expired."}`},
+		"a code in the description": {status: 400, body: `{"error":"invalid_request","error_description":"invalid_grant"}`},
+		"a code in the message":     {status: 400, body: `{"error":{"code":"other","message":"invalid_grant"}}`},
+		"another status of HubSpot": {status: 400, body: `{"status":"error","message":"BAD_REFRESH_TOKEN"}`},
+		"a firewall's page":         {status: 403, body: "<html>invalid_grant</html>"},
+		"text":                      {status: 400, body: "invalid_grant"},
+		"a JSON string":             {status: 400, body: `"invalid_grant"`},
+		"empty":                     {status: 401},
+		"a failure, said otherwise": {status: 500, body: `{"errors":[{"code":"invalid_grant"}]}`},
+		"a failure, in an object":   {status: 502, body: `{"error":{"code":"invalid_grant"}}`},
+		"a failure, HubSpot's name": {status: 503, body: `{"status":"BAD_REFRESH_TOKEN"}`},
+		"a failure, cut short":      {status: 500, body: `{"error":"invalid_grant"`},
+		"a failure, and more":       {status: 500, body: `{"error":"invalid_grant"} {}`},
+		"a failure, said twice":     {status: 500, body: `{"error":"server_error","error":"invalid_grant"}`},
+		"a failure, as a form": {status: 500, body: "error=invalid_grant",
+			header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}},
+		"a failure, and no code of a dead token": {status: 500, body: `{"error":"server_error"}`},
+		"asked to come back":                     {status: 429, body: `{"error":"slow_down"}`},
+		"a list that is a success's":             {status: 200, body: `[{"error":"invalid_grant"}]`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := user(t, a)
@@ -230,8 +297,8 @@ func TestNumbersInExtraKeepTheirDigits(t *testing.T) {
 
 // An invalid_grant may be about our assertion's clock, and not about the grant.
 func TestInvalidGrantUnderAWrongClock(t *testing.T) {
-	ahead := func(d time.Duration) answer {
-		return answer{status: 400, body: `{"error":"invalid_grant","error_description":"canary"}`, header: http.Header{"Date": {start.Add(d).Format(http.TimeFormat)}}}
+	ahead := func(status int, d time.Duration) answer {
+		return answer{status: status, body: `{"error":"invalid_grant","error_description":"canary"}`, header: http.Header{"Date": {start.Add(d).Format(http.TimeFormat)}}}
 	}
 	for _, c := range []struct {
 		name    string
@@ -246,16 +313,16 @@ func TestInvalidGrantUnderAWrongClock(t *testing.T) {
 		{"ahead", -time.Hour, true, providers.InDoubt, true},
 		{"a secret has no clock", time.Hour, false, providers.GrantDead, false},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		for _, status := range []int{400, 500} {
 			var logs bytes.Buffer
-			cfg, _ := user(t, ahead(c.skew))
+			cfg, _ := user(t, ahead(status, c.skew))
 			cfg.Logger = slog.New(slog.NewTextHandler(&logs, nil))
 			if c.signs {
 				cfg.Secret, cfg.Key = "", oauth.Key{Signer: ed}
 			}
 			_, err := provider(t, cfg).Refresh(t.Context(), alice, "canary-rt")
 			e := failure(t, err)
-			require.Equal(t, c.refresh, e.Class)
+			require.Equal(t, c.refresh, e.Class, "%s, %d", c.name, status)
 			require.Equal(t, c.warns, logs.Len() > 0)
 			if c.warns {
 				require.Contains(t, logs.String(), "level=WARN")
@@ -263,6 +330,6 @@ func TestInvalidGrantUnderAWrongClock(t *testing.T) {
 				require.NotContains(t, logs.String(), "canary")
 				require.NotEqual(t, providers.CodeRefreshRejected, e.Code, "the user is not signed out for our clock")
 			}
-		})
+		}
 	}
 }

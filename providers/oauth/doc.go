@@ -42,9 +42,14 @@
 //   - A refresh token is dead, [providers.GrantDead] with
 //     [providers.CodeRefreshRejected], by invalid_grant, login_required,
 //     bad_refresh_token (GitHub), invalid_refresh_token (Slack),
-//     BAD_REFRESH_TOKEN in the member status (HubSpot), dex's two texts for invalid_request, and interaction_required
-//     or consent_required where nothing further was asked for; also in error
-//     objects and lists. [Config].Classify adds to these.
+//     BAD_REFRESH_TOKEN in the member status (HubSpot), dex's two texts for
+//     invalid_request, and interaction_required or consent_required where
+//     nothing further was asked for; also in error objects and lists.
+//     [Config].Classify is asked before, and adds to these.
+//   - Beside a 3xx, a 5xx, 408, 425 and 429 the same codes end it where the
+//     answer has the form of RFC 6749 section 5.2: one whole JSON object without
+//     a member twice, and the code in its member error. So does invalid_grant
+//     for a code or a caller's token. In any other form the status decides.
 //   - invalid_grant while our signed assertion and the server's clock are over
 //     ten seconds apart is in doubt, for it may be about the assertion.
 //   - invalid_grant for a caller's token is [providers.CodeNotSignedIn]; for a
@@ -54,7 +59,7 @@
 //     [providers.CodeCredentialsRejected].
 //   - A 4xx without one is [providers.Transient], for a proxy may have answered,
 //     and is repeated at most twice a minute.
-//   - A refresh that was sent and got no answer, or a 5xx, is
+//   - A refresh that was sent and got no answer, or any other 5xx, is
 //     [providers.InDoubt].
 //   - What is not configured wraps [errors.ErrUnsupported].
 //

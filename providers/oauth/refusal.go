@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
@@ -125,33 +126,58 @@ func (e *serverError) dead(r request) bool {
 	return endsGrant(e.code)
 }
 
-// refusal classifies an answer that is not a success. The status decides where
-// RFC 6749 gives the code no say; a 4xx without a code may be a proxy's.
+// refusal classifies an answer that is not a success. A 4xx without a code may
+// be a proxy's.
 func (p *Provider) refusal(res *upstream.Response, said *serverError, r request) error {
+	if !p.codeDecides(res, said, r) {
+		e := res.Err()
+		e.Err = said
+		return e
+	}
 	e := p.judge(res, said, r)
 	e.Err = said
-	if said.code != "" && known(said.code) && e.Description == "" && ownStatus(res.Status) {
+	if said.code != "" && known(said.code) && e.Description == "" {
 		e.Description = said.Error()
 	}
-	if p.signs && ownStatus(res.Status) && said.code != "" {
+	if p.signs && said.code != "" {
 		p.blameClock(e, said, res, r)
 	}
 	return e
 }
 
-// ownStatus reports that the code counts for more than the status.
-func ownStatus(status int) bool {
-	switch {
+// codeDecides reports that the code counts for more than the status. RFC 6749
+// gives it no say beside a 3xx, a 5xx and the statuses of a busy server. But the
+// end of a grant is final: no later attempt brings another answer.
+func (p *Provider) codeDecides(res *upstream.Response, said *serverError, r request) bool {
+	switch status := res.Status; {
 	case status >= 500, status >= 300 && status <= 399, status == 408, status == 425, status == 429:
-		return false
+		return p.ends(said, r) && inErrorMember(res, said.code)
 	}
 	return true
 }
 
+// ends reports whether said is the end of what r presented: a refresh token, a
+// code or an assertion.
+func (p *Provider) ends(said *serverError, r request) bool {
+	if r.presented != "" {
+		return said.dead(r)
+	}
+	return said.code == "invalid_grant" && r.url == p.tokenURL && p.grant != clientCredentials
+}
+
+// inErrorMember reports that the answer is the one of RFC 6749 section 5.2: one
+// whole JSON object, without a member twice, whose member error is code.
+func inErrorMember(res *upstream.Response, code string) bool {
+	m, err := wire.Parse(res.Body)
+	if err != nil {
+		return false
+	}
+	text, err := m.String("error")
+	return err == nil && text == code
+}
+
 func (p *Provider) judge(res *upstream.Response, said *serverError, r request) *providers.Error {
 	switch {
-	case !ownStatus(res.Status):
-		return res.Err()
 	case said.code == "":
 		return res.Unexplained()
 	case r.presented != "" && said.dead(r):
