@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"strconv"
 )
@@ -97,9 +98,11 @@ func (s *Store) failed(ctx context.Context, op string, err error) error {
 	var network *net.OpError
 	var timed net.Error
 	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded): // a connection's deadline is its context's
+		return fmt.Errorf("sqlstore: %s: %w", op, context.DeadlineExceeded)
 	case errors.As(err, &network):
 		return fmt.Errorf("sqlstore: %s: %w", op, network)
-	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timed) && timed.Timeout():
+	case errors.As(err, &timed) && timed.Timeout():
 		return fmt.Errorf("sqlstore: %s: %w", op, context.DeadlineExceeded)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone):
 		return fmt.Errorf("sqlstore: %s: the connection was lost", op)

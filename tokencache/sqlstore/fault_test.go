@@ -6,6 +6,9 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -108,21 +111,21 @@ func TestFrozenServer(t *testing.T) {
 			if d == sqlstore.Postgres {
 				require.NoError(t, db.QueryRow("SELECT pg_backend_pid()").Scan(&pid))
 			}
-			require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
-			if pid != server.cmd.Process.Pid {
-				require.NoError(t, syscall.Kill(server.cmd.Process.Pid, syscall.SIGSTOP))
-			}
 			thaw := func() {
 				_ = syscall.Kill(pid, syscall.SIGCONT)
 				_ = syscall.Kill(server.cmd.Process.Pid, syscall.SIGCONT)
 			}
 			defer thaw()
+			freeze(t, pid)
+			if pid != server.cmd.Process.Pid {
+				freeze(t, server.cmd.Process.Pid)
+			}
 			for range 3 {
 				ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
 				begun := time.Now()
 				_, err := s.CAS(ctx, "k", 0, nil, time.Minute)
 				cancel()
-				assert.Error(t, err) // the deadline, or a driver that has given the connection up
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
 				assert.Less(t, time.Since(begun), 3*time.Second)
 			}
 			thaw()
@@ -134,6 +137,26 @@ func TestFrozenServer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// freeze stops a process, and returns when each of its threads stands still: until
+// then one of them may answer.
+func freeze(t testing.TB, pid int) {
+	t.Helper()
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	eventually(t, "the process to stand still", func() bool {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		require.NoError(t, err)
+		require.NotEmpty(t, tasks)
+		for _, task := range tasks {
+			stat, err := os.ReadFile(task)
+			_, state, _ := strings.Cut(string(stat), ") ")
+			if err == nil && !strings.HasPrefix(state, "T") {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // TestReadOnlyServer: connections to a server that takes no writes any more
@@ -239,6 +262,20 @@ func TestWhatADatabaseAnswers(t *testing.T) {
 			assert.NotContains(t, err.Error(), "canary")
 			assert.Zero(t, rev)
 		})
+	}
+}
+
+// A connection's deadline may end a moment before its context does.
+func TestTheDeadlineOfAConnectionIsTheContexts(t *testing.T) {
+	for _, op := range []string{"dial", "read"} {
+		db := sql.OpenDB(&answering{errs: []error{fmt.Errorf("canary: %w", &net.OpError{Op: op, Err: os.ErrDeadlineExceeded})}})
+		defer func() { _ = db.Close() }()
+		s, err := sqlstore.New(db, sqlstore.Postgres, sqlstore.Options{})
+		require.NoError(t, err)
+		defer func() { _ = s.Close() }()
+		_, err = s.CAS(t.Context(), "k", 1, nil, time.Minute)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.EqualError(t, err, "sqlstore: cas: context deadline exceeded")
 	}
 }
 
