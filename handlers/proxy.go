@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/bearerkit/bearerkit/internal/plainhttp"
 	"github.com/bearerkit/bearerkit/internal/upstream"
@@ -199,8 +201,33 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ErrorLog:       p.errorLog,
 		BufferPool:     &p.buffers,
 	}
-	reverse.ServeHTTP(w, out.WithContext(s.ctx))
+	out = out.WithContext(s.ctx)
+	if r.Header.Get("Expect") != "" {
+		out.Body = &unreadBody{body: out.Body}
+	}
+	reverse.ServeHTTP(w, out)
 	flush()
+}
+
+// unreadBody is the body of a caller that waits for 100 Continue. Up to Go 1.25
+// net/http reads such a body to its end when it is closed, and so waits for a
+// caller that waits for the answer. Here Close only ends reading. The server
+// closes the body itself after the answer.
+type unreadBody struct {
+	body   io.ReadCloser
+	closed atomic.Bool
+}
+
+func (b *unreadBody) Read(p []byte) (int, error) {
+	if b.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return b.body.Read(p)
+}
+
+func (b *unreadBody) Close() error {
+	b.closed.Store(true)
+	return nil
 }
 
 // admit makes all checks, and returns r without the caller's credentials.
