@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// Code says what went wrong, in public terms. Codes are stable: frontends
-// switch on them.
+// Code says publicly what went wrong. Codes are stable: frontends may switch on
+// them.
 type Code string
 
-// Codes that providers return. Package handlers has a few more, about HTTP
-// itself, and the table that gives each code its status.
+// These are the codes that providers return. Package handlers adds a few about
+// HTTP itself and gives each code its status.
 const (
 	// CodeInvalidField: a member of the request has the wrong type or value.
 	CodeInvalidField Code = "invalid_field"
@@ -28,15 +28,15 @@ const (
 	CodeTenantNotAllowed Code = "tenant_not_allowed"
 	// CodeIdentityRequired: the request names no user.
 	CodeIdentityRequired Code = "identity_required"
-	// CodeIdentityMismatch: the caller named somebody else.
+	// CodeIdentityMismatch: the caller named another user.
 	CodeIdentityMismatch Code = "identity_mismatch"
-	// CodeGrantRequired: the user has given no grant, or it has ended; only
-	// the user can give one.
+	// CodeGrantRequired: the user has given no grant, or the grant has ended.
+	// Only the user can give a new one.
 	CodeGrantRequired Code = "grant_required"
 	// CodeNotSignedIn: the caller is not authenticated.
 	CodeNotSignedIn Code = "not_signed_in"
-	// CodeRefreshRejected: the upstream refused the refresh token; the user
-	// has to sign in again.
+	// CodeRefreshRejected: the upstream refused the refresh token. The user has
+	// to sign in again.
 	CodeRefreshRejected Code = "refresh_rejected"
 	// CodeInvalidToken: the access token is not valid.
 	CodeInvalidToken Code = "invalid_token"
@@ -54,27 +54,27 @@ const (
 	CodeBusy Code = "upstream_busy"
 	// CodeTimeout: the upstream did not answer in time.
 	CodeTimeout Code = "upstream_timeout"
-	// CodeInternal: a fault of ours.
+	// CodeInternal: this service has a fault.
 	CodeInternal Code = "internal"
 )
 
-// Class tells the token cache what another attempt may bring. The provider
-// sets it; no other part of the kit guesses from a status.
+// Class tells the token cache whether another attempt may help. The provider
+// sets it. No other part of the kit guesses it from a status.
 type Class uint8
 
 const (
 	// Transient: the same call may succeed later.
 	Transient Class = iota
-	// InDoubt: the call spent something that works once and its outcome is
-	// unknown.
+	// InDoubt: the call may have spent a credential that works once, and its
+	// outcome is unknown.
 	InDoubt
-	// Permanent: the same call will fail until somebody changes something.
+	// Permanent: the same call fails until a person changes something.
 	Permanent
-	// GrantDead: the refresh token will never work again.
+	// GrantDead: the refresh token never works again.
 	GrantDead
 )
 
-// String returns the class's name in lower case.
+// String returns the name of the class in lower case.
 func (c Class) String() string {
 	switch c {
 	case Transient:
@@ -92,24 +92,24 @@ func (c Class) String() string {
 // Error is a failure with a public half, Code and Description, and a private
 // half, Err. Neither holds a credential or an upstream's body.
 type Error struct {
-	// Code is the public kind.
+	// Code says publicly what went wrong.
 	Code Code
-	// Class is what another attempt may bring.
+	// Class says whether another attempt may help.
 	Class Class
-	// Description is one public sentence of ours; "" for the code's own.
+	// Description is one public sentence; "" means the text of the code.
 	Description string
-	// Op is the vendor and the call, like "redacto: generate".
+	// Op names the vendor and the call, such as "redacto: generate".
 	Op string
-	// Status is the upstream's HTTP status, 0 without an answer.
+	// Status is the HTTP status of the upstream; 0 without an answer.
 	Status int
-	// RetryAfter is how long the upstream asks us to wait; 0 if it did not.
+	// RetryAfter is how long the upstream asks to wait; 0 if it does not ask.
 	RetryAfter time.Duration
-	// Err is the cause, for logs and errors.Is; may be nil. It is not part of
-	// Error's text.
+	// Err is the cause, for logs and errors.Is. It may be nil. The text of
+	// Error does not contain it.
 	Err error
 }
 
-// Error is Op, Code, Status and Description; never Err's text.
+// Error returns Op, Code, Status and Description. It never contains Err.
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.Op != "" {
@@ -132,7 +132,7 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// LogValue is the whole error for log/slog, the private half included.
+// LogValue returns the whole error for log/slog, with its private half.
 func (e *Error) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.String("code", string(e.Code)),
@@ -156,10 +156,9 @@ func (e *Error) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// AsError finds the [*Error] in err's chain. For an error that has none it
-// makes one: a context's deadline is [CodeTimeout], anything else
-// [CodeInternal], both [Transient], with err as the private half. It returns
-// nil for nil.
+// AsError finds the [*Error] in err's chain. If there is none, it makes one
+// with err as the private half: [CodeTimeout] for a context's deadline, else
+// [CodeInternal], both [Transient]. It returns nil for nil.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil

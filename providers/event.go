@@ -2,12 +2,13 @@ package providers
 
 import "time"
 
-// Event is something that happened in the kit. The token cache, the inbound
-// and the outbound middleware and the handlers pass one to their Observer.
-// Every label comes from a small fixed set, so that it may be the label of a
-// metric: no label is or holds a token, a subject, a tenant, a key id or a URL.
+// Event is something that happened in the kit. The token cache, the inbound and
+// the outbound middleware and the handlers pass events to their Observer. The
+// values of every label come from a small fixed set, so a label may be the
+// label of a metric. No label holds a token, a subject, a tenant, a key id or a
+// URL.
 type Event struct {
-	// Source is the part of the kit that tells: "tokencache",
+	// Source is the part of the kit where it happened: "tokencache",
 	// "authenticator", "transport" or "proxy".
 	Source string
 	// Kind is what happened. Each package documents its kinds.
@@ -19,7 +20,7 @@ type Event struct {
 	Outcome string
 	// Duration is how long it took; 0 if that was not measured.
 	Duration time.Duration
-	// N is a number that the kind explains, such as of callers that shared
-	// one call.
+	// N is a number that the kind explains, such as how many callers shared one
+	// call.
 	N int
 }

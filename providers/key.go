@@ -9,20 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// Key is the default identity of r's grant: an injective encoding of all
-// fields but Assertion and Actor, with the order of scopes and of the members
-// of maps not counted. It is what a provider without [Keyer] is keyed by. The
-// token cache adds a digest of Assertion and Actor to the key of any provider.
-// The error, if any, is an [*Error] with [CodeInvalidField] naming the member
-// of Params that is no JSON value.
+// Key is the default name of r's grant. It is the key of a provider that is no
+// [Keyer]. It encodes all fields but Assertion and Actor, and two different
+// requests never have the same key. The order of scopes and of the members of
+// maps does not count. The token cache adds a digest of Assertion and Actor to
+// the key of any provider. The error, if any, is an [*Error] with
+// [CodeInvalidField] that names the member of Params that is no JSON value.
 func (r Request) Key() (string, error) {
 	var buf [256]byte
 	b, err := r.AppendKey(buf[:0])
 	return string(b), err
 }
 
-// AppendKey appends [Request.Key] to b. It allocates only where b has no room
-// for the key.
+// AppendKey appends [Request.Key] to b. It allocates only if b has no room for
+// the key.
 func (r Request) AppendKey(b []byte) ([]byte, error) {
 	b = appendString(b, r.Tenant)
 	b = appendString(b, r.Subject)
@@ -58,8 +58,8 @@ func (r Request) AppendKey(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// appendString writes s with its length before it, so that no two sequences of
-// strings have one encoding.
+// appendString writes the length of s and then s, so that two different
+// sequences of strings have different encodings.
 func appendString(b []byte, s string) []byte {
 	return append(appendCount(b, ':', len(s)), s...)
 }
@@ -68,8 +68,8 @@ func appendCount(b []byte, kind byte, n int) []byte {
 	return append(strconv.AppendInt(b, int64(n), 10), kind)
 }
 
-// valueError is a member that is no JSON value: the path to it and what is
-// wrong.
+// valueError describes a member that is no JSON value: the path to it, and what
+// is wrong.
 type valueError struct{ path, what string }
 
 func (e *valueError) Error() string { return e.path + ": " + e.what }
@@ -97,8 +97,9 @@ func appendObject(b []byte, v map[string]any) ([]byte, *valueError) {
 	return b, nil
 }
 
-// appendValue writes one JSON value. Its first bytes tell its kind and, where
-// that varies, its length. Numbers of all types that print alike are alike.
+// appendValue writes one JSON value. The first bytes tell its kind and, if it
+// varies, its length. Numbers that print alike have one encoding, whatever
+// their types.
 func appendValue(b []byte, v any) ([]byte, *valueError) {
 	switch v := v.(type) {
 	case nil:
@@ -106,7 +107,8 @@ func appendValue(b []byte, v any) ([]byte, *valueError) {
 	case bool:
 		return strconv.AppendBool(b, v), nil
 	case string:
-		// encoding/json makes U+FFFD of every other byte, and one value of two.
+		// encoding/json replaces bytes that are not UTF-8 by U+FFFD, so two
+		// different values would become one.
 		if !utf8.ValidString(v) {
 			return b, &valueError{what: "not UTF-8"}
 		}

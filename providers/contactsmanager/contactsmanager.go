@@ -23,32 +23,32 @@ const (
 	minSecret     = 32 // RFC 7518 section 3.2
 )
 
-// Config configures a [Provider]. OrgID is required, and APIKey with APISecret
-// or Credentials.
+// Config configures a [Provider]. OrgID is required, and either APIKey with
+// APISecret or Credentials.
 type Config struct {
 	// OrgID is the organization's id.
 	OrgID string
-	// APIKey and APISecret are the organization's credentials. The secret's
-	// bytes are the HMAC key as they stand.
+	// APIKey and APISecret are the organization's credentials. The bytes of the
+	// secret are the HMAC key; it is not decoded.
 	APIKey, APISecret string
-	// Credentials yields both in their place, for rotation without a
-	// restart. It is called once per token.
+	// Credentials returns both keys, for rotation without a restart. It
+	// replaces APIKey and APISecret and is called once per token.
 	Credentials func(context.Context) (apiKey, apiSecret string, err error)
-	// Profile says whose claims to write: "python" (the default) and "node"
-	// as the vendor's SDK of that language, "docs" the documented table.
+	// Profile selects the claims and their order: "python" (the default) and
+	// "node" are those of the vendor's SDKs, "docs" is the documented table.
 	Profile string
 	// DeviceClaim names the claim that holds deviceInfo: "device_info",
 	// "device", "both" or "none"; "" leaves it to the profile.
 	DeviceClaim string
-	// ExtraClaims are added to every token after the vendor's own, which
-	// they may not replace. JSON values only.
+	// ExtraClaims are added to every token. They cannot replace the vendor's
+	// claims. JSON values only.
 	ExtraClaims map[string]any
 	// TTL is a token's life in whole seconds; 0 means 24 hours.
 	TTL time.Duration
 	// MaxTTL is the most that TTL may be; 0 means 7 days.
 	MaxTTL time.Duration
-	// ISOExpiry writes expiresAt of [Provider.Encode] as an ISO 8601 string,
-	// as the vendor's Node SDK does, in place of Unix seconds.
+	// ISOExpiry makes [Provider.Encode] write expiresAt as an ISO 8601 string,
+	// as the vendor's Node SDK does, instead of Unix seconds.
 	ISOExpiry bool
 	// Logger gets the warning about a short secret; nil discards it.
 	Logger *slog.Logger
@@ -76,8 +76,9 @@ type Provider struct {
 	now         func() time.Time
 }
 
-// claimOrder is the order of claims per profile, or what is wrong with profile
-// or device. "device" stands for the claims that DeviceClaim chooses.
+// claimOrder returns the claims of a profile in their order, or says what is
+// wrong with profile or device. The entry "device" stands for the claims that
+// DeviceClaim chooses.
 func claimOrder(profile, device string) (order []string, fault string) {
 	var own string
 	switch profile {
@@ -104,7 +105,7 @@ func claimOrder(profile, device string) (order []string, fault string) {
 	return slices.Replace(order, at, at+1, names...), ""
 }
 
-// New validates cfg and returns every fault at once, joined.
+// New validates cfg. The error joins every fault of cfg.
 func New(cfg Config) (*Provider, error) {
 	p := &Provider{
 		orgID: cfg.OrgID, credentials: cfg.Credentials, extra: maps.Clone(cfg.ExtraClaims),
@@ -222,7 +223,7 @@ func (p *Provider) Key(req providers.Request) (string, error) {
 	return req.Key()
 }
 
-// check returns the device information of a request that is in order.
+// check validates req and returns its device information.
 func check(req providers.Request) (map[string]any, error) {
 	if req.Subject == "" {
 		return nil, &providers.Error{
@@ -258,7 +259,8 @@ type claim struct {
 	value any
 }
 
-// claims marshals in its own order: the vendor's SDKs have one each.
+// claims is a list of claims that marshals in its own order. The vendor's SDKs
+// have different orders.
 type claims []claim
 
 // MarshalJSON returns the claims as one object.

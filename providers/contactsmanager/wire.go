@@ -9,9 +9,9 @@ import (
 )
 
 // Decode reads the documented request: userId, which becomes the Subject, and
-// deviceInfo, an object of at most 4 KiB. members are those of the body, of a
-// bounded size, or nil; the query is not read. A missing user is left for
-// [Provider.Key] to report.
+// deviceInfo, an object of at most 4 KiB. members are the members of the body,
+// or nil. The query is not read. A missing user is no error here;
+// [Provider.Key] reports it.
 func (*Provider) Decode(_ url.Values, members map[string]json.RawMessage) (providers.Request, error) {
 	o := wire.Object(members)
 	var req providers.Request
@@ -37,7 +37,7 @@ func (*Provider) Decode(_ url.Values, members map[string]json.RawMessage) (provi
 	return req, nil
 }
 
-// Encode is the documented answer: token, expiresAt, message and success.
+// Encode returns the documented answer: token, expiresAt, message and success.
 func (p *Provider) Encode(req providers.Request, t providers.Token) any {
 	answer := struct {
 		Token     string `json:"token"`
@@ -51,8 +51,8 @@ func (p *Provider) Encode(req providers.Request, t providers.Token) any {
 	return answer
 }
 
-// EncodeError is what the documented error answer has beside the members of
-// every other: message, in the vendor's words, and success. code and detail are
+// EncodeError returns the members that the documented error answer has in
+// addition: message, in the vendor's words, and success. code and detail are
 // those of the answer.
 func (*Provider) EncodeError(code providers.Code, detail string) map[string]any {
 	message := "Error: " + detail

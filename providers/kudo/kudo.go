@@ -20,7 +20,8 @@ import (
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
-// maxLifetime bounds an expiration_time that no session can mean.
+// maxLifetime is the longest lifetime of a token. A later expiration_time is
+// cut to it.
 const maxLifetime = 30 * 24 * time.Hour
 
 // Config configures a [Provider]. AccessKey or Credentials is required.
@@ -31,26 +32,26 @@ type Config struct {
 	BaseURL string
 	// AccessKey is the partner's key, sent as x-api-key.
 	AccessKey string
-	// Auth is the auth parameter of every token: the app id or API key that
-	// the editor uses; "" leaves it out.
+	// Auth is the parameter auth of every token: the app id or API key that the
+	// editor uses. "" leaves it out.
 	Auth string
-	// Credentials yields AccessKey and Auth in their place, for rotation
-	// without a restart. It is called once per generate.
+	// Credentials returns AccessKey and Auth, for rotation without a restart.
+	// It replaces both fields and is called once per generate.
 	Credentials func(context.Context) (accessKey, auth string, err error)
-	// Server is the server parameter of every token, the API server's URL;
-	// "" leaves it out. Go code may name another in a request's
-	// Params["server"], one of Servers if there are any; callers of package
-	// handlers cannot.
+	// Server is the parameter server of every token: the URL of the API server.
+	// "" leaves it out. Go code may set another one in Params["server"] of a
+	// request; if Servers is not empty, it must be in Servers. Callers of
+	// package handlers cannot set it.
 	Server  string
 	Servers []string
 	// AllowedParams are the parameters that a caller may send besides userId
-	// and file; nil allows all that only Config may not set.
+	// and file. nil allows all except those that only Config may set.
 	AllowedParams []string
-	// EditorParam is the query parameter of the editor that takes the token;
-	// "" means apitoken. The vendor's older pages have auth.
+	// EditorParam is the query parameter in which the editor expects the token;
+	// "" means apitoken. The vendor's older pages use auth.
 	EditorParam string
-	// HTTPClient makes the calls, redirects and cookies switched off; nil
-	// means one of the provider's own, see [upstream.New].
+	// HTTPClient makes the calls. Its redirect policy and cookies are not used.
+	// nil means a client of the provider, see [upstream.New].
 	HTTPClient *http.Client
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
@@ -74,7 +75,7 @@ type Provider struct {
 	now              func() time.Time
 }
 
-// New validates cfg and returns every fault at once, joined.
+// New validates cfg. The error joins every fault of cfg.
 func New(cfg Config) (*Provider, error) {
 	p := &Provider{
 		credentials: cfg.Credentials,
@@ -124,8 +125,8 @@ func New(cfg Config) (*Provider, error) {
 }
 
 // Generate issues a token for the parameters of req and those of [Config].
-// Expiry is the vendor's expiration_time corrected by the answer's Date; one
-// that has passed is an error, for it means a wrong clock or unit.
+// Expiry is the vendor's expiration_time, corrected by the Date of the answer.
+// An expiration_time that has passed is an error: a clock or the unit is wrong.
 func (p *Provider) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
 	body, err := p.params(req)
 	if err != nil {
@@ -156,9 +157,9 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 	return read(res)
 }
 
-// refusal is the error of an answer that is no success. The body with which the
-// vendor refuses a key or a token, "{ Wrong token }", is not JSON and its own
-// word all the same.
+// refusal is the error of an answer that is no success. The vendor refuses a
+// key or a token with the body "{ Wrong token }". That body is not JSON, but it
+// comes from the vendor, so the error is permanent.
 func refusal(res *upstream.Response) *providers.Error {
 	e := res.Err()
 	own := strings.Trim(string(res.Body), "{} \r\n\t") == "Wrong token"
@@ -195,7 +196,8 @@ func read(res *upstream.Response) (providers.Token, error) {
 	return t, nil
 }
 
-// Key names req's grant by all of its parameters: a token is bound to each.
+// Key names the grant of req by all of its parameters, because a token is bound
+// to each of them.
 func (p *Provider) Key(req providers.Request) (string, error) {
 	params, err := p.params(req)
 	if err != nil {
@@ -205,9 +207,9 @@ func (p *Provider) Key(req providers.Request) (string, error) {
 }
 
 // Verify asks the vendor whether accessToken is valid. Claims are the token's
-// parameters without auth, server and apiServerURL; Subject is userId; the
-// vendor tells no expiry. A valid token is believed for 30 seconds, a refused
-// one for 5.
+// parameters without auth, server and apiServerURL. Subject is userId. Expiry
+// is zero, because the vendor does not tell it. The kit believes that a token
+// is valid for 30 seconds, and that it is not for 5 seconds.
 func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Verified, error) {
 	if accessToken == "" || len(accessToken) > 4096 || !wire.Visible(accessToken) {
 		return providers.Verified{}, &providers.Error{Code: providers.CodeInvalidToken, Class: providers.Permanent, Op: "kudo: verify"}
@@ -236,7 +238,7 @@ func (p *Provider) ask(ctx context.Context, token string) (providers.Verified, e
 	}
 	if !res.OK() {
 		e := refusal(res)
-		if e.Code == providers.CodeCredentialsRejected { // the call carries no key: it is about the token
+		if e.Code == providers.CodeCredentialsRejected { // the call has no key, so the token was refused
 			e.Code, e.Class, e.RetryAfter = providers.CodeInvalidToken, providers.Permanent, 0
 		}
 		return providers.Verified{}, e
@@ -254,20 +256,20 @@ func (p *Provider) ask(ctx context.Context, token string) (providers.Verified, e
 			delete(params, name)
 		}
 	}
-	_ = json.Unmarshal(params["userId"], &v.Subject) // a userId that is no string is no subject
+	_ = json.Unmarshal(params["userId"], &v.Subject) // if userId is no string there is no subject
 	if v.Claims, err = json.Marshal(params); err != nil {
 		return providers.Verified{}, res.Bad(errors.New("answer is not the JSON expected"))
 	}
 	return v, nil
 }
 
-// Owns reports that token has the form of Kudo's own, a UUID, so that other
-// parties' tokens are not sent to the vendor.
+// Owns reports whether token has the form of a Kudo token, a UUID. Tokens of
+// other parties are then not sent to the vendor.
 func (*Provider) Owns(token string) bool { return wire.UUID(token) }
 
-// EditorURL is the link that opens the editor with token. base is the editor's
-// address, https or loopback; without a path it gets /editor. Its query is
-// kept. Errors do not repeat token.
+// EditorURL returns the link that opens the editor with token. base is the
+// address of the editor: https, or http to a loopback address. Without a path
+// it gets /editor. Its query is kept. Errors do not repeat token.
 func (p *Provider) EditorURL(base, token string) (string, error) {
 	u, err := url.Parse(base)
 	if err != nil {

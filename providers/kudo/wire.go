@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// ours reports that name is a member that only [Config] may set, in any
-// capitals: how the vendor compares is not published.
+// ours reports whether only [Config] may set the member name. Case does not
+// count, because the vendor does not say how it compares names.
 func ours(name string) bool {
 	for _, reserved := range []string{"auth", "server", "apiServerURL", "x-api-key"} {
 		if strings.EqualFold(name, reserved) {
@@ -22,15 +22,15 @@ func ours(name string) bool {
 	return false
 }
 
-// simpleName reports a name that may be repeated in an error.
+// simpleName reports whether an error may repeat the name s.
 func simpleName(s string) bool {
 	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_' || r == '-')
 	})
 }
 
-// params checks req and returns a new map of the parameters that a token for it
-// is bound to, without those of Config.
+// params checks req and returns a new map of the parameters of its token,
+// without those of Config.
 func (p *Provider) params(req providers.Request) (map[string]any, error) {
 	if err := wire.OnePerson(req); err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func (p *Provider) check(name string, v any) error {
 	return wire.Invalid("a parameter is not allowed here")
 }
 
-// checkServer checks the server of one request, which only Go code can name.
+// checkServer checks the server of one request. Only Go code can set it.
 func (p *Provider) checkServer(v any) error {
 	s, ok := v.(string)
 	switch {
@@ -86,10 +86,10 @@ func (p *Provider) checkServer(v any) error {
 }
 
 // Decode reads a caller's editor parameters: userId, which becomes the Subject,
-// and any others that [Config] allows; none is required. null counts as absent,
-// an empty string is a value. What only [Config] and Go code may set is refused:
-// auth and server, in any capitals. members are those of the body, of a bounded
-// size; the query is not read.
+// and any others that [Config] allows. None is required. null counts as absent;
+// an empty string is a value. Parameters that only [Config] or Go code may set
+// are refused, such as auth and server. Case does not count there. members are
+// the members of the body. The query is not read.
 func (p *Provider) Decode(_ url.Values, members map[string]json.RawMessage) (providers.Request, error) {
 	o := wire.Object(members)
 	req := providers.Request{Params: make(map[string]any, len(o))}
@@ -114,7 +114,8 @@ func (p *Provider) Decode(_ url.Values, members map[string]json.RawMessage) (pro
 	return req, nil
 }
 
-// Encode is the vendor's own answer: token and expiration_time in Unix seconds.
+// Encode returns the vendor's own answer: token, and expiration_time in Unix
+// seconds.
 func (*Provider) Encode(_ providers.Request, t providers.Token) any {
 	answer := struct {
 		Token          string `json:"token"`

@@ -18,11 +18,12 @@ import (
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
-// members is a JSON object by exact names: encoding/json's structs would take
-// "Access_Token" too.
+// members is a JSON object with exact member names. A struct of encoding/json
+// would accept "Access_Token" too.
 type members map[string]json.RawMessage
 
-// text is the string member name; "" if it is absent or no string.
+// text returns the string in the member name, or "" if it is absent or no
+// string.
 func (m members) text(name string) string {
 	var s string
 	_ = json.Unmarshal(m[name], &s)
@@ -59,7 +60,7 @@ func (p *Provider) token(ctx context.Context, r request) (providers.Token, error
 	return res.Salvage(r.presented, err)
 }
 
-// read makes a token of a successful answer.
+// read makes a token from a successful answer.
 func (p *Provider) read(res *upstream.Response, m members, r request) (providers.Token, error) {
 	t := providers.Token{
 		AccessToken: m.text("access_token"), TokenType: "Bearer", RefreshToken: m.text("refresh_token"),
@@ -93,7 +94,7 @@ func (p *Provider) read(res *upstream.Response, m members, r request) (providers
 	return t, nil
 }
 
-// unusable is the error for a token that came whole and cannot be used here.
+// unusable is the error for a complete token that the kit cannot use.
 func unusable(res *upstream.Response, description string) error {
 	e := res.Fail(providers.CodeBadResponse, providers.Permanent)
 	e.Description = description
@@ -106,7 +107,7 @@ func (p *Provider) bearer(kind string) bool {
 	return is("Bearer") || slices.ContainsFunc(p.tokenTypes, is)
 }
 
-// refreshExpiry reads the two names in use. 0 stands for no end.
+// refreshExpiry reads the two member names in use. 0 means no end.
 func (m members) refreshExpiry(issued time.Time) time.Time {
 	for _, name := range []string{"refresh_token_expires_in", "refresh_expires_in"} {
 		if life, ok, err := internal.ParseSeconds(m[name]); err == nil && ok && life > 0 {
@@ -127,7 +128,8 @@ func (m members) scopes() []string {
 	return nil
 }
 
-// extra is what Token has no field for. Numbers keep their digits.
+// extra returns the members for which Token has no field. Numbers keep their
+// digits.
 func (m members) extra() map[string]any {
 	var extra map[string]any
 	for name, raw := range m {
@@ -148,9 +150,9 @@ func (m members) extra() map[string]any {
 	return extra
 }
 
-// post makes one authenticated call. Without an error its answer is a 2xx
-// without an error in it; members is nil if the body is no object. With an
-// error the response is nil if no answer came.
+// post makes one authenticated call. If the error is nil, the answer is a 2xx
+// without an error code, and members is nil if the body is no object. If no
+// answer came, the response is nil.
 func (p *Provider) post(ctx context.Context, r request) (*upstream.Response, members, error) {
 	h := make(http.Header)
 	if err := p.auth(ctx, h, r.form); err != nil {
@@ -172,7 +174,7 @@ func (p *Provider) post(ctx context.Context, r request) (*upstream.Response, mem
 	return res, m, nil
 }
 
-// ownError completes what Config.Classify returned.
+// ownError completes the error that Config.Classify returned.
 func ownError(e *providers.Error, res *upstream.Response) *providers.Error {
 	full, own := res.Fail(e.Code, e.Class), *e
 	if own.Op == "" {
@@ -187,8 +189,8 @@ func ownError(e *providers.Error, res *upstream.Response) *providers.Error {
 	return &own
 }
 
-// parse reads the body as one object: JSON, or a form where Content-Type says
-// so. It is nil for anything else.
+// parse reads the body as one object: as a form if Content-Type says so, else
+// as JSON. It returns nil for anything else.
 func parse(res *upstream.Response) members {
 	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); kind != "application/x-www-form-urlencoded" {
 		var m members

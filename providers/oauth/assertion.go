@@ -24,9 +24,8 @@ import (
 )
 
 const (
-	// assertionLife is the time from iat to exp unless the configuration says
-	// otherwise. RFC 7523 has no bound; vendors refuse more than five minutes,
-	// and clocks may differ by some of it.
+	// assertionLife is the default time from iat to exp. RFC 7523 sets no
+	// limit. Vendors refuse more than five minutes, and the clocks may differ.
 	assertionLife    = 2 * time.Minute
 	maxAssertionLife = time.Hour
 	// signTime bounds the wait for a signature.
@@ -110,7 +109,7 @@ func newClaims(c Config, grant grantType) (claimsFunc, error) {
 }
 
 // assertionAuth authenticates the client by an assertion (RFC 7521 section
-// 4.2), signed or read for each attempt.
+// 4.2). The assertion is signed or read for each attempt.
 func assertionAuth(c Config) (authenticate, error) {
 	source, err := assertionSource(c)
 	if err != nil {
@@ -151,7 +150,8 @@ func assertionSource(c Config) (func(context.Context) (string, error), error) {
 	}, nil
 }
 
-// fileAssertion reads a file for each attempt, less one trailing line break.
+// fileAssertion reads a file for each attempt and drops one trailing line
+// break.
 func fileAssertion(name string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) {
 		f, err := os.Open(name)
@@ -169,8 +169,8 @@ func fileAssertion(name string) func(context.Context) (string, error) {
 	}
 }
 
-// checkOwn looks at an assertion that somebody else signed before it is sent.
-// It verifies no signature: the server does.
+// checkOwn checks an assertion of another signer before it is sent. It does not
+// verify the signature; the server does.
 func checkOwn(assertion, field, audience string, now time.Time) error {
 	switch {
 	case assertion == "":

@@ -17,13 +17,13 @@ import (
 // a Provider holds no secret that fmt could print.
 type authenticate func(ctx context.Context, h http.Header, form url.Values) error
 
-// errCredential is a credential that can never be right, however often it is
-// asked for. Its text names the field.
+// errCredential says that a configured credential is wrong and stays wrong. Its
+// text names the field.
 type errCredential string
 
 func (e errCredential) Error() string { return string(e) }
 
-// credentialError is the error of a call whose credential could not be had.
+// credentialError is the error of a call that could not get its credential.
 func credentialError(ctx context.Context, op string, err error) *providers.Error {
 	e := wire.KeyError(ctx, opName(op), err)
 	e.Description = "the client's secret or signature could not be had"
@@ -34,12 +34,12 @@ func credentialError(ctx context.Context, op string, err error) *providers.Error
 	return e
 }
 
-// credentials are the ways to authenticate for which c holds something.
+// credentials reports for which ways to authenticate c holds a value.
 func (c Config) credentials() (secret, key, assertion bool, err error) {
 	secret, key = c.Secret != "" || c.SecretFunc != nil, c.Key.set()
 	assertion = c.AssertionFunc != nil || c.AssertionFile != ""
 	if c.Claims != nil {
-		key = false // it signs the grant
+		key = false // the key signs the grant
 	}
 	switch {
 	case c.Secret != "" && c.SecretFunc != nil:

@@ -18,7 +18,7 @@ import (
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
-// New checks c and reports all of its faults at once. It makes no call.
+// New validates c. It makes no call. The error joins every fault of c.
 func New(c Config) (*Provider, error) {
 	if c.AudienceParam == "" {
 		c.AudienceParam = "audience"
@@ -58,7 +58,7 @@ func New(c Config) (*Provider, error) {
 	return p, nil
 }
 
-// check finds what is wrong with c, but for how the client authenticates.
+// check returns the faults of c, except those of the client's authentication.
 func (c Config) check(grant grantType) (faults []error) {
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	for _, u := range []struct{ field, raw string }{
@@ -69,7 +69,7 @@ func (c Config) check(grant grantType) (faults []error) {
 		}
 		base, _, _ := strings.Cut(u.raw, "?") // RFC 6749 section 3.2 allows a query
 		if plain, err := url.Parse(base); err == nil && plain.User == nil && plainhttp.Allowed(c.DangerouslyPlainHTTP, plain) {
-			base = "https" + strings.TrimPrefix(base, plain.Scheme) // what else is wrong with it
+			base = "https" + strings.TrimPrefix(base, plain.Scheme) // so that CheckURL reports the other faults
 		}
 		if _, err := upstream.CheckURL(u.field, base); err != nil {
 			bad("%w", err)
@@ -121,7 +121,7 @@ func (c Config) check(grant grantType) (faults []error) {
 	return faults
 }
 
-// vschar reports that s has the characters of RFC 6749 appendix A alone.
+// vschar reports whether s has only characters of RFC 6749 appendix A.
 func vschar(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
@@ -131,8 +131,7 @@ func vschar(s string) bool {
 	return true
 }
 
-// reserved reports parameters whose meaning would be lost if somebody else set
-// them.
+// reserved reports whether only the kit may set the parameter name.
 func reserved(name string) bool {
 	switch name {
 	case "", "grant_type", "scope", "refresh_token", "token", "token_type_hint",
@@ -144,8 +143,8 @@ func reserved(name string) bool {
 	return false
 }
 
-// validScope is the scope-token of RFC 6749 section 3.3. A blank inside would
-// make two scopes of one.
+// validScope reports whether s is a scope-token of RFC 6749 section 3.3. A
+// blank inside would make two scopes of it.
 func validScope(s string) bool {
 	for _, c := range []byte(s) {
 		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
@@ -155,7 +154,8 @@ func validScope(s string) bool {
 	return s != ""
 }
 
-// paramValues is a JSON value as values of one parameter: none for null and "".
+// paramValues returns a JSON value as the values of one parameter. null and ""
+// have none.
 func paramValues(v any) ([]string, bool) {
 	switch v := v.(type) {
 	case nil:
@@ -190,7 +190,7 @@ func paramValues(v any) ([]string, bool) {
 	return nil, false
 }
 
-// form is what token requests have in common.
+// form returns the parameters that all token requests have.
 func (p *Provider) form(op string, req providers.Request, scopes []string) (url.Values, error) {
 	form := maps.Clone(p.params) // its slices are shared, and only ever replaced
 	for name, v := range req.Params {

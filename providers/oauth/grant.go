@@ -13,7 +13,7 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// grantType is a grant by the name that Config.Grant has for it.
+// grantType is a grant, named as in Config.Grant.
 type grantType string
 
 const (
@@ -28,7 +28,8 @@ const (
 	typePrefix    = "urn:ietf:params:oauth:token-type:" // RFC 8693 section 3
 	notApplicable = "N_A"                               // RFC 8693 section 2.2.1
 
-	// unknownEnd is how long an assertion that does not say its end counts.
+	// unknownEnd is the lifetime of a token for an assertion without a known
+	// end.
 	unknownEnd = 5 * time.Minute
 )
 
@@ -60,7 +61,7 @@ func grantOf(name string) (grantType, error) {
 	return grantType(name), nil
 }
 
-// wire is the grant_type that goes to the server.
+// wire returns the grant_type that is sent to the server.
 func (g grantType) wire() string {
 	switch g {
 	case tokenExchange:
@@ -71,18 +72,18 @@ func (g grantType) wire() string {
 	return string(g)
 }
 
-// exchanges reports the grants that give a token for an assertion.
+// exchanges reports whether the grant gives a token for an assertion.
 func (g grantType) exchanges() bool { return g == tokenExchange || g == jwtBearer }
 
-// isAccessToken reports a requested_token_type that stands for a token to
+// isAccessToken reports whether kind, a requested_token_type, is a token to
 // present: none, an access token, or a JWT.
 func isAccessToken(kind string) bool {
 	return kind == "" || kind == typePrefix+"access_token" || kind == typePrefix+"jwt"
 }
 
 // issuedAsRequested reports whether issued_token_type (RFC 8693 section 2.2.1)
-// is the one asked for. Servers that leave it out give what they were asked
-// for, which is an access token unless the configuration says otherwise.
+// is the type that was asked for. A server that leaves it out issues what was
+// asked for: an access token unless the configuration says otherwise.
 func (p *Provider) issuedAsRequested(issued string) bool {
 	if isAccessToken(p.requested) {
 		return isAccessToken(issued)
@@ -90,7 +91,7 @@ func (p *Provider) issuedAsRequested(issued string) bool {
 	return issued == p.requested
 }
 
-// checkAssertion tells whether the caller's assertion may be presented.
+// checkAssertion reports whether the caller's assertion may be presented.
 func (p *Provider) checkAssertion(op string, req providers.Request) error {
 	if !p.grant.exchanges() || p.claims != nil {
 		if req.Assertion.Token != "" || req.Actor.Token != "" {
@@ -131,8 +132,8 @@ func (p *Provider) present(form url.Values, req providers.Request) {
 	}
 }
 
-// capped is t with an Expiry not after the end of the assertions of req, for
-// which it was issued.
+// capped returns t with an Expiry that is not after the end of req's
+// assertions.
 func capped(t providers.Token, req providers.Request) providers.Token {
 	for _, a := range []providers.Assertion{req.Assertion, req.Actor} {
 		if a.Token == "" {
@@ -152,18 +153,18 @@ func capped(t providers.Token, req providers.Request) providers.Token {
 	return t
 }
 
-// opExchange is the op of Exchange.
+// opExchange is the Op of Exchange.
 const opExchange = "exchange"
 
-// Exchange spends an authorization code (RFC 6749 section 4.1.3), with which a
-// user's grant begins, and returns the first pair of the grant. Hand it to the
-// token cache's Adopt. verifier is the code_verifier of RFC 7636, whose
-// challenge went along with the user; redirectURI is the one that was used
-// there, "" if none was.
+// Exchange spends an authorization code (RFC 6749 section 4.1.3) and returns
+// the first pair of the user's grant. Give it to the token cache's Adopt.
+// verifier is the code_verifier of RFC 7636, whose challenge was in the
+// authorization request. redirectURI is the redirect_uri of that request, "" if
+// it had none.
 //
 // The Grant must be "refresh_token". A code works once: on an error begin a new
-// sign-in. A code that the server refuses is [providers.CodeGrantRequired].
-// Whether state is the browser's own is for the caller to check before.
+// sign-in. A code that the server refuses is [providers.CodeGrantRequired]. The
+// application must check before that state belongs to this browser.
 func (p *Provider) Exchange(ctx context.Context, code, verifier, redirectURI string) (providers.Token, error) {
 	switch {
 	case p.grant != refreshToken || p.tokenURL == "":
@@ -186,7 +187,8 @@ func (p *Provider) Exchange(ctx context.Context, code, verifier, redirectURI str
 	return p.token(ctx, request{op: opExchange, form: form, oneTime: true})
 }
 
-// validVerifier is RFC 7636 section 4.1: 43 to 128 unreserved characters.
+// validVerifier reports whether s has the form of RFC 7636 section 4.1: 43 to
+// 128 unreserved characters.
 func validVerifier(s string) bool {
 	for _, c := range []byte(s) {
 		switch {
