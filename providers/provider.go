@@ -27,20 +27,20 @@ type Refresher interface {
 	Refresh(ctx context.Context, req Request, refreshToken string) (Token, error)
 }
 
-// OptionalRefresher is a Refresher that may turn out not to be one. A type
-// that wraps any Provider, like the token cache, has the method Refresh
-// whatever it wraps, and tells with CanRefresh whether that can work.
+// OptionalRefresher is a Refresher that tells at run time whether it can
+// refresh. A type that wraps any Provider, like the token cache, always has the
+// method Refresh. CanRefresh reports whether Refresh can work.
 type OptionalRefresher interface {
 	Refresher
 	// CanRefresh reports whether Refresh can work. The answer never changes.
 	CanRefresh() bool
 }
 
-// Renewer is a Provider that keeps tokens and can replace one that was
+// Renewer is a Provider that keeps tokens and can replace a token that was
 // refused. The token cache is one.
 type Renewer interface {
-	// Renew returns a token of req other than rejected: the current one if it
-	// is another already, else a new one.
+	// Renew returns a token of req other than rejected: the current token if it
+	// is already another one, else a new one.
 	Renew(ctx context.Context, req Request, rejected Token) (Token, error)
 }
 
@@ -58,24 +58,24 @@ type Verifier interface {
 	Verify(ctx context.Context, accessToken string) (Verified, error)
 }
 
-// Revoker is a Provider that can end a token's life early (RFC 7009).
+// Revoker is a Provider that can end a token early (RFC 7009).
 type Revoker interface {
-	// Revoke ends t, its refresh token first.
+	// Revoke ends t. It ends the refresh token first.
 	Revoke(ctx context.Context, t Token) error
 }
 
 // Keyer is a Provider that knows which requests share one grant at the vendor.
-// Without it, requests that differ in any field are different grants: a token
-// that the cache adopted for {Subject} is not found by a request for {Subject,
-// Scopes}.
+// Without it, requests that differ in any field have different grants. For
+// example, a token that the cache adopted for {Subject} is not found by a
+// request for {Subject, Scopes}.
 type Keyer interface {
 	// Key names the grant of req. Two requests with one key share a record
 	// and an upstream call. It is never logged, and stored only as a digest.
 	Key(req Request) (string, error)
 }
 
-// Moder is a Provider that says how many of its tokens may live at once.
-// Without it, the mode is [Shared].
+// Moder is a Provider that says how its vendor treats earlier tokens of a
+// grant. Without it, the mode is [Shared].
 type Moder interface {
 	Mode() Mode
 }
@@ -84,7 +84,7 @@ type Moder interface {
 type Mode uint8
 
 const (
-	// Shared: many tokens of a grant may live at once.
+	// Shared: many tokens of a grant may be valid at once.
 	Shared Mode = iota
 	// Rotating: a refresh token works once (RFC 9700 section 4.14).
 	Rotating
@@ -107,13 +107,13 @@ func (m Mode) String() string {
 
 // Verified is what a [Verifier] learned about a valid token.
 type Verified struct {
-	// Subject is whom the token is for; it may be empty.
+	// Subject is the user of the token; it may be empty.
 	Subject string
 	// Scopes are the scopes granted; nil if the upstream does not say.
 	Scopes []string
 	// Expiry is when the token ends; zero if the upstream does not say.
 	Expiry time.Time
-	// Claims is the upstream's answer as one JSON object, without members
-	// that are secret.
+	// Claims is the upstream's answer as one JSON object, without its secret
+	// members.
 	Claims json.RawMessage
 }

@@ -19,9 +19,9 @@ type Request struct {
 	Tenant string
 	// Subject is the user the token is for, in the vendor's terms.
 	Subject string
-	// Identifiers are what else names a person, by the vendor's names, such
-	// as an email address. Like Subject they come from a caller who may name
-	// that person; no other field names anybody.
+	// Identifiers are further names of the user, such as an email address,
+	// under the vendor's names. Like Subject, they must come from a caller who
+	// may act for that user. No other field names a person.
 	Identifiers map[string]string
 	// Audience is the party the token will be presented to.
 	Audience string
@@ -40,24 +40,24 @@ type Request struct {
 	Actor Assertion
 }
 
-// Assertion is a credential that somebody else issued and that the application
+// Assertion is a credential that another party issued and that the application
 // has verified. Its Token is a secret and is never printed.
 type Assertion struct {
 	// Token is the credential; "" means that there is none.
 	Token string
-	// Type is what Token is, a URI of RFC 8693 section 3; "" means an access
-	// token.
+	// Type is the type of Token, a URI of RFC 8693 section 3; "" means an
+	// access token.
 	Type string
-	// Issuer is who issued Token, as verified. A provider sends a Token only
-	// if its issuer is among the configured ones.
+	// Issuer is the verified issuer of Token. A provider sends a Token only if
+	// its issuer is among the configured ones.
 	Issuer string
-	// Expiry is when Token ends; zero if unknown. No token that was got for
-	// an assertion is kept past that moment, or past five minutes if it is
+	// Expiry is when Token ends; zero if unknown. A token that is issued for an
+	// assertion is kept until Expiry at most, or for five minutes if Expiry is
 	// unknown.
 	Expiry time.Time
 }
 
-// String tells which fields of r are set. It holds none of their values.
+// String says which fields of r are set. It contains none of their values.
 func (r Request) String() string {
 	var b strings.Builder
 	b.WriteString("Request(redacted")
@@ -97,7 +97,7 @@ func (r Request) MarshalText() ([]byte, error) { return nil, errRequestForm }
 // MarshalBinary always fails, as [Request.MarshalJSON] does.
 func (r Request) MarshalBinary() ([]byte, error) { return nil, errRequestForm }
 
-// String tells whether there is a token and when it ends, and no more.
+// String says whether there is a token and when it ends.
 func (a Assertion) String() string {
 	switch {
 	case a.Token == "":

@@ -10,8 +10,8 @@ import (
 )
 
 // Token is what a provider issued. Field names and meanings follow
-// golang.org/x/oauth2. It is immutable once returned, may be shared between
-// goroutines, and holds no clock.
+// golang.org/x/oauth2. A Token is immutable once returned and may be shared
+// between goroutines. It holds no clock.
 type Token struct {
 	// AccessToken is the credential that is presented; never empty in a
 	// token that a provider returned without an error.
@@ -43,8 +43,7 @@ var (
 	errAssertionForm = errors.New("providers: an Assertion has no encoded form; copy the fields wanted into a struct of your own")
 )
 
-// String returns a redacted description: type, version and expiry, no
-// credential.
+// String returns type, version and expiry, and no credential.
 func (t Token) String() string {
 	var b strings.Builder
 	b.WriteString("Token(")
@@ -71,7 +70,7 @@ func (t Token) String() string {
 func (t Token) GoString() string { return t.String() }
 
 // Format writes [Token.String] for every verb and flag. (fmt does not call it
-// for %p and %w, which go vet reports.)
+// for %p and %w. go vet reports these.)
 func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.String()) }
 
 // LogValue is [Token.String] for log/slog.
@@ -83,6 +82,6 @@ func (t Token) MarshalJSON() ([]byte, error) { return nil, errTokenForm }
 // MarshalText always fails, as [Token.MarshalJSON] does.
 func (t Token) MarshalText() ([]byte, error) { return nil, errTokenForm }
 
-// MarshalBinary always fails, as [Token.MarshalJSON] does; it is what
-// encoding/gob asks.
+// MarshalBinary always fails, as [Token.MarshalJSON] does. encoding/gob calls
+// it.
 func (t Token) MarshalBinary() ([]byte, error) { return nil, errTokenForm }

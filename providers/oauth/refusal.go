@@ -15,11 +15,11 @@ import (
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
-// skewHint is the difference between clocks from which a refused assertion is
-// likely to be the clock's fault: what Redox allows.
+// skewHint is the difference between the clocks from which on the clock is the
+// likely cause of a refused assertion. Redox allows this much.
 const skewHint = 10 * time.Second
 
-// serverError is what the server said, which is not ours to print.
+// serverError holds the server's own words. The kit does not print them.
 type serverError struct{ code, description string }
 
 func (e *serverError) Error() string {
@@ -32,14 +32,14 @@ func (e *serverError) Error() string {
 	return "the server answered " + e.code
 }
 
-// Format is Error for every verb, so that no %#v shows the fields.
+// Format writes Error for every verb, so that %#v does not show the fields.
 func (e *serverError) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, e.Error()) }
 
 // OAuthError returns the members error and error_description as they came.
 func (e *serverError) OAuthError() (code, description string) { return e.code, e.description }
 
-// known reports the codes of RFC 6749, 7009, 8628, 8707 and 9449 and of OpenID
-// Connect Core, and three of vendors.
+// known reports whether code is one of RFC 6749, 7009, 8628, 8707 or 9449, of
+// OpenID Connect Core, or one of three codes of vendors.
 func known(code string) bool {
 	switch code {
 	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
@@ -51,14 +51,14 @@ func known(code string) bool {
 	return false
 }
 
-// saidBy finds the error code in an answer: in the member error, as a string
-// (RFC 6749 section 5.2), an object or a list; in a list errors or a list that
-// is the whole body; or HubSpot's code in the member status.
+// saidBy finds the error code in an answer. The code is in the member error, as
+// a string (RFC 6749 section 5.2), an object or a list; in a list errors; in a
+// list that is the whole body; or in the member status (HubSpot).
 func saidBy(res *upstream.Response, m members) *serverError {
 	said := &serverError{description: m.text("error_description")}
 	var all []string
 	all = append(all, codesIn(m["error"], 3)...)
-	if !res.OK() || m.text("access_token") == "" { // beside a token they are remarks
+	if !res.OK() || m.text("access_token") == "" { // beside a token they are no error
 		all = append(all, codesIn(m["errors"], 3)...)
 		if status := m.text("status"); status == "BAD_REFRESH_TOKEN" {
 			all = append(all, status)
@@ -102,8 +102,7 @@ func codesIn(raw json.RawMessage, depth int) (codes []string) {
 	return codes
 }
 
-// endsGrant reports the codes that say that a refresh token will never work
-// again.
+// endsGrant reports whether code says that a refresh token never works again.
 func endsGrant(code string) bool {
 	switch code {
 	case "invalid_grant", "login_required", "bad_refresh_token", "BAD_REFRESH_TOKEN", "invalid_refresh_token":
@@ -112,12 +111,12 @@ func endsGrant(code string) bool {
 	return false
 }
 
-// dead reports whether said is the end of the refresh token that r presented.
+// dead reports whether e ends the refresh token that r presented.
 func (e *serverError) dead(r request) bool {
 	switch e.code {
 	case "interaction_required", "consent_required":
-		// The user may have to agree to what was asked for on top (OpenID
-		// Connect Core section 3.1.2.6); the grant as it was may live on.
+		// The user may have to agree to the additional scopes (OpenID Connect
+		// Core section 3.1.2.6). The grant may still be alive.
 		return !r.further
 	case "invalid_request": // dex
 		return e.description == "Refresh token is invalid or has already been claimed by another client." ||
@@ -127,7 +126,7 @@ func (e *serverError) dead(r request) bool {
 }
 
 // refusal classifies an answer that is not a success. A 4xx without a code may
-// be a proxy's.
+// come from a proxy.
 func (p *Provider) refusal(res *upstream.Response, said *serverError, r request) error {
 	if !p.codeDecides(res, said, r) {
 		e := res.Err()
@@ -145,9 +144,10 @@ func (p *Provider) refusal(res *upstream.Response, said *serverError, r request)
 	return e
 }
 
-// codeDecides reports that the code counts for more than the status. RFC 6749
-// gives it no say beside a 3xx, a 5xx and the statuses of a busy server. But the
-// end of a grant is final: no later attempt brings another answer.
+// codeDecides reports whether the error code counts for more than the status.
+// In RFC 6749 the code means nothing in a 3xx, a 5xx and the statuses of a busy
+// server. But the end of a grant is final: no later attempt brings another
+// answer.
 func (p *Provider) codeDecides(res *upstream.Response, said *serverError, r request) bool {
 	switch status := res.Status; {
 	case status >= 500, status >= 300 && status <= 399, status == 408, status == 425, status == 429:
@@ -198,11 +198,11 @@ func (p *Provider) judge(res *upstream.Response, said *serverError, r request) *
 		return e
 	}
 	if said.code == "invalid_request" && said.description == "No refresh token is found in request." {
-		return res.Fail(providers.CodeUpstreamError, providers.Permanent) // dex: our fault, and not the caller's
+		return res.Fail(providers.CodeUpstreamError, providers.Permanent) // dex: the fault is ours and not the caller's
 	}
 	if p.grant.exchanges() {
-		// What was asked for is ours: a caller who is sent to sign in comes
-		// back with the same request.
+		// The configuration made the request: after a new sign-in the caller
+		// would send the same one.
 		return res.Fail(providers.CodeUpstreamError, providers.Permanent)
 	}
 	if res.Status == 401 || res.Status == 403 {
@@ -214,21 +214,20 @@ func (p *Provider) judge(res *upstream.Response, said *serverError, r request) *
 	return res.Fail(providers.CodeUpstreamError, providers.Permanent)
 }
 
-// invalidGrant is the code for invalid_grant where no refresh token was
-// presented.
+// invalidGrant is the code for invalid_grant if no refresh token was presented.
 func (p *Provider) invalidGrant(r request) providers.Code {
 	switch {
 	case r.op == opExchange:
 		return providers.CodeGrantRequired
 	case p.grant.exchanges() && p.claims == nil:
-		return providers.CodeNotSignedIn // it is the caller's token that will not do
+		return providers.CodeNotSignedIn // the server refused the caller's token
 	}
 	return providers.CodeCredentialsRejected
 }
 
 // blameClock adds to e that our clock and the server's differ by more than
-// vendors allow. An invalid_grant may then be about our assertion, and not the
-// end of a grant: it is tried once more.
+// vendors allow. The invalid_grant may then be about our assertion and not
+// about the grant, so the call is tried once more.
 func (p *Provider) blameClock(e *providers.Error, said *serverError, res *upstream.Response, r request) {
 	skew := res.Skew()
 	if skew.Abs() <= skewHint {

@@ -12,8 +12,8 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Verify asks the introspection endpoint about accessToken (RFC 7662). One that
-// is not active, or not said to be a Bearer token, is
+// Verify asks the introspection endpoint about accessToken (RFC 7662). A token
+// that is not active, or that the server does not call a Bearer token, is
 // [providers.CodeInvalidToken].
 func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Verified, error) {
 	const op = "verify"
@@ -36,8 +36,8 @@ func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Ve
 		return providers.Verified{}, res.Fail(providers.CodeInvalidToken, providers.Permanent)
 	}
 	// A refresh token is active too, and servers may ignore the hint. Hydra
-	// calls one Bearer and tells it by token_use; what oidc-provider says of one
-	// differs only in having no token_type.
+	// calls it a Bearer token and marks it by token_use. oidc-provider only
+	// leaves out token_type.
 	for _, name := range []string{"token_use", "token_type", "typ"} {
 		if strings.Contains(strings.ToLower(m.text(name)), "refresh") {
 			e := res.Fail(providers.CodeInvalidToken, providers.Permanent)
@@ -63,9 +63,9 @@ func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Ve
 	return providers.Verified{Subject: m.text("sub"), Scopes: m.scopes(), Expiry: exp, Claims: res.Body}, nil
 }
 
-// warnUntyped tells once a minute that a server leaves token_type out, which
-// is optional (RFC 7662 section 2.2): otherwise nobody finds out why good
-// tokens are refused.
+// warnUntyped logs once a minute that a server leaves out token_type, which is
+// optional (RFC 7662 section 2.2). The log explains why good tokens are
+// refused.
 func (p *Provider) warnUntyped(ctx context.Context) {
 	now := p.now()
 	last := p.warned.Load()
@@ -76,8 +76,7 @@ func (p *Provider) warnUntyped(ctx context.Context) {
 }
 
 // Revoke ends t at the revocation endpoint (RFC 7009): first its refresh token,
-// then its access token, which a server may be unable to revoke; that is no
-// error.
+// then its access token. A server that cannot revoke access tokens is no error.
 func (p *Provider) Revoke(ctx context.Context, t providers.Token) error {
 	const op = "revoke"
 	if p.revocationURL == "" {
@@ -106,14 +105,14 @@ func unsupported(op, description string) error {
 	return e
 }
 
-// Decode is a vendor's half of package handlers. It ignores the caller's body:
+// Decode is part of the wire of package handlers. It ignores the caller's body:
 // the handler's Authorize says whose token is wanted. With client_credentials
-// the token is this backend's own, which a browser should not get.
+// the token is the backend's own, which a browser should not get.
 func (p *Provider) Decode(url.Values, map[string]json.RawMessage) (providers.Request, error) {
 	return providers.Request{}, nil
 }
 
-// Encode is t as a token response (RFC 6749 section 5.1).
+// Encode returns t as a token response (RFC 6749 section 5.1).
 func (p *Provider) Encode(_ providers.Request, t providers.Token) any {
 	out := struct {
 		AccessToken  string `json:"access_token"`
