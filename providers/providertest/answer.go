@@ -25,14 +25,14 @@ func answerText(w http.ResponseWriter, status int, text string) {
 	_, _ = io.WriteString(w, text)
 }
 
-// jsonObject reads a body of type application/json into v; false means that it
-// is none.
+// jsonObject reads a body of type application/json into v. It returns false if
+// there is none.
 func jsonObject(r *http.Request, v any) bool {
 	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return mediaType == "application/json" && json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(v) == nil
 }
 
-// bearer is the token of an Authorization header, "" without one.
+// bearer returns the token of an Authorization header, or "" without one.
 func bearer(r *http.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -41,8 +41,8 @@ func bearer(r *http.Request) string {
 	return strings.TrimSpace(token)
 }
 
-// echo answers with what came in: method, path, query, the body's length and
-// SHA-256, the headers without Authorization, and more.
+// echo answers with what it received: method, path, query, the length and
+// SHA-256 of the body, the headers without Authorization, and more.
 func echo(w http.ResponseWriter, r *http.Request, more object) {
 	digest := sha256.New()
 	n, err := io.Copy(digest, r.Body)

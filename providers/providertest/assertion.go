@@ -21,7 +21,7 @@ const (
 )
 
 // check verifies a client assertion (RFC 7523 section 3) by Redox's rules.
-// reason is the vendor's documented text, which for several rules is empty.
+// reason is the vendor's documented text. It is empty for several rules.
 func (v *redox) check(ctx context.Context, assertion string, audiences []string) (reason string, ok bool) {
 	const noKey = "Public key not found, check client_id, kid and Redox dashboard settings"
 	claims := jwt.MapClaims{}
@@ -65,7 +65,8 @@ func (v *redox) check(ctx context.Context, assertion string, audiences []string)
 	return "", ok
 }
 
-// timely checks iat and, as the vendor's own sample has none, exp if present.
+// timely checks iat, and exp if there is one: the vendor's own sample has no
+// exp.
 func timely(claims jwt.MapClaims, now time.Time) bool {
 	iat, err := claims.GetIssuedAt()
 	if err != nil || iat == nil || now.Sub(iat.Time) > assertionAge || iat.After(now.Add(assertionSkew)) {
@@ -90,7 +91,7 @@ type keySet struct {
 	fetched time.Time
 }
 
-// find returns the public key of kid, nil if there is none.
+// find returns the public key of kid, or nil if there is none.
 func (s *keySet) find(ctx context.Context, kid string) any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +118,7 @@ func (s *keySet) find(ctx context.Context, kid string) any {
 	return s.keys[kid]
 }
 
-// parse replaces the set by that of an RFC 7517 document.
+// parse replaces the keys by those of an RFC 7517 document.
 func (s *keySet) parse(document []byte) error {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`

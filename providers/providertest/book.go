@@ -2,7 +2,7 @@ package providertest
 
 import "time"
 
-// grant is a token or pair that was issued, and for what.
+// grant is an issued token or pair, and what it was issued for.
 type grant struct {
 	access, refresh         string
 	accessEnds, refreshEnds time.Time
@@ -11,7 +11,8 @@ type grant struct {
 	serial                  int
 }
 
-// users are the names under which a new grant ends this one.
+// users returns the names of the grant's user. A new grant with one of them
+// ends this one.
 func (g *grant) users() []string {
 	if g.tenant == "" {
 		return nil
@@ -25,7 +26,7 @@ func (g *grant) users() []string {
 	return names
 }
 
-// book holds the grants that are alive. The Fake's mutex guards it.
+// book holds the live grants. The Fake's mutex guards it.
 type book struct {
 	access, refresh map[string]*grant
 	users           map[string]*grant
@@ -37,7 +38,8 @@ func newBook() book {
 	return book{access: map[string]*grant{}, refresh: map[string]*grant{}, users: map[string]*grant{}, sweepAt: 1000}
 }
 
-// add records g, ends what it supersedes and returns how many that was.
+// add records g, ends the grants that it replaces and returns how many it
+// ended.
 func (b *book) add(g *grant, now time.Time) (killed int) {
 	for _, u := range g.users() {
 		if old := b.users[u]; old != nil {
@@ -70,7 +72,7 @@ func (b *book) remove(g *grant) {
 	}
 }
 
-// sweep forgets what has run out, so that a long demonstration stays small.
+// sweep removes ended grants, so that a long demonstration stays small.
 func (b *book) sweep(now time.Time) {
 	for _, g := range b.access {
 		if !now.Before(g.accessEnds) && !now.Before(g.refreshEnds) {
@@ -89,7 +91,7 @@ func (b *book) clear(now time.Time) int {
 	return n
 }
 
-// live returns the grant of an access token, nil if it is not alive.
+// live returns the grant of an access token, or nil if it is not alive.
 func (b *book) live(access string, now time.Time) *grant {
 	if g := b.access[access]; g != nil && now.Before(g.accessEnds) {
 		return g
@@ -97,7 +99,7 @@ func (b *book) live(access string, now time.Time) *grant {
 	return nil
 }
 
-// spend takes the grant of a refresh token out of the book, nil if it is not
+// spend removes and returns the grant of a refresh token, or nil if it is not
 // alive. The access token ends with it.
 func (b *book) spend(refresh string, now time.Time) *grant {
 	g := b.refresh[refresh]

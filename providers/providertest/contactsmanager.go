@@ -27,16 +27,16 @@ type contactsManager struct {
 	created map[string]object
 }
 
-// NewContactsManager returns a fake of ContactsManager's API, which issues no
+// NewContactsManager returns a fake of ContactsManager's API. It issues no
 // tokens and verifies those that its customers sign:
 //
 //	POST   /api/v1/client/validate-key
 //	POST   /api/v1/server/users/{uid}
 //	DELETE /api/v1/server/users/{uid}
 //
-// A token is valid if it is HS256 with the API secret, has the organization's
-// org_id and api_key, a user_id, a jti, and an exp that has not passed;
-// anything else is a 401.
+// A token is valid if it is signed by HS256 with the API secret and has the
+// organization's org_id and api_key, a user_id, a jti, and an exp that has not
+// passed. Any other token is a 401.
 func NewContactsManager(cfg ContactsManagerConfig) (*Fake, error) {
 	if cfg.OrgID == "" || cfg.APIKey == "" || cfg.APISecret == "" {
 		return nil, errors.New("providertest: ContactsManagerConfig: OrgID, APIKey and APISecret are required")

@@ -1,15 +1,16 @@
-// Package providertest helps to test what uses or implements a provider.
+// Package providertest has tests and fakes for code that implements or uses a
+// provider.
 //
-// [Run] is a conformance suite for any [providers.Provider]: it plays an
-// upstream that misbehaves and checks how the provider takes it.
+// [Run] is a conformance suite for any [providers.Provider]. It serves an
+// upstream that misbehaves and checks what the provider makes of it.
 //
 // [NewRedacto], [NewRedox], [NewKudo] and [NewContactsManager] are in-process
-// fakes of the four vendors, as http.Handlers that keep the vendors' real rules:
-// Redacto ends a user's earlier pairs when it issues a new one and spends a
-// refresh token once; Redox verifies every client assertion; Kudo answers
+// fakes of the four vendors. They are http.Handlers and keep the vendors' real
+// rules: Redacto ends a user's earlier pairs when it issues a new one, and a
+// refresh token works once; Redox verifies every client assertion; Kudo answers
 // { Wrong token }; ContactsManager verifies the token that the caller signed. A
 // [Fake] has switches for latency, faults, revocation, lifetimes and a wrong
-// clock, and counts what it saw:
+// clock, and counts the requests:
 //
 //	vendor, err := providertest.NewRedacto(providertest.RedactoConfig{Keys: keys})
 //	…
@@ -18,15 +19,15 @@
 //	…
 //	fmt.Println(vendor.Stats().Generates)
 //
-// Where a vendor publishes no answer, a fake picks one that its clients have to
-// expect; the constructor's documentation says which.
+// If a vendor does not publish an answer, the fake gives one that clients have
+// to expect. The documentation of the constructor says which.
 //
 // # Concurrency
 //
-// A Fake is safe for concurrent use, its switches too, while it serves.
+// A Fake is safe for concurrent use. Its switches may be used while it serves.
 //
 // # Security
 //
-// A Fake is for tests and demonstrations: it keeps everything in memory, and
-// its answers repeat what it was sent.
+// A Fake is for tests and demonstrations. It keeps everything in memory, and
+// its answers repeat what it receives.
 package providertest

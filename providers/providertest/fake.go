@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Fake is an in-process vendor. Its address is whatever serves it: httptest, an
-// http.Server over net.Pipe inside testing/synctest, or a mount in a ServeMux.
+// Fake is an in-process vendor. Any server can serve it: httptest, an
+// http.Server over net.Pipe inside testing/synctest, or a ServeMux.
 type Fake struct {
 	mux *http.ServeMux
 
@@ -26,20 +26,20 @@ type Fake struct {
 	revoked  func(now time.Time) int // what RevokeAll does beside the book; may be nil
 }
 
-// Fault is what a request meets in place of the vendor's answer, or after its
-// work. Hang, Drop, and Status or Body exclude each other, in this order. The
-// zero value is no fault.
+// Fault is a failure that a request meets, instead of the vendor's answer or
+// after the vendor's work. If several are set, Hang counts before Drop, and
+// Drop before Status and Body. The zero value is no fault.
 type Fault struct {
 	// Path limits the fault to requests whose path contains it.
 	Path string
-	// Times is how many requests it meets; 0 is all of them.
+	// Times is how many requests meet the fault; 0 means all.
 	Times int
-	// AfterWork lets the vendor do the work first, so that only its answer is
+	// AfterWork lets the vendor do its work first, so that only its answer is
 	// lost.
 	AfterWork bool
 	// Hang holds the request until the caller leaves.
 	Hang bool
-	// Drop closes the connection without an answer. It takes a real
+	// Drop closes the connection without an answer. It needs a real
 	// http.Server: an httptest.ResponseRecorder has no connection to close.
 	Drop bool
 	// Status is the answer's status; 0 with a Body is 200.
@@ -53,36 +53,36 @@ type Fault struct {
 
 // Stats counts what a [Fake] saw.
 type Stats struct {
-	// Generates, Refreshes, Verifies and APICalls count the requests that
-	// came in for each, those that were refused or met a fault included.
+	// Generates, Refreshes, Verifies and APICalls count the requests of each
+	// kind, including those that were refused or met a fault.
 	Generates int `json:"generates"`
 	Refreshes int `json:"refreshes"`
 	Verifies  int `json:"verifies"`
 	APICalls  int `json:"api_calls"`
-	// Issued counts the tokens issued, Killed those ended before their time,
-	// a pair being one.
+	// Issued counts the tokens issued, and Killed those that ended early. A
+	// pair counts as one.
 	Issued int `json:"issued"`
 	Killed int `json:"killed"`
 	// Refused counts generates and refreshes that broke a rule.
 	Refused int `json:"refused"`
 	// Unauthorized counts API calls and verifies with a token that is not
-	// valid: what users see as 401, or 403 from Kudo.
+	// valid. Their callers get 401, or 403 from Kudo.
 	Unauthorized int `json:"unauthorized"`
 	// Faults counts the requests that met the fault.
 	Faults int `json:"faults"`
-	// Peak is the most generates and refreshes that were under way at once.
+	// Peak is the highest number of generates and refreshes at the same time.
 	Peak int `json:"peak"`
 }
 
-// SetLatency makes every request wait for d before it is looked at.
+// SetLatency makes every request wait for d before the vendor handles it.
 func (f *Fake) SetLatency(d time.Duration) { f.set(func() { f.latency = d }) }
 
-// SetFault puts fault in place of an earlier one. The zero Fault ends it.
+// SetFault sets the fault. The zero Fault removes it.
 func (f *Fake) SetFault(fault Fault) { f.set(func() { f.fault, f.met = fault, 0 }) }
 
-// SetLifetimes changes how long tokens issued from now on live; 0 leaves one as
-// it is. Only Redacto has refresh tokens; ContactsManager's tokens carry their
-// own end.
+// SetLifetimes sets how long tokens that are issued from now on live; 0 leaves
+// a lifetime as it is. Only Redacto has refresh tokens. ContactsManager's
+// tokens carry their end, so it does not change them.
 func (f *Fake) SetLifetimes(access, refresh time.Duration) {
 	f.set(func() {
 		if access != 0 {
@@ -94,12 +94,12 @@ func (f *Fake) SetLifetimes(access, refresh time.Duration) {
 	})
 }
 
-// SetSkew puts the vendor's clock ahead of ours by d. Its Date header tells.
+// SetSkew sets the vendor's clock ahead of ours by d. Its Date header shows it.
 func (f *Fake) SetSkew(d time.Duration) { f.set(func() { f.skew = d }) }
 
 // RevokeAll ends every token now and returns how many it ended. The fake of
-// ContactsManager, which issues none, refuses those it has seen and all that
-// were signed in an earlier second; it returns how many it had seen.
+// ContactsManager issues no tokens: it refuses those that it has seen and all
+// that were signed in an earlier second, and returns how many it had seen.
 func (f *Fake) RevokeAll() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -152,7 +152,7 @@ var (
 	apiCalls  = route{func(s *Stats) *int { return &s.APICalls }, false}
 )
 
-// handle mounts h behind the switches and counters.
+// handle mounts h with the switches and the counters.
 func (f *Fake) handle(pattern string, rt route, h http.HandlerFunc) {
 	f.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		fault, latency := f.arrive(r, rt)
@@ -196,7 +196,7 @@ func (f *Fake) leave(rt route) {
 	}
 }
 
-// pause waits for d; false means that the caller left first.
+// pause waits for d. It returns false if the caller left first.
 func pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true
@@ -212,7 +212,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 func (t *Fault) answer(w http.ResponseWriter, r *http.Request) {
-	// net/http notices that a caller left only once the body has been read.
+	// net/http notices that a caller left only after the body has been read.
 	_, _ = io.Copy(io.Discard, r.Body)
 	switch {
 	case t.Hang:
@@ -246,7 +246,7 @@ func drop(w http.ResponseWriter) {
 	_ = conn.Close()
 }
 
-// lost is an answer that nobody gets.
+// lost is an http.ResponseWriter whose answer is dropped.
 type lost struct{ header http.Header }
 
 func (l lost) Header() http.Header         { return l.header }

@@ -25,11 +25,11 @@ type kudo struct {
 //	POST /generate
 //	GET  /verify
 //
-// The first takes a flat JSON object of editor parameters and answers a token
-// (a UUID) with expiration_time in Unix seconds, an hour ahead; the second takes
+// /generate takes a flat JSON object of editor parameters. It answers a token
+// (a UUID) and expiration_time in Unix seconds, an hour ahead. /verify takes
 // that token in x-api-token and answers its parameters. A wrong access key or
-// token is a 403 with the body { Wrong token }, which is not JSON. Tokens do not
-// end one another.
+// token is a 403 with the body { Wrong token }, which is not JSON. A new token
+// does not end earlier ones.
 func NewKudo(cfg KudoConfig) (*Fake, error) {
 	if cfg.AccessKey == "" {
 		return nil, errors.New("providertest: KudoConfig.AccessKey is required")
