@@ -15,15 +15,15 @@ import (
 
 // RedactoConfig configures [NewRedacto].
 type RedactoConfig struct {
-	// Keys are the CMS API keys by workspace, "organisation:workspace".
-	// Required.
+	// Keys are the CMS API keys. A map key is a workspace,
+	// "organisation:workspace". Required.
 	Keys map[string]string
-	// Prefixes come before /organisations in the token paths; nil means both
-	// that the vendor documents, /consent/public and /consent.
+	// Prefixes are the paths before /organisations in the token paths; nil
+	// means both that the vendor documents, /consent/public and /consent.
 	Prefixes []string
-	// DeadStatus answers a refresh token that is not alive; 0 means 400. The
-	// vendor publishes none. A 401 does not tell such a token from a wrong API
-	// key.
+	// DeadStatus is the status for a refresh token that is not alive; 0 means
+	// 400. The vendor publishes none. A 401 does not tell such a token from a
+	// wrong API key.
 	DeadStatus int
 }
 
@@ -44,14 +44,14 @@ type redacto struct {
 //	POST …/consent-users/link-users
 //	ANY  /consent/…
 //
-// A new pair ends every earlier pair in its workspace that shares an
-// identifier with it, access and refresh token alike; a refresh token works
-// once. Tokens are JWTs that live for 60 minutes and refresh tokens for one day
-// (times expires_in_days), which is what expires_at tells. The endpoints of
-// consent users take the API key or a live token; the shapes of the last two are
-// assumed. Any other path wants a live token and
-// answers 401, or 200 with what it received and whose token it was. A wrong API
-// key is a 401, an unknown workspace a 404.
+// A new pair ends every earlier pair in its workspace that shares an identifier
+// with it, access token and refresh token alike. A refresh token works once.
+// Access tokens are JWTs that live for 60 minutes. Refresh tokens live for one
+// day (times expires_in_days), and expires_at tells their end. The endpoints of
+// consent users take the API key or a live token. The shapes of the last two
+// are assumed. Any other path expects a live token. It answers 401, or 200 with
+// what it received and whose token it was. A wrong API key is a 401, an unknown
+// workspace a 404.
 func NewRedacto(cfg RedactoConfig) (*Fake, error) {
 	if len(cfg.Keys) == 0 {
 		return nil, errors.New("providertest: RedactoConfig.Keys: at least one is required")
@@ -87,8 +87,8 @@ func NewRedacto(cfg RedactoConfig) (*Fake, error) {
 	return v.Fake, nil
 }
 
-// workspace checks the API key of the request's path; "" means that the request
-// has been refused.
+// workspace checks the API key of the request's path. It returns "" if it has
+// refused the request.
 func (v *redacto) workspace(w http.ResponseWriter, r *http.Request) string {
 	tenant := strings.ToLower(r.PathValue("o") + ":" + r.PathValue("w"))
 	key, ok := v.keys[tenant]
@@ -162,7 +162,7 @@ func (v *redacto) refresh(w http.ResponseWriter, r *http.Request) {
 	}
 	var spent *grant
 	v.set(func() {
-		// Another workspace's token is not spent by showing it here.
+		// A refresh token of another workspace is not spent here.
 		if g := v.book.refresh[body.RefreshToken]; g != nil && g.tenant == tenant {
 			spent = v.book.spend(body.RefreshToken, v.now())
 		}
@@ -177,7 +177,7 @@ func (v *redacto) refresh(w http.ResponseWriter, r *http.Request) {
 	v.issue(w, tenant, spent.params, 1)
 }
 
-// issue makes a pair, ends the user's earlier ones and answers.
+// issue makes a pair, ends the user's earlier pairs and answers.
 func (v *redacto) issue(w http.ResponseWriter, tenant string, ids map[string]any, days int) {
 	organisation, workspace, _ := strings.Cut(tenant, ":")
 	claims := object{"organisation_uuid": organisation, "workspace_uuid": workspace, "user_data": ids}
@@ -207,14 +207,14 @@ func (v *redacto) issue(w http.ResponseWriter, tenant string, ids map[string]any
 	}})
 }
 
-// sign makes a JWT; user_uuid makes each one unlike every other.
+// sign makes a JWT. user_uuid makes every JWT different.
 func (v *redacto) sign(claims object, now, end time.Time) (string, error) {
 	claims = maps.Clone(claims)
 	claims["user_uuid"], claims["iat"], claims["exp"] = wire.NewUUID(), now.Unix(), end.Unix()
 	return jose.HS256(v.secret, claims)
 }
 
-// user returns the grant of the request's token, nil if it is not alive.
+// user returns the grant of the request's token, or nil if it is not alive.
 func (v *redacto) user(r *http.Request) (g *grant) {
 	v.set(func() { g = v.book.live(bearer(r), v.now()) })
 	return g
@@ -239,8 +239,8 @@ func (v *redacto) api(w http.ResponseWriter, r *http.Request) {
 	echo(w, r, more)
 }
 
-// usersOf is the workspace whose users the caller may change; "" means that the
-// request has been refused.
+// usersOf returns the workspace whose users the caller may change. It returns
+// "" if it has refused the request.
 func (v *redacto) usersOf(w http.ResponseWriter, r *http.Request) string {
 	tenant := strings.ToLower(r.PathValue("o") + ":" + r.PathValue("w"))
 	g := v.user(r)

@@ -23,15 +23,15 @@ type RedoxConfig struct {
 	JWKS json.RawMessage
 	// JWKSURL is where the client publishes it.
 	JWKSURL string
-	// JWKSMaxAge is how long a copy of JWKSURL's set is used before a kid it
-	// lacks causes another fetch; 0 means always.
+	// JWKSMaxAge is how long a copy of JWKSURL's set is used before an unknown
+	// kid causes another fetch; 0 means that every unknown kid causes one.
 	JWKSMaxAge time.Duration
 	// HTTPClient fetches JWKSURL; nil means http.DefaultClient.
 	HTTPClient *http.Client
-	// Audience is the aud of every assertion; "" means the token endpoint's
-	// URL as the request addressed it.
+	// Audience is the aud of every assertion; "" means the URL of the token
+	// endpoint in the request.
 	Audience string
-	// Scopes are those granted if asked for; nil grants any.
+	// Scopes are granted if a client asks for them; nil grants any scope.
 	Scopes []string
 }
 
@@ -48,15 +48,18 @@ type redox struct {
 //	ANY  /fhir/…
 //	ANY  /endpoint
 //
-// The first wants a form with an assertion signed with RS384 or ES384 by a key
-// of the client's set that its kid names: iss and sub the client, aud the token
-// endpoint, iat within the past 5 minutes (10 seconds of skew), exp no more
-// than 5 minutes ahead, jti never seen before. It answers a token for 5 minutes
-// and no refresh token; what breaks a rule of the form is a 400
-// invalid_request, of the assertion a 401 invalid_client, whose description is
-// empty for aud, alg, iat, exp and jti as the vendor documents. The other
-// endpoints want a live token and answer 401 with a reason in plain text and no
-// challenge, before they read the body, or 200 with what they received.
+// The token endpoint expects a form with an assertion. A key of the client's
+// set, named by kid, must have signed the assertion with RS384 or ES384. iss
+// and sub must be the client, and aud the token endpoint. iat must be within
+// the past 5 minutes (with 10 seconds of skew), exp no more than 5 minutes
+// ahead, and jti new. The answer is a token for 5 minutes without a refresh
+// token. A fault of the form is a 400 invalid_request. A fault of the assertion
+// is a 401 invalid_client. Its description is empty for aud, alg, iat, exp and
+// jti, as the vendor documents.
+//
+// The other endpoints expect a live token. They answer 401 before they read the
+// body, with a reason in plain text and no challenge, or 200 with what they
+// received.
 func NewRedox(cfg RedoxConfig) (*Fake, error) {
 	switch {
 	case cfg.ClientID == "":
@@ -127,8 +130,8 @@ func (v *redox) token(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, out)
 }
 
-// readForm reads the token request up to the assertion's own rules. reason is
-// the vendor's documented text.
+// readForm checks the token request except for the assertion. reason is the
+// vendor's documented text.
 func readForm(r *http.Request) (form url.Values, reason string) {
 	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if mediaType != "application/x-www-form-urlencoded" {

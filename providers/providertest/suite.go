@@ -17,36 +17,35 @@ import (
 // Suite describes a provider to [Run].
 type Suite struct {
 	// New builds the provider against an upstream at baseURL, which is http on
-	// a loopback address. It is called for every case, and the provider must
-	// use the real clock.
+	// a loopback address. Run calls it for every case. The provider must use
+	// the real clock.
 	New func(t testing.TB, baseURL string) providers.Provider
-	// Request is one that the provider accepts.
+	// Request is a request that the provider accepts.
 	Request providers.Request
 	// Answer is the body of the upstream's successful answer to Generate and
-	// Refresh. "" says that the provider calls no upstream; the cases about
-	// one are then left out. Where it is JSON, the cases about an answer
-	// without a new refresh token, or with nothing else, are made of it: they
-	// take out members called refresh_token, or token and access_token.
+	// Refresh. "" means that the provider calls no upstream; the cases about an
+	// upstream are then left out. If Answer is JSON, Run makes further answers
+	// from it by removing members: refresh_token, or token and access_token.
 	Answer string
-	// Refusal is the body of an answer that refuses with a 4xx; "" means
+	// Refusal is the body of a 4xx answer that refuses a call; "" means
 	// {"error":"invalid_request"}.
 	Refusal string
-	// RefreshToken, if not empty, is what Refresh is driven with.
+	// RefreshToken, if not empty, is the refresh token that Refresh is called
+	// with.
 	RefreshToken string
-	// AccessToken, if not empty, is what Verify is driven with, and
-	// VerifyAnswer the body of the upstream's answer that it is valid.
+	// AccessToken, if not empty, is the token that Verify is called with.
+	// VerifyAnswer is the body of the upstream's answer that it is valid.
 	AccessToken, VerifyAnswer string
-	// RevokeAnswer, if not empty, is the body of the upstream's answer that a
-	// token is revoked; Revoke is then driven with RefreshToken or, without
-	// one, AccessToken.
+	// RevokeAnswer, if not empty, is the body of the upstream's answer to a
+	// revocation. Revoke is then called with RefreshToken or, without one,
+	// AccessToken.
 	RevokeAnswer string
-	// Secrets are what must never be seen: every key that New plants and
-	// every token in the answers. RefreshToken and AccessToken need not be
-	// repeated.
+	// Secrets must never be visible: every key that New uses and every token in
+	// the answers. RefreshToken and AccessToken need not be repeated.
 	Secrets []string
 }
 
-// patience bounds what a case may take that should take no time.
+// patience is the most time for a step that should take none.
 const patience = 10 * time.Second
 
 // op is one of the provider's calls.
@@ -59,21 +58,22 @@ type op struct {
 // Run checks that a provider keeps the contract of package providers whatever
 // its upstream does:
 //
-//   - Every error is an [*providers.Error] with a Code, and every call costs at
+//   - Every error is an [*providers.Error] with a Code, and every call makes at
 //     most one request.
 //   - Cancellation and deadlines end a call. Bodies that are oversized, cut or
 //     no JSON are errors. Redirects are not followed.
-//   - 429, 503, other 5xx, 408 and 425 are transient; a refusal with a reason is
-//     permanent or, on a refresh, the end of the grant. A page of HTML or an
-//     empty refusal never is. Retry-After counts.
-//   - Where a refresh token works once, by [providers.Moder] rotating or
-//     exclusive, a refresh whose answer was lost is in doubt, and a new refresh
-//     token in an answer of no other use is returned beside the error.
-//   - Requests for other people or tenants have other keys, and so have
-//     requests that go upstream differently; see [providers.Keyer].
+//   - 429, 503, other 5xx, 408 and 425 are transient. A refusal with a reason
+//     is permanent or, on a refresh, the end of the grant. A page of HTML or an
+//     empty refusal is neither. Retry-After counts.
+//   - If a refresh token works once (see [providers.Moder]: rotating or
+//     exclusive), a refresh whose answer was lost is in doubt. A new refresh
+//     token in an answer that is otherwise unusable is returned beside the
+//     error.
+//   - Requests for other people or tenants have other keys. So have requests
+//     that differ upstream; see [providers.Keyer].
 //   - Concurrent use is safe (run it with -race).
-//   - No secret is seen in an error, a log, or any form in which the provider,
-//     its keys and its tokens print.
+//   - No secret appears in an error, in a log, or in a printed form of the
+//     provider, its keys and its tokens.
 func Run(t *testing.T, s Suite) {
 	t.Helper()
 	if s.New == nil {
@@ -178,7 +178,7 @@ func respond(status int, body string) http.HandlerFunc {
 	}
 }
 
-// fails makes one call against h, which must fail in the way of the contract.
+// fails makes one call against h. It must fail as the contract says.
 func (s Suite) fails(t *testing.T, o op, h http.HandlerFunc) *providers.Error {
 	t.Helper()
 	u := serve(t, h)
@@ -192,8 +192,8 @@ func (s Suite) fails(t *testing.T, o op, h http.HandlerFunc) *providers.Error {
 	return e
 }
 
-// checkError returns the *providers.Error that err has to be. It ends the case
-// if there is none.
+// checkError returns the *providers.Error in err. It ends the case if there is
+// none.
 func (s Suite) checkError(t *testing.T, err error) *providers.Error {
 	t.Helper()
 	if err == nil {

@@ -31,12 +31,12 @@ func (s Suite) key(t *testing.T) {
 	}
 }
 
-// other is a request that differs from Suite's in one way.
+// other is a request that differs from Suite.Request in one way.
 type other struct {
 	what string
 	req  providers.Request
-	// person says that it names another person or tenant; otherwise it may
-	// share a grant if it goes upstream alike.
+	// person says that the request names another person or tenant. Any other
+	// request may share the grant if the upstream sees the same call.
 	person bool
 }
 
@@ -71,8 +71,8 @@ func (s Suite) others() []other {
 	return list
 }
 
-// keysOfOthers checks that requests which the provider tells apart have keys
-// that differ: one user would be handed the token of another.
+// keysOfOthers checks that requests for different grants have different keys.
+// Otherwise one user would get the token of another.
 func (s Suite) keysOfOthers(t *testing.T) {
 	var sent []byte
 	u := serve(t, respond(http.StatusOK, s.Answer))
@@ -96,7 +96,7 @@ func (s Suite) keysOfOthers(t *testing.T) {
 		t.Fatalf("fails on Suite's own request: %v", err)
 	}
 	asks := upstreamSees(s.Request)
-	// Where every request carries something new, two cannot be compared.
+	// If every request carries something new, two cannot be compared.
 	comparable := len(asks) > 0 && bytes.Equal(asks, upstreamSees(s.Request))
 	for _, o := range s.others() {
 		key, err := keyer.Key(o.req)
@@ -111,7 +111,7 @@ func (s Suite) keysOfOthers(t *testing.T) {
 	}
 }
 
-// oneTime reports that a refresh token of p works once.
+// oneTime reports whether a refresh token of p works once.
 func oneTime(p providers.Provider) bool {
 	m, ok := p.(providers.Moder)
 	return ok && (m.Mode() == providers.Rotating || m.Mode() == providers.Exclusive)
@@ -139,8 +139,8 @@ func (s Suite) mode(t *testing.T) {
 	}
 }
 
-// without is the JSON body less the members called by one of names, anywhere,
-// and whether there was one.
+// without returns the JSON body without the members of these names, at any
+// depth, and reports whether there was one.
 func without(body string, names ...string) (string, bool) {
 	var v any
 	if json.Unmarshal([]byte(body), &v) != nil {
@@ -201,7 +201,7 @@ func (s Suite) repeatsRefreshToken(t *testing.T, o op) {
 	}
 }
 
-// salvages checks that a new refresh token is not lost with an answer that has
+// salvages checks that a new refresh token is returned although the answer has
 // no access token.
 func (s Suite) salvages(t *testing.T, o op) {
 	body, ok := without(o.answer, "token", "access_token", "accessToken")

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// canary is planted in what the upstream answers.
+// canary is a text in the upstream's answers that must not be repeated.
 const canary = "canary-of-the-upstreams-answer"
 
 // scanError looks for secrets in err and in everything it wraps.

@@ -29,8 +29,8 @@ func (s Suite) cancelledBefore(t *testing.T, o op) {
 	}
 }
 
-// silence answers nothing until the caller has left; arrived is closed when it
-// came.
+// silence gives no answer until the caller has left. arrived is closed when the
+// request arrives.
 func silence(t *testing.T) (h http.HandlerFunc, arrived chan struct{}) {
 	arrived = make(chan struct{})
 	return func(_ http.ResponseWriter, r *http.Request) {
@@ -42,7 +42,7 @@ func silence(t *testing.T) (h http.HandlerFunc, arrived chan struct{}) {
 	}, arrived
 }
 
-// returns waits for a call that has to return by itself.
+// returns waits for a call that must return by itself.
 func returns(ctx context.Context, t *testing.T, o op, p providers.Provider) (wait func() error) {
 	t.Helper()
 	done := make(chan error, 1)
@@ -62,8 +62,8 @@ func returns(ctx context.Context, t *testing.T, o op, p providers.Provider) (wai
 	}
 }
 
-// spent checks what is known of a refresh token whose answer was lost: where it
-// works once, nothing.
+// spent checks the class of a refresh whose answer was lost: in doubt if the
+// refresh token works once.
 func (s Suite) spent(t *testing.T, o op, e *providers.Error) {
 	t.Helper()
 	if o.name == "refresh" && e.Class != providers.InDoubt && oneTime(s.New(t, "http://127.0.0.1:1")) {
@@ -71,8 +71,8 @@ func (s Suite) spent(t *testing.T, o op, e *providers.Error) {
 	}
 }
 
-// passing checks what another attempt may cure: not what somebody has to
-// change, and in doubt at most where a refresh token may have been spent.
+// passing checks that another attempt may help: e is transient, or in doubt if
+// a refresh token may have been spent.
 func passing(t *testing.T, o op, e *providers.Error) {
 	t.Helper()
 	if e.Class != providers.Transient && (e.Class != providers.InDoubt || o.name != "refresh") {
@@ -145,10 +145,10 @@ func (s Suite) badBodies(t *testing.T, o op) {
 	}
 }
 
-// flood is more than any token endpoint has to say.
+// flood is more than any token endpoint sends.
 const flood = 4 << 20
 
-// oversized pads a good answer at its head, so that a provider that reads
+// oversized puts a long padding before a good answer. A provider that reads
 // without bound succeeds, and fails the case.
 func (s Suite) oversized(t *testing.T, o op) {
 	padded := strings.Repeat(" ", flood) + o.answer
@@ -232,8 +232,8 @@ func (s Suite) statuses(t *testing.T, o op) {
 	}
 }
 
-// checkClass checks what a status means. Only a structured refusal is known to
-// come from the upstream itself; a proxy may have said anything else.
+// checkClass checks what a status means. Only a structured refusal surely comes
+// from the upstream itself. Any other may come from a proxy.
 func (s Suite) checkClass(t *testing.T, o op, e *providers.Error, structured bool) {
 	t.Helper()
 	switch status := e.Status; {
@@ -278,7 +278,7 @@ func (s Suite) retryAfter(t *testing.T, o op) {
 				w.Header().Set("Retry-After", value)
 				respond(status, s.Refusal)(w, r)
 			})
-			// An HTTP-date has seconds, and the clock may have moved on.
+			// An HTTP-date has whole seconds, and time may have passed.
 			if off := (e.RetryAfter - want).Abs(); off > 0 && (off > time.Second || !strings.HasSuffix(value, "GMT")) {
 				t.Errorf("RetryAfter of %d with %q is %v, want %v", status, value, e.RetryAfter, want)
 			}

@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
-// pair is the vendor's answer. access_token is what its sibling endpoint for
-// browsers calls the token.
+// pair is the vendor's answer. The vendor's endpoint for browsers calls the
+// token access_token.
 type pair struct {
 	Token        string          `json:"token"`
 	AccessToken  string          `json:"access_token"`
@@ -20,8 +20,8 @@ type pair struct {
 	ExpiresAt    json.RawMessage `json:"expires_at"`
 }
 
-// unwrap reads {"detail":{…}}, with or without code and status beside it, and
-// the bare object that the vendor's own SDK accepts too.
+// unwrap reads {"detail":{…}}, with or without code and status beside it. It
+// also reads the bare object, which the vendor's own SDK accepts.
 func unwrap(res *upstream.Response, v any) error {
 	var envelope struct {
 		Detail json.RawMessage `json:"detail"`
@@ -38,7 +38,7 @@ func unwrap(res *upstream.Response, v any) error {
 	return nil
 }
 
-// readPair turns an answer into a token; spent is the refresh token to keep if
+// readPair turns an answer into a token. spent is the refresh token to keep if
 // the answer has none.
 func readPair(res *upstream.Response, spent string) (providers.Token, error) {
 	var got pair
@@ -49,8 +49,8 @@ func readPair(res *upstream.Response, spent string) (providers.Token, error) {
 	if access == "" || !wire.Visible(access) {
 		return providers.Token{}, res.Bad(errors.New("no token in the answer that can be sent"))
 	}
-	// An expires_at that cannot be read does not cost the pair: the earlier one
-	// is dead already.
+	// An expires_at that cannot be read is no error: the earlier pair has
+	// ended, so the new one must be kept.
 	end, err := res.Expiry(access, nil, got.ExpiresAt)
 	if err != nil {
 		return providers.Token{}, err

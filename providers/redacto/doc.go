@@ -1,13 +1,13 @@
 // Package redacto brokers the consent tokens of Redacto
 // (docs.redacto.io/docs/backend-integration). The CMS API key stays on the
-// server; a frontend gets an access token and a refresh token.
+// server. A frontend gets an access token and a refresh token.
 //
-// A request's Tenant is "organisation:workspace", its Subject the vendor's
-// org_user_id, and Identifiers may hold "email" and "mobile".
+// The Tenant of a request is "organisation:workspace" and its Subject is the
+// vendor's org_user_id. Identifiers may hold "email" and "mobile".
 //
-// The vendor ends every earlier pair of a user when it issues a new one, so the
-// provider's mode is [providers.Exclusive] and its keys name the user: put it
-// behind package tokencache.
+// When the vendor issues a new pair for a user, it ends every earlier pair of
+// that user. The mode of the provider is therefore [providers.Exclusive] and
+// its keys name the user. Put it behind package tokencache.
 //
 // # Concurrency
 //
@@ -15,20 +15,20 @@
 //
 // # Errors
 //
-// Every error is an [*providers.Error]. 401 and 403 on generate mean that our
-// key is wrong ([providers.CodeCredentialsRejected]). The vendor publishes no
-// statuses for a refresh token that is refused. 400, 404, 410 and 422 with a
-// reason end it: [providers.CodeRefreshRejected], [providers.GrantDead]. 401
-// and 403 do not say whether it or our key was refused: the same code, but
-// [providers.Permanent], and the refresh token stays. A refresh whose answer
-// was lost is [providers.InDoubt].
+// Every error is an [*providers.Error]. A 401 or 403 on generate means that our
+// key is wrong ([providers.CodeCredentialsRejected]). The vendor does not
+// publish the statuses for a refused refresh token. 400, 404, 410 and 422 with
+// a reason end it: [providers.CodeRefreshRejected], [providers.GrantDead]. 401
+// and 403 do not say whether the refresh token or our key was refused. The code
+// is then the same, but the class is [providers.Permanent], and the refresh
+// token is kept. A refresh whose answer was lost is [providers.InDoubt].
 //
 // # Security
 //
-// The path sent upstream is made of configured tenants only: what a caller
-// writes selects one of them and travels no further. Token generation needs no
-// sign-in by the vendor's rules; user management does: call
+// The path sent upstream consists of configured tenants only. A caller's value
+// selects one of them and is not sent. The vendor's rules allow token
+// generation without a sign-in, but not user management: call
 // [Provider.CreateUser], [Provider.UpdateUser] and [Provider.LinkUsers] for a
-// verified identity only. What each of them sends of a user, such as an email
+// verified identity only. What they send about a user, such as an email
 // address, must be verified too.
 package redacto

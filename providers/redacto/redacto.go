@@ -23,10 +23,11 @@ type Config struct {
 	// BaseURL is the API's origin; "" means https://api.redacto.io. It must
 	// be https, or http to a loopback address.
 	BaseURL string
-	// Prefix comes before /organisations in the token paths; "" means
-	// /consent/public, as in the guide. The API reference has /consent.
+	// Prefix is the path before /organisations in the token paths; "" means
+	// /consent/public, as in the vendor's guide. The API reference has
+	// /consent.
 	Prefix string
-	// UsersPrefix is the same for the user management paths; "" means
+	// UsersPrefix is the same for the paths of user management; "" means
 	// /consent.
 	UsersPrefix string
 	// UpdateUserCall and LinkUsersCall are the calls of [Provider.UpdateUser]
@@ -41,13 +42,13 @@ type Config struct {
 	Tenants []string
 	// APIKey is the CMS API key of all tenants.
 	APIKey string
-	// APIKeyFunc yields the CMS API key of one of Tenants, for keys that
+	// APIKeyFunc returns the CMS API key of one of Tenants, for keys that
 	// differ or rotate. It is called once per request.
 	APIKeyFunc func(ctx context.Context, tenant string) (string, error)
-	// ExpiresInDays goes into every generate body; 0 means 1.
+	// ExpiresInDays is sent with every generate; 0 means 1.
 	ExpiresInDays int
-	// HTTPClient makes the calls, redirects and cookies switched off; nil
-	// means one of the provider's own, see [upstream.New].
+	// HTTPClient makes the calls. Its redirect policy and cookies are not used.
+	// nil means a client of the provider, see [upstream.New].
 	HTTPClient *http.Client
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
@@ -71,7 +72,7 @@ type Provider struct {
 	now     func() time.Time
 }
 
-// New validates cfg and returns every fault at once, joined.
+// New validates cfg. The error joins every fault of cfg.
 func New(cfg Config) (*Provider, error) {
 	p := &Provider{apiKey: cfg.APIKeyFunc, days: cfg.ExpiresInDays, now: cfg.Now}
 	var errs []error
@@ -142,7 +143,7 @@ func (p *Provider) addTenants(list []string) (faults []error) {
 	return faults
 }
 
-// plainPath keeps what JoinPath or a server would rewrite out of a prefix.
+// plainPath reports whether JoinPath and servers leave the path p unchanged.
 func plainPath(p string) bool {
 	return p[0] == '/' && path.Clean(p) == p && wire.Visible(p) && !strings.ContainsAny(p, `%?#\;`)
 }
@@ -150,9 +151,9 @@ func plainPath(p string) bool {
 // Mode is [providers.Exclusive].
 func (*Provider) Mode() providers.Mode { return providers.Exclusive }
 
-// Key names the user whose pair req asks for: the tenant and the first of
-// org_user_id, email and mobile, since the vendor keeps one pair per user
-// however many identifiers come along.
+// Key names the user of req: the tenant and the first of org_user_id, email and
+// mobile. The vendor keeps one pair per user, however many identifiers a
+// request has.
 func (p *Provider) Key(req providers.Request) (string, error) {
 	t, id, err := p.resolve(req)
 	if err != nil {
@@ -163,7 +164,7 @@ func (p *Provider) Key(req providers.Request) (string, error) {
 
 // Generate issues a new pair for the user of req, which ends the user's earlier
 // pairs at the vendor. Expiry is the earlier of the vendor's expires_at and the
-// token's own exp, corrected by the answer's Date.
+// token's own exp, corrected by the Date of the answer.
 func (p *Provider) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
 	t, id, err := p.resolve(req)
 	if err != nil {
@@ -183,7 +184,7 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 	return readPair(res, "")
 }
 
-// Refresh spends refreshToken for a new pair. Only the tenant of req counts:
+// Refresh spends refreshToken for a new pair. Of req it uses only the tenant:
 // the vendor knows the user.
 func (p *Provider) Refresh(ctx context.Context, req providers.Request, refreshToken string) (providers.Token, error) {
 	t, err := p.tenant(req.Tenant)
@@ -207,8 +208,8 @@ func (p *Provider) Refresh(ctx context.Context, req providers.Request, refreshTo
 	return token, nil
 }
 
-// refusedRefresh tells what a refusal ends. 401 and 403 do not say whether the
-// refresh token or our key was refused, so the refresh token stays.
+// refusedRefresh classifies a refusal. 401 and 403 do not say whether the
+// refresh token or our key was refused, so the refresh token is kept.
 func refusedRefresh(res *upstream.Response) *providers.Error {
 	e := res.Err()
 	switch res.Status {

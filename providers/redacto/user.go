@@ -19,14 +19,15 @@ import (
 // User is a consent user of the vendor's User Management API
 // (docs.redacto.io/docs/user-management-apis). Its JSON form is the vendor's.
 type User struct {
-	// OrgUserID is the user's name in our system; required.
+	// OrgUserID is our name of the user; required.
 	OrgUserID string `json:"org_user_id,omitempty"`
 	// Email, Mobile, Name and Metadata are optional.
 	Email    string         `json:"primary_email,omitempty"`
 	Mobile   string         `json:"primary_mobile,omitempty"`
 	Name     string         `json:"name,omitempty"`
 	Metadata map[string]any `json:"metadata,omitempty"`
-	// The vendor sets the rest. Its times are kept as it writes them.
+	// The vendor sets the other fields. Times are kept as the vendor writes
+	// them.
 	UUID             string `json:"uuid,omitempty"`
 	OrganisationUUID string `json:"organisation_uuid,omitempty"`
 	WorkspaceUUID    string `json:"workspace_uuid,omitempty"`
@@ -35,10 +36,11 @@ type User struct {
 	UpdatedAt        string `json:"updated_at,omitempty"`
 }
 
-// CreateUser registers u in tenant, "" for the only one configured. created is
-// false, without an error, if the vendor already has a user with this OrgUserID,
-// who is then returned. Another conflict, such as an e-mail address in use, is
-// [providers.CodeRejectedInput] with Status 409 and says nothing of that user.
+// CreateUser registers u in tenant; "" means the only one configured. If the
+// vendor already has a user with this OrgUserID, CreateUser returns that user,
+// and created is false. Any other conflict, such as an e-mail address in use,
+// is [providers.CodeRejectedInput] with Status 409 and tells nothing about that
+// user.
 //
 // The vendor demands that the caller's identity is verified before this call.
 func (p *Provider) CreateUser(ctx context.Context, tenant string, u User) (user User, created bool, err error) {
@@ -76,7 +78,7 @@ func (p *Provider) CreateUser(ctx context.Context, tenant string, u User) (user 
 	return user, true, nil
 }
 
-// existingUser reads the 409 that says "this very user exists".
+// existingUser reads a 409 that says that this very user exists.
 func existingUser(res *upstream.Response) (User, bool) {
 	var conflict struct {
 		Detail struct {
@@ -104,7 +106,8 @@ func parseUserCall(s string) (userCall, error) {
 	return userCall{method, path}, nil
 }
 
-// url is c's URL for u in t. A name that would change the path is refused.
+// url returns c's URL for u in t. A name that would change the path is an
+// error.
 func (c userCall) url(p *Provider, t tenant, u User) (string, error) {
 	path := c.path
 	for name, value := range map[string]string{"org_user_id": u.OrgUserID, "uuid": u.UUID} {
@@ -119,12 +122,13 @@ func (c userCall) url(p *Provider, t tenant, u User) (string, error) {
 	return p.path(p.users, t) + path, nil
 }
 
-// UpdateUser changes the consent user that u.OrgUserID or u.UUID names, whichever
-// is in [Config].UpdateUserCall: Email, Mobile, Name and Metadata where they are
-// not empty. The request's shape is assumed; no public page shows it. The result
-// is the user as the vendor tells it; a member that it does not tell is u's.
+// UpdateUser changes Email, Mobile, Name and Metadata of a consent user, if
+// they are not empty. u.OrgUserID or u.UUID names the user, whichever is in
+// [Config].UpdateUserCall. The shape of the request is assumed; no public page
+// shows it. The result is the user in the vendor's answer. A member that the
+// answer lacks is taken from u.
 //
-// The identity must be verified by the caller, and so must Email and Mobile.
+// The caller must have verified the identity, Email and Mobile.
 func (p *Provider) UpdateUser(ctx context.Context, tenant string, u User) (User, error) {
 	t, err := p.tenant(tenant)
 	if err != nil {
@@ -155,7 +159,7 @@ func (p *Provider) UpdateUser(ctx context.Context, tenant string, u User) (User,
 	return changed, nil
 }
 
-// Links is what [Provider.LinkUsers] did with each alias, by org_user_id.
+// Links is the result of [Provider.LinkUsers] for each alias, by org_user_id.
 type Links struct {
 	Linked        []string
 	AlreadyLinked []string
@@ -165,11 +169,11 @@ type Links struct {
 	Conflicts []string
 }
 
-// LinkUsers makes the users aliases aliases of the user primary, all by
-// org_user_id. An alias that could not be linked is no error: see [Links]. The
+// LinkUsers makes each of aliases an alias of the user primary. All of them are
+// org_user_ids. An alias that could not be linked is no error: see [Links]. The
 // names of the request's members are assumed; no public page shows them.
 //
-// That all of them are one person must be verified by the caller.
+// The caller must have verified that all of them are one person.
 func (p *Provider) LinkUsers(ctx context.Context, tenant, primary string, aliases []string) (Links, error) {
 	t, err := p.tenant(tenant)
 	if err != nil {
@@ -233,8 +237,8 @@ func names(list []alias) []string {
 	return all
 }
 
-// refusedUser is a refusal of the user management API. A conflict, or a user
-// that is not there, is about what the caller sent.
+// refusedUser classifies a refusal of the user management API. A conflict, or a
+// user that does not exist, is a fault of the caller's input.
 func refusedUser(res *upstream.Response) *providers.Error {
 	if (res.Status == http.StatusConflict || res.Status == http.StatusNotFound) && res.Structured() {
 		return res.Fail(providers.CodeRejectedInput, providers.Permanent)

@@ -15,9 +15,9 @@ import (
 //	users := provider.Users()
 //	create, err := handlers.Users(handlers.Config{Wire: users, Authorize: verified}, users.Create)
 //
-// Of a Request it takes Subject as org_user_id and the Identifiers email, mobile,
-// uuid and alias, all of which the caller must have verified. The shapes of
-// update and link are assumed, see [Provider.UpdateUser] and [Provider.LinkUsers].
+// It takes Subject as org_user_id, and the Identifiers email, mobile, uuid and
+// alias. The caller must have verified all of them. The shapes of update and
+// link are assumed, see [Provider.UpdateUser] and [Provider.LinkUsers].
 type Users struct{ p *Provider }
 
 // Users returns the user management of p.
@@ -25,7 +25,7 @@ func (p *Provider) Users() Users { return Users{p} }
 
 // Decode reads a call: organisation_uuid and workspace_uuid as
 // [Provider.Decode] does; org_user_id, primary_email, primary_mobile, uuid and
-// alias_org_user_id, which name persons; name and metadata.
+// alias_org_user_id, which name persons; and name and metadata.
 func (u Users) Decode(query url.Values, members map[string]json.RawMessage) (providers.Request, error) {
 	o := wire.Object(members)
 	t, err := u.p.tenantOf(query, o)
@@ -67,11 +67,11 @@ func (u Users) Decode(query url.Values, members map[string]json.RawMessage) (pro
 	return req, nil
 }
 
-// Encode is nothing: user management hands out no tokens.
+// Encode returns an empty object, because user management hands out no tokens.
 func (Users) Encode(providers.Request, providers.Token) any { return struct{}{} }
 
-// Create calls [Provider.CreateUser]: 201 with the user, or 200 with the one
-// that was there already.
+// Create calls [Provider.CreateUser]. It answers 201 with the new user, or 200
+// with the existing one.
 func (u Users) Create(ctx context.Context, req providers.Request) (status int, answer any, err error) {
 	user, created, err := u.p.CreateUser(ctx, req.Tenant, userOf(req))
 	status = http.StatusOK
@@ -81,14 +81,14 @@ func (u Users) Create(ctx context.Context, req providers.Request) (status int, a
 	return status, detail{user}, err
 }
 
-// Update calls [Provider.UpdateUser]: 200 with the user.
+// Update calls [Provider.UpdateUser]. It answers 200 with the user.
 func (u Users) Update(ctx context.Context, req providers.Request) (status int, answer any, err error) {
 	user, err := u.p.UpdateUser(ctx, req.Tenant, userOf(req))
 	return http.StatusOK, detail{user}, err
 }
 
-// Link calls [Provider.LinkUsers] with the user of req and its identifier alias:
-// 200 with what became of it.
+// Link calls [Provider.LinkUsers] with the user of req and its identifier
+// alias. It answers 200 with the result.
 func (u Users) Link(ctx context.Context, req providers.Request) (status int, answer any, err error) {
 	links, err := u.p.LinkUsers(ctx, req.Tenant, req.Subject, []string{req.Identifiers["alias"]})
 	list := func(names []string) []string { return append([]string{}, names...) } // [] and not null

@@ -14,7 +14,7 @@ import (
 // tenant is a workspace of an organisation, as configured.
 type tenant struct{ organisation, workspace string }
 
-// String is the form of Request.Tenant.
+// String returns the form of Request.Tenant.
 func (t tenant) String() string { return t.organisation + ":" + t.workspace }
 
 func (t tenant) is(organisation, workspace string) bool {
@@ -36,7 +36,7 @@ func (p *Provider) hasTenant(t tenant) bool {
 	return false
 }
 
-// tenant finds the configured tenant that s names. "" will do for the only one.
+// tenant finds the configured tenant that s names. "" names the only one.
 func (p *Provider) tenant(s string) (tenant, error) {
 	if s == "" {
 		return p.selectTenant("", "")
@@ -48,8 +48,8 @@ func (p *Provider) tenant(s string) (tenant, error) {
 	return p.selectTenant(t.organisation, t.workspace)
 }
 
-// selectTenant finds the configured tenant of two UUIDs, either of which may be
-// absent if only one tenant is configured.
+// selectTenant finds the configured tenant of two UUIDs. If only one tenant is
+// configured, either may be absent.
 func (p *Provider) selectTenant(organisation, workspace string) (tenant, error) {
 	if len(p.tenants) > 1 && (organisation == "" || workspace == "") {
 		return tenant{}, refuse(providers.CodeTenantRequired, "organisation_uuid and workspace_uuid are required")
@@ -66,7 +66,7 @@ func refuse(code providers.Code, description string) error {
 	return &providers.Error{Code: code, Class: providers.Permanent, Op: "redacto: request", Description: description}
 }
 
-// identity is whom a token is for, in the vendor's members.
+// identity names the user of a token in the vendor's members.
 type identity struct {
 	Email     string `json:"email,omitempty"`
 	OrgUserID string `json:"org_user_id,omitempty"`
@@ -119,10 +119,10 @@ func (p *Provider) resolve(req providers.Request) (tenant, identity, error) {
 
 // Decode reads what the vendor's documented frontends send: organisation_uuid
 // and workspace_uuid in the query, the body or both, and email, org_user_id and
-// mobile in the body. identifier, as the document's listing for anonymous users
-// has it, is org_user_id by another name. members are those of the body, of a bounded size, or nil. The
-// tenant of the result is in the configured spelling; a missing user is left
-// for [Provider.Key] to report.
+// mobile in the body. identifier is another name of org_user_id, from the
+// document's listing for anonymous users. members are the members of the body,
+// or nil. The Tenant of the result has the configured spelling. A missing user
+// is no error here; [Provider.Key] reports it.
 func (p *Provider) Decode(query url.Values, members map[string]json.RawMessage) (providers.Request, error) {
 	o := wire.Object(members)
 	t, err := p.tenantOf(query, o)
@@ -156,7 +156,7 @@ func (p *Provider) Decode(query url.Values, members map[string]json.RawMessage) 
 	return req, nil
 }
 
-// tenantOf is the configured tenant that a call names.
+// tenantOf returns the configured tenant that a call names.
 func (p *Provider) tenantOf(query url.Values, o wire.Object) (tenant, error) {
 	organisation, err := uuidMember(query, o, "organisation_uuid")
 	if err != nil {
@@ -169,7 +169,7 @@ func (p *Provider) tenantOf(query url.Values, o wire.Object) (tenant, error) {
 	return p.selectTenant(organisation, workspace)
 }
 
-// uuidMember reads name from the query and the body, which must not disagree.
+// uuidMember reads name from the query and the body, which must agree.
 func uuidMember(query url.Values, o wire.Object, name string) (string, error) {
 	inBody, err := o.String(name)
 	if err != nil {
@@ -190,9 +190,9 @@ func uuidMember(query url.Values, o wire.Object, name string) (string, error) {
 	return cmp.Or(inQuery, inBody), nil
 }
 
-// Encode is the documented answer to a frontend, with expires_in (seconds left)
-// and token_type besides: token, refresh_token and expires_at, an RFC 3339
-// instant in UTC.
+// Encode returns the documented answer to a frontend: token, refresh_token and
+// expires_at, an RFC 3339 time in UTC. It adds expires_in (seconds left) and
+// token_type.
 func (p *Provider) Encode(_ providers.Request, t providers.Token) any {
 	answer := struct {
 		Token        string `json:"token"`

@@ -7,7 +7,7 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// explain gives an error of package oauth Redox's meaning.
+// explain changes an error of package oauth to what it means at Redox.
 func explain(err error, op string) error {
 	var e *providers.Error
 	if !errors.As(err, &e) {
@@ -31,7 +31,8 @@ func explain(err error, op string) error {
 	return err
 }
 
-// reason is a text of Redox's documentation in words of ours; "" for any other.
+// reason returns a text of Redox's documentation in our words; "" for any
+// other.
 func reason(code, text string) string {
 	switch {
 	case strings.HasPrefix(text, "Public key not found"):

@@ -19,38 +19,38 @@ import (
 
 const defaultBase = "https://api.redoxengine.com"
 
-// overlap is how long a key stays published after the next took over. Redox
-// does not say how long it keeps a copy of the set.
+// overlap is how long a key stays published after the next key has replaced it.
+// Redox does not say how long it keeps a copy of the set.
 const overlap = 24 * time.Hour
 
-// maxLife is the most that Redox lets lie between iat and exp.
+// maxLife is the longest time from iat to exp that Redox accepts.
 const maxLife = 5 * time.Minute
 
 // Config configures a [Provider]. ClientID and Key are required.
 type Config struct {
 	// ClientID is the API key's client ID in the Redox dashboard.
 	ClientID string
-	// Key signs the assertions: RS384 with an RSA key, ES384 with one on
-	// P-384. Its ID is required and is the kid that the dashboard knows.
+	// Key signs the assertions: with RS384 if it is an RSA key, with ES384 if
+	// it is a key on P-384. Its ID is required and is the kid in the dashboard.
 	Key oauth.Key
-	// Next, if set, is published beside Key and signs from NextFrom on; never,
-	// while NextFrom is zero.
+	// Next, if set, is published beside Key. It signs from NextFrom on. While
+	// NextFrom is zero it does not sign.
 	Next     oauth.Key
 	NextFrom time.Time
-	// Scopes are asked for unless the request names its own; most clients
-	// need none.
+	// Scopes are requested unless the request has its own. Most clients need
+	// none.
 	Scopes []string
 	// BaseURL is the API's origin; "" means https://api.redoxengine.com. The
 	// Canadian one is https://api.ca.redoxengine.com.
 	BaseURL string
-	// TokenPath is where the token endpoint is; "" means /v2/auth/token. With
-	// BaseURL it is the aud of the assertions.
+	// TokenPath is the path of the token endpoint; "" means /v2/auth/token.
+	// BaseURL and TokenPath together are the aud of the assertions.
 	TokenPath string
 	// AssertionLifetime is the time from iat to exp of the assertions: whole
 	// seconds, up to the five minutes that Redox allows; 0 means two minutes.
 	AssertionLifetime time.Duration
-	// HTTPClient makes the calls, redirects and cookies switched off; nil
-	// means one of the provider's own, see [upstream.New].
+	// HTTPClient makes the calls. Its redirect policy and cookies are not used.
+	// nil means a client of the provider, see [upstream.New].
 	HTTPClient *http.Client
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
@@ -70,7 +70,7 @@ type signer struct {
 	public jose.JWK
 }
 
-// New validates cfg and returns every fault at once, joined. It makes no call.
+// New validates cfg. It makes no call. The error joins every fault of cfg.
 func New(cfg Config) (*Provider, error) {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("redox: "+format, args...)) }
@@ -82,7 +82,7 @@ func New(cfg Config) (*Provider, error) {
 	settings := oauth.Config{
 		TokenURL: base.JoinPath(cmp.Or(cfg.TokenPath, "/v2/auth/token")).String(),
 		ClientID: cfg.ClientID, Scopes: cfg.Scopes, HTTPClient: cfg.HTTPClient, Now: cfg.Now,
-		AuthMethod: "none", // the keys have a check of their own
+		AuthMethod: "none", // New checks the keys itself
 	}
 	if _, err := oauth.New(settings); err != nil {
 		fault("%w", err)
@@ -145,8 +145,7 @@ func newSigner(settings oauth.Config, key oauth.Key) (signer, error) {
 	return signer{p, k.PublicJWK()}, nil
 }
 
-// Generate asks for a token with a fresh assertion. Redox has no refresh
-// tokens: renewing is generating.
+// Generate asks for a token with a new assertion. Redox has no refresh tokens.
 func (p *Provider) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
 	s := p.current
 	if p.rotated() {
@@ -156,16 +155,16 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 	return t, explain(err, "redox: generate")
 }
 
-// Key is the request's own; a request that names a tenant or subject is
-// refused, for the token is the client's.
+// Key is [providers.Request.Key] of req. A request with a tenant or a subject
+// is an error, because the token is the client's.
 func (p *Provider) Key(req providers.Request) (string, error) {
 	key, err := p.current.Key(req)
 	return key, explain(err, "redox: key")
 }
 
 // JWKS returns the public keys to publish, as a JWK set (RFC 7517 section 5):
-// the one in use, the next, and the last for a day after it. What it returns
-// changes with time: ask for each answer.
+// the key in use, the next key, and the last key for a day. The result changes
+// with time, so call JWKS for each answer.
 func (p *Provider) JWKS() []byte {
 	keys := []jose.JWK{p.current.public}
 	switch {

@@ -1,7 +1,6 @@
 // Package upstream makes the one call that a provider makes for a token: a
-// bounded round trip to the vendor, with errors in the terms of package
-// providers. It is for those who write a provider; the kit's own are written
-// with it.
+// bounded round trip to the vendor, with the errors of package providers. Use
+// it to write a provider. The kit's own providers use it.
 //
 // [Client.Do] sends a JSON or form body and returns an answer of any status. A
 // [Response] then says what the answer means: [Response.Err] for a status that
@@ -11,15 +10,14 @@
 // # Limits
 //
 // One attempt takes at most ten seconds and reads at most 1 MiB. Redirects are
-// never followed and cookies never kept, so that a credential reaches exactly
-// one URL.
+// never followed and cookies are never kept, so that a credential reaches
+// exactly one URL.
 //
 // # Errors
 //
-// Every error is an [*providers.Error] and holds no credential and no
-// byte of an answer. Its Class says what another attempt may bring; for a call
-// that spends something that works once, [Call.OneTime], an answer that was
-// lost leaves it InDoubt.
+// Every error is an [*providers.Error] and contains no credential and no byte
+// of an answer. Its Class says whether another attempt may help. If the answer
+// to a call with [Call.OneTime] is lost, the Class is InDoubt.
 //
 // # Concurrency
 //

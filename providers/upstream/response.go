@@ -15,15 +15,15 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// unexplained is how long a refusal without a structured body is left alone:
-// it is repeated at most twice a minute.
+// unexplained is the wait after a refusal without a structured body: such a
+// call is repeated at most twice a minute.
 const unexplained = 30 * time.Second
 
 // Response is an answer of any status.
 type Response struct {
 	// Status is the HTTP status.
 	Status int
-	// Header is the answer's; Location is taken out.
+	// Header is the header of the answer, without Location.
 	Header http.Header
 	// Body is the whole body, at most 1 MiB.
 	Body []byte
@@ -35,24 +35,26 @@ type Response struct {
 	arrived time.Time // when the headers came, by our clock
 }
 
-// OK reports a 2xx status.
+// OK reports whether the status is 2xx.
 func (r *Response) OK() bool { return r.Status >= 200 && r.Status <= 299 }
 
-// Structured reports that the body is one JSON object or array. An answer that
-// is none may come from a proxy or a firewall before the vendor, and says
+// Structured reports whether the body is one JSON object or array. Any other
+// answer may come from a proxy or a firewall before the vendor, and says
 // nothing about a grant.
 func (r *Response) Structured() bool {
 	body := bytes.TrimSpace(r.Body)
 	return len(body) > 0 && (body[0] == '{' || body[0] == '[') && json.Valid(body)
 }
 
-// page reports a page for people, which no token endpoint writes.
+// page reports whether the body is a page of HTML, which no token endpoint
+// sends.
 func (r *Response) page() bool {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return strings.Contains(kind, "html") || bytes.HasPrefix(bytes.TrimSpace(r.Body), []byte("<"))
 }
 
-// Decode reads the body as one JSON value into v. Its error is Bad's.
+// Decode reads the body as one JSON value into v. Its error is that of
+// [Response.Bad].
 func (r *Response) Decode(v any) error {
 	if err := json.Unmarshal(r.Body, v); err != nil {
 		return r.Bad(errors.New("answer is not the JSON expected")) // a json error may quote the body
@@ -60,24 +62,26 @@ func (r *Response) Decode(v any) error {
 	return nil
 }
 
-// Bad is the error for an answer that cannot be used because of reason, which
-// must not quote it: [providers.CodeBadResponse]. If the call was one-time it
-// has been spent, and the outcome is in doubt.
+// Bad is the error for an answer that cannot be used:
+// [providers.CodeBadResponse]. reason says why and must not quote the answer.
+// If the call was one-time, its credential is spent and the Class is InDoubt.
 func (r *Response) Bad(reason error) *providers.Error {
 	e := r.Fail(providers.CodeBadResponse, providers.Transient)
 	e.Err = reason
 	return r.doubt(e)
 }
 
-// Err classifies a status that is not 2xx, for a call on which the caller
-// knows no better:
+// Err says what a status that is not 2xx means in general:
 //
 //   - 429 and 503 are busy, other 5xx, 408 and 425 an upstream error. All are
-//     transient; a one-time call is in doubt after a 5xx.
+//     transient, but a one-time call is in doubt after a 5xx.
 //   - 3xx is a bad response and permanent.
-//   - A 4xx that is [Response.Structured] is permanent: 401 and 403 are our
-//     credentials, 400 and 422 the caller's input, others an upstream error.
+//   - A 4xx that is [Response.Structured] is permanent: 401 and 403 are about
+//     our credentials, 400 and 422 about the caller's input, others are an
+//     upstream error.
 //   - Any other 4xx is [Response.Unexplained].
+//
+// A provider that knows more about its vendor uses [Response.Fail] instead.
 func (r *Response) Err() *providers.Error {
 	switch s := r.Status; {
 	case s == http.StatusTooManyRequests:
@@ -103,10 +107,10 @@ func (r *Response) Err() *providers.Error {
 	return r.Fail(providers.CodeUpstreamError, providers.Permanent)
 }
 
-// Unexplained is the error for a 4xx that does not say why, for a provider
-// that looks for more than [Response.Structured]. It is transient, for a proxy
-// may have answered, and has a RetryAfter of half a minute at least. A 401 or
-// 403 is about our credentials unless it is a page of HTML.
+// Unexplained is the error for a 4xx that does not say why, for a provider that
+// expects more than [Response.Structured]. It is transient, because a proxy may
+// have answered, and its RetryAfter is at least half a minute. A 401 or 403 is
+// about our credentials unless it is a page of HTML.
 func (r *Response) Unexplained() *providers.Error {
 	e := r.Fail(providers.CodeUpstreamError, providers.Transient)
 	if (r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden) && !r.page() {
@@ -123,13 +127,14 @@ func (r *Response) doubt(e *providers.Error) *providers.Error {
 	return e
 }
 
-// Fail is an error with the answer's status, the call's name and Retry-After.
+// Fail returns an error of this code and class with the status, the Op and the
+// Retry-After of the answer.
 func (r *Response) Fail(code providers.Code, class providers.Class) *providers.Error {
 	return &providers.Error{Code: code, Class: class, Op: r.op, Status: r.Status, RetryAfter: r.retryAfter()}
 }
 
-// retryAfter reads RFC 9110 section 10.2.3: seconds or an HTTP-date, which is
-// taken relative to the answer's own Date if it has one.
+// retryAfter reads Retry-After (RFC 9110 section 10.2.3): seconds or an
+// HTTP-date. The date is relative to the answer's own Date if it has one.
 func (r *Response) retryAfter() time.Duration {
 	v := strings.TrimSpace(r.Header.Get("Retry-After"))
 	if v == "" {
@@ -145,8 +150,8 @@ func (r *Response) retryAfter() time.Duration {
 	return max(at.Sub(r.Now()), 0)
 }
 
-// Now is the upstream's clock when it answered: the answer's Date, or ours
-// without one.
+// Now is the upstream's clock when it answered: the Date of the answer, or our
+// clock without one.
 func (r *Response) Now() time.Time {
 	if d, err := http.ParseTime(r.Header.Get("Date")); err == nil {
 		return d
@@ -154,8 +159,8 @@ func (r *Response) Now() time.Time {
 	return r.arrived
 }
 
-// Skew is how far the upstream's clock is ahead of ours; 0 without a Date or
-// within the two seconds that Date's resolution and the network make.
+// Skew is how far the upstream's clock is ahead of ours. It is 0 without a
+// Date, and 0 within two seconds, the precision of Date and the network.
 func (r *Response) Skew() time.Duration {
 	d := r.Now().Sub(r.arrived)
 	if d.Abs() <= 2*time.Second {
@@ -164,17 +169,18 @@ func (r *Response) Skew() time.Duration {
 	return d
 }
 
-// errExpired is the cause of an answer whose token has ended already.
+// errExpired is the cause if the token in the answer has ended.
 var errExpired = errors.New("the token's expiry has passed")
 
-// Expiry is when the token in the answer ends, by our clock: the earliest of
-// what the answer says. It is zero if the answer says nothing that can be read.
+// Expiry is when the token in the answer ends, by our clock: the earliest end
+// that the answer tells. It is zero if the answer tells none.
 //
-// lifetime is a relative lifetime in seconds, as a number or a string. Each of
-// instants is a time: Unix seconds or milliseconds, as a number or a string, or
-// RFC 3339. They and the exp of accessToken, if that is a JWT, are corrected by
-// [Response.Skew]. Beside a lifetime, an instant that has passed means only
-// that clocks differ. Without one the error is Bad's.
+// lifetime is in seconds, as a number or a string. Each of instants is a time:
+// Unix seconds or milliseconds, as a number or a string, or RFC 3339. The
+// instants, and the exp of accessToken if that is a JWT, are corrected by
+// [Response.Skew]. If there is a lifetime, an instant that has passed means
+// only that the clocks differ. Without a lifetime it is an error, that of
+// [Response.Bad].
 func (r *Response) Expiry(accessToken string, lifetime json.RawMessage, instants ...json.RawMessage) (time.Time, error) {
 	var end time.Time
 	life, relative, _ := internal.ParseSeconds(lifetime)
@@ -204,8 +210,9 @@ func (r *Response) Expiry(accessToken string, lifetime json.RawMessage, instants
 	return end, nil
 }
 
-// ours is t, an instant of the upstream, by our clock, and whether it has
-// passed. It has if it has by both clocks: a Date of a proxy may be wrong.
+// ours converts t, a time of the upstream, to our clock, and reports whether it
+// has passed. It has passed only if both clocks say so, because the Date may be
+// that of a proxy and wrong.
 func (r *Response) ours(t time.Time) (time.Time, bool) {
 	corrected := t.Add(-r.Skew())
 	if !corrected.After(r.arrived) && t.After(r.arrived) {
@@ -214,15 +221,17 @@ func (r *Response) ours(t time.Time) (time.Time, bool) {
 	return corrected, !corrected.After(r.arrived)
 }
 
-// Salvage is what a refresh that spent presented returns if err makes its
-// answer unusable: a Token with the new refresh token alone beside err, as
-// [providers.Refresher] has it, or the zero Token where there is none.
+// Salvage is the result of a refresh whose answer is unusable because of err.
+// presented is the refresh token that the refresh spent. If the answer has a
+// new refresh token, the result is a Token with the new refresh token alone,
+// beside err, as [providers.Refresher] describes. Otherwise it is the zero
+// Token.
 //
-// A refresh token is taken from a 2xx that is one JSON object without a member
-// twice and without a member error, in which exactly one member is called
-// refresh_token and holds characters of RFC 6749 appendix A.17. With one, an
-// err that is Permanent becomes InDoubt: the grant lives on. Nothing is taken
-// beside an err that is GrantDead, or where presented is "".
+// A refresh token is taken from a 2xx with one JSON object. The object must
+// have no member twice and no member error. Exactly one member must be called
+// refresh_token, and it must have the characters of RFC 6749 appendix A.17. An
+// err that is Permanent then becomes InDoubt, because the grant is alive.
+// Nothing is taken if err is GrantDead or presented is "".
 func (r *Response) Salvage(presented string, err error) (providers.Token, error) {
 	var e *providers.Error
 	if presented == "" || !errors.As(err, &e) || e.Class == providers.GrantDead || !r.OK() {
@@ -238,7 +247,7 @@ func (r *Response) Salvage(presented string, err error) (providers.Token, error)
 	return providers.Token{RefreshToken: fresh, IssuedAt: r.Sent}, err
 }
 
-// refreshTokenIn is the one refresh token in body, "" if there is none.
+// refreshTokenIn returns the one refresh token in body, or "" if there is none.
 func refreshTokenIn(body []byte) string {
 	if !json.Valid(body) || !utf8.Valid(body) {
 		return ""

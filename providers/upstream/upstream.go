@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// maxBody is how much of an answer is read.
+	// maxBody is the number of bytes that are read of an answer.
 	maxBody = 1 << 20
 	// timeout bounds one attempt.
 	timeout = 10 * time.Second
@@ -34,15 +34,15 @@ type Client struct {
 	now    func() time.Time
 }
 
-// New returns a Client whose errors name vendor.
+// New returns a Client whose errors name vendor. now is the wall clock; nil
+// means time.Now.
 //
-// It copies hc; the copy follows no redirects and keeps no cookies. With nil
-// for hc the Client has its own transport, like http.DefaultTransport,
-// which notices a dead HTTP/2 connection by pings; after a timeout new calls use
-// new connections. A caller's client is left as it is: for HTTP/2
-// set http.Transport.HTTP2 there, or a connection that a firewall dropped
-// silently fails every call until the kernel gives it up, after about 15
-// minutes. now is the wall clock; nil means time.Now.
+// New copies hc. The copy follows no redirects and keeps no cookies. If hc is
+// nil, the Client has its own transport, like http.DefaultTransport. That
+// transport detects a dead HTTP/2 connection by pings, and after a timeout new
+// calls use new connections. A caller's transport keeps its settings: for
+// HTTP/2 set http.Transport.HTTP2 there. Otherwise a connection that a firewall
+// dropped fails every call until the kernel closes it, after about 15 minutes.
 func New(vendor string, hc *http.Client, now func() time.Time) *Client {
 	c := &Client{vendor: vendor, http: &http.Client{}, now: now}
 	if hc != nil {
@@ -73,27 +73,27 @@ func New(vendor string, hc *http.Client, now func() time.Time) *Client {
 // error names field and does not repeat raw.
 func CheckURL(field, raw string) (*url.URL, error) { return internal.CheckURL(field, raw) }
 
-// Call is one round trip.
+// Call is one request to the vendor.
 type Call struct {
-	// Op is what the call does, like "generate"; it joins the vendor's name in
-	// errors.
+	// Op is what the call does, such as "generate". Errors show it after the
+	// vendor's name.
 	Op string
 	// Method and URL are those of the request.
 	Method, URL string
-	// Header is added to the request. Content-Type is set from Body, and Accept
-	// to application/json unless Header has one.
+	// Header is added to the request. Content-Type follows from Body. Accept is
+	// application/json unless Header has one.
 	Header http.Header
-	// Body is a url.Values, sent as a form, nil for none, or anything else,
-	// sent as JSON.
+	// Body is nil for no body, a url.Values for a form, and any other value for
+	// JSON.
 	Body any
-	// OneTime says that the call spends something that works once, such as a
-	// refresh token that rotates. Then a lost answer leaves it in doubt, and
-	// net/http sends the request at most once.
+	// OneTime says that the call spends a credential that works once, such as a
+	// refresh token that rotates. A lost answer is then in doubt, and net/http
+	// sends the request at most once.
 	OneTime bool
 }
 
-// Do makes the call. The error, always an [*providers.Error], covers what
-// kept an answer from coming whole; answers of any status are returned.
+// Do makes the call. It returns an answer of any status. The error is always an
+// [*providers.Error] and says why no complete answer came.
 func (c *Client) Do(ctx context.Context, call Call) (*Response, error) {
 	op := c.vendor + ": " + call.Op
 	req, err := newRequest(ctx, call)
@@ -141,18 +141,18 @@ func (c *Client) Do(ctx context.Context, call Call) (*Response, error) {
 	return r, nil
 }
 
-// leave gives the calls that begin now a transport without old's connections,
-// for one of them may be dead without a word of it. Calls that use old go on.
-// To close old's idle connections alone is not enough: net/http may still count
-// the call that has just ended as a stream of the dead connection.
+// leave makes calls that begin now use a transport without old's connections,
+// because one of them may be dead. Calls that use old go on. Closing only old's
+// idle connections is not enough: net/http may still count the call that has
+// just ended as a stream of the dead connection.
 func (c *Client) leave(old *http.Transport) {
 	if c.own.CompareAndSwap(old, old.Clone()) {
 		old.CloseIdleConnections()
 	}
 }
 
-// lost is the error of a call without an answer. What ended ctx is found in
-// it, whatever cause the caller gave ctx.
+// lost is the error of a call without an answer. It wraps the reason that ctx
+// ended, whatever cause the caller gave ctx.
 func lost(ctx context.Context, op string, err error) *providers.Error {
 	e := &providers.Error{Code: providers.CodeUnreachable, Class: providers.Transient, Op: op, Err: internal.Cause(err)}
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
@@ -165,7 +165,7 @@ func lost(ctx context.Context, op string, err error) *providers.Error {
 	return e
 }
 
-// sending is what a request's trace told of its way out.
+// sending records how far a request got.
 type sending struct{ began, wrote atomic.Bool }
 
 func (s *sending) trace() *httptrace.ClientTrace {
@@ -175,8 +175,8 @@ func (s *sending) trace() *httptrace.ClientTrace {
 	}
 }
 
-// wroteNothing reports that the request surely did not leave. A transport that
-// drops the trace proves nothing by its silence.
+// wroteNothing reports whether the request was surely not sent. A transport
+// that drops the trace proves nothing.
 func (s *sending) wroteNothing(err error) bool {
 	if s.wrote.Load() {
 		return false
@@ -205,7 +205,8 @@ func newRequest(ctx context.Context, call Call) (*http.Request, error) {
 		return nil, internal.Cause(err)
 	}
 	if call.OneTime {
-		// Without GetBody net/http cannot send a one-time grant twice by itself.
+		// Without GetBody net/http cannot send a one-time credential twice by
+		// itself.
 		req.GetBody = nil
 	}
 	for k, v := range call.Header {
@@ -220,8 +221,8 @@ func newRequest(ctx context.Context, call Call) (*http.Request, error) {
 	return req, nil
 }
 
-// unlocated takes Location out of answers. http.Client parses it, and quotes it
-// in an error, even if no redirect is followed; without it none can be.
+// unlocated removes Location from answers. http.Client parses it, and quotes it
+// in an error, even if it follows no redirect.
 type unlocated struct{ http.RoundTripper }
 
 func (u unlocated) RoundTrip(r *http.Request) (*http.Response, error) {
