@@ -168,7 +168,7 @@ func identities(r *http.Request) (found []string) {
 			}
 			return c
 		}, name))
-		if folded == "x-auth-subject" || folded == "x-auth-scopes" {
+		if folded == "x-auth-subject" || folded == "x-auth-issuer" || folded == "x-auth-scopes" {
 			for _, v := range values {
 				found = append(found, name+"="+v)
 			}
@@ -188,7 +188,7 @@ func TestProxiesPassOnWhoTheCallerIs(t *testing.T) {
 			r := s.app.reached()
 			require.NotNil(t, r)
 			require.Equal(t, "POST /orders?page=2", r.Method+" "+r.RequestURI)
-			require.ElementsMatch(t, []string{"X-Auth-Subject=ada%2C%20n%C3%A9e%20byron", "X-Auth-Scopes=read,write"}, identities(r))
+			require.ElementsMatch(t, []string{"X-Auth-Subject=ada%2C%20n%C3%A9e%20byron", "X-Auth-Issuer=" + s.idp.URL, "X-Auth-Scopes=read,write"}, identities(r))
 			require.Empty(t, r.Header.Get("Authorization"), "the application has no use for the token")
 
 			for name, authorization := range map[string]string{"none": "X-None: x", "bad": "Authorization: Bearer x.y.z", "malformed": "Authorization: Bearer"} {
@@ -218,6 +218,7 @@ func TestSpoofedIdentityHeadersNeverArrive(t *testing.T) {
 		"capitals, underscore": {"X_AUTH_SUBJECT: root"},
 		"another identity":     {"X-Auth-Scopes: admin"},
 		"its underscore":       {"X_Auth_Scopes: admin", "X-Auth_Scopes: admin"},
+		"the issuer":           {"X-Auth-Issuer: https://evil.test"},
 		"dots":                 {"X.Auth.Subject: root"},
 		"all at once":          {"X-Auth-Subject: root", "X_Auth_Subject: root", "X-Auth-Scopes: admin", "X_Auth_Scopes: admin"},
 		"connection option":    {"X-Auth-Subject: root", "Connection: X-Auth-Subject"},
@@ -244,7 +245,7 @@ func TestSpoofedIdentityHeadersNeverArrive(t *testing.T) {
 					}
 					passed++
 					for _, identity := range identities(r) {
-						require.Contains(t, []string{"X-Auth-Subject=ada", "X-Auth-Scopes="}, identity, name)
+						require.Contains(t, []string{"X-Auth-Subject=ada", "X-Auth-Issuer=" + s.idp.URL, "X-Auth-Scopes="}, identity, name)
 					}
 				}
 			}

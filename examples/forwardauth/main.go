@@ -36,15 +36,5 @@ func main() {
 // handler tells proxy, "nginx" or "caddy" on this machine, who a caller is and
 // what the token allows.
 func handler(auth *middleware.Authenticator, proxy string) (http.Handler, error) {
-	return middleware.ForwardAuth(auth, middleware.ForwardAuthConfig{
-		Proxy: proxy,
-		Peers: []string{"127.0.0.1", "::1"},
-		Headers: map[string]func(*middleware.Verified) []string{
-			"X-Auth-Subject": func(v *middleware.Verified) []string {
-				user, _ := v.User()
-				return []string{user}
-			},
-			"X-Auth-Scopes": func(v *middleware.Verified) []string { return v.Scopes },
-		},
-	})
+	return middleware.ForwardAuth(auth, middleware.ForwardAuthConfig{Proxy: proxy, Peers: []string{"127.0.0.1", "::1"}})
 }
