@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/bearerkit/bearerkit/internal/paths"
 	"github.com/bearerkit/bearerkit/internal/plainhttp"
 	"github.com/bearerkit/bearerkit/internal/upstream"
 	"github.com/bearerkit/bearerkit/providers"
@@ -232,7 +233,7 @@ func (b *unreadBody) Close() error {
 
 // admit makes all checks, and returns r without the caller's credentials.
 func (p *proxy) admit(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
-	if unsafePath(r.URL, p.slashes != nil && matches(p.slashes, r)) {
+	if paths.Ambiguous(r.URL, p.slashes != nil && matches(p.slashes, r)) {
 		return nil, refuse(codeNotFound, "")
 	}
 	if err := p.allowed(w.Header(), r); err != nil {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/bearerkit/bearerkit/internal/forward"
+	"github.com/bearerkit/bearerkit/internal/paths"
 )
 
 // ForwardAuthConfig says whose subrequests [ForwardAuth] answers, and what it
@@ -41,7 +42,9 @@ type ForwardAuthConfig struct {
 	// Choose returns the Authenticator for the original request, so that
 	// routes have rules of their own; nil refuses the request with 403. A nil
 	// Choose means the one that was given to ForwardAuth. The request has no
-	// body.
+	// body. With Choose a path that the application could read as another is
+	// refused with 403: one with a segment "." or "..", an empty segment, a
+	// backslash, or one of these encoded.
 	Choose func(original *http.Request) *Authenticator
 }
 
@@ -62,7 +65,7 @@ type ForwardAuthConfig struct {
 // one, for it would let a request without a token pass, and so is one with
 // Form, for proxies keep the body. The handler is safe for concurrent use.
 func ForwardAuth(a *Authenticator, c ForwardAuthConfig) (http.Handler, error) {
-	f := &forwardAuth{choose: c.Choose, headers: maps.Clone(c.Headers)}
+	f := &forwardAuth{choose: c.Choose, chooses: c.Choose != nil, headers: maps.Clone(c.Headers)}
 	var faults []error
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("middleware: ForwardAuth: "+format, args...))
@@ -106,6 +109,7 @@ type forwardAuth struct {
 	logger  *slog.Logger
 	errors  *errorTable
 	choose  func(*http.Request) *Authenticator
+	chooses bool // by the original request, its path too
 	dialect forward.Proxy
 	peers   forward.Peers
 	names   []string
@@ -149,6 +153,9 @@ func (f *forwardAuth) decide(r *http.Request) (*Verified, *Error) {
 			f.logger.Error("forward-auth: the proxy does not describe the original request, and it is refused: see docs/forward-auth-and-grpc.md for its configuration", "error", err)
 		}
 		return nil, f.refuse(http.StatusForbidden, "original", "The request cannot be checked.", err)
+	}
+	if f.chooses && paths.Ambiguous(original.URL, true) {
+		return nil, f.refuse(http.StatusForbidden, "path", "The path can be read in two ways.", errors.New("the application could read the original path as another one than Choose does"))
 	}
 	a := f.choose(original)
 	if a == nil {

@@ -201,6 +201,38 @@ func TestForwardAuthChecksTheOriginalRequest(t *testing.T) {
 	}
 }
 
+// Choose decides by the path, and so it is not asked about one that the
+// application behind the proxy could read as another.
+func TestForwardAuthChoosesByPathsOfOneReadingOnly(t *testing.T) {
+	i := newIssuer(t)
+	auth := authFor(t, trusting(i))
+	asked := 0
+	choosing := forwardAuth(t, auth, func(c *middleware.ForwardAuthConfig) {
+		c.Choose = func(r *http.Request) *middleware.Authenticator {
+			asked++
+			if strings.HasPrefix(r.URL.Path, "/admin") {
+				return nil
+			}
+			return auth
+		}
+	})
+	good := mint(t, i, nil)
+	ask := func(h http.Handler, path string) int {
+		r := subrequest(good)
+		r.Header.Set("X-Original-Uri", path)
+		return answer(h, r).Code
+	}
+	for _, path := range []string{"/x/../admin", "/x/%2e%2e/admin", "//admin", "/x%2F..%2Fadmin", `/x\..\admin`, "/%252e%252e/admin", "/;/../admin", "/./admin"} {
+		require.Equal(t, 403, ask(choosing, path), path)
+		require.Equal(t, 200, ask(forwardAuth(t, auth, nil), path), "%s: one rule holds for all paths", path)
+	}
+	require.Zero(t, asked)
+	for path, want := range map[string]int{"/orders": 200, "/orders/a%2Fb?next=/../admin": 200, "/caf%C3%A9": 200, "/admin": 403} {
+		require.Equal(t, want, ask(choosing, path), path)
+	}
+	require.Equal(t, 4, asked)
+}
+
 // An Authenticator that Choose returns may not be Optional either.
 func TestForwardAuthNeverLetsAnonymousRequestsPass(t *testing.T) {
 	i := newIssuer(t)
