@@ -1,0 +1,73 @@
+// Command mutate measures what the tests of packages notice: it changes one
+// place of the code at a time, runs the tests, and prints the changes that no
+// test saw. From the root of the module:
+//
+//	go run ./internal/mutate -n 300 -seed 1 -short ./tokencache ./tokencache/internal/record
+//
+// The sample is drawn by seed over all places, so that it replays. The tests of
+// a change's own package run first, those of the other packages and of -also
+// only if the first pass; in each the fast tests run before the slow ones. The
+// tree is never written to: the changes are an overlay of the go command.
+//
+// A change that does not compile counts as not viable; one that outlasts the
+// timeout counts as killed. Text for people (String, Error, log calls), tests,
+// generated files and doc.go are never changed.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"log"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	log.SetFlags(0)
+	n := flag.Int("n", 300, "mutants in the sample")
+	seed := flag.Uint64("seed", 1, "seed of the sample")
+	short := flag.Bool("short", false, "run the tests with -short")
+	workers := flag.Int("j", 1, "mutants tested at a time")
+	also := flag.String("also", "", "comma-separated `packages` whose tests run on survivors too")
+	timeout := flag.Duration("timeout", time.Minute, "time limit of one run of the tests")
+	budget := flag.Duration("for", 24*time.Hour, "start no mutant after this time")
+	only := flag.String("only", "", "of the sample, test only mutants whose line of output matches this `regexp`")
+	verbose := flag.Bool("v", false, "print every mutant, not the survivors alone")
+	flag.Parse()
+	match, err := regexp.Compile(*only)
+	if err != nil {
+		log.Fatal(err)
+	}
+	all, err := sites(flag.Args())
+	if err != nil {
+		log.Fatal(err)
+	}
+	rand.New(rand.NewPCG(*seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	sample := all[:min(*n, len(all))]
+	for i := range sample {
+		sample[i].id = i + 1
+	}
+	sample = slices.DeleteFunc(sample, func(s site) bool { return !match.MatchString(s.String()) })
+	dir, err := os.MkdirTemp("", "mutate")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	r := &runner{dir: dir, timeout: *timeout, short: *short, verbose: *verbose, packages: flag.Args()}
+	if *also != "" {
+		r.packages = append(r.packages, strings.Split(*also, ",")...)
+	}
+	compiling, err := r.prepare(sample)
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	r.all(compiling, *workers, time.Now().Add(*budget))
+	viable := r.killed + r.timedOut + r.survived
+	fmt.Printf("sites %d, sampled %d, tested %d, viable %d, killed %d, by time %d, survived %d, score %.1f %%\n", len(all), len(sample),
+		viable+r.broken, viable, r.killed, r.timedOut, r.survived, 100*float64(viable-r.survived)/float64(max(viable, 1)))
+}
