@@ -165,3 +165,52 @@ func TestSignOutClearsTheCookie(t *testing.T) {
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
 	assert.Empty(t, setCookies(serve(t, h, r)))
 }
+
+// Each attribute that would let the cookie out, or not be set at all, is refused
+// alone as well.
+func TestEachAttributeOfACookieIsChecked(t *testing.T) {
+	const name = "__Host-token"
+	for fault, k := range map[string]http.Cookie{
+		"no cookie name": {Name: "__Host-a b"},
+		"no prefix":      {Name: "token"},
+		"Domain":         {Name: name, Domain: "example.com"},
+		"Path":           {Name: name, Path: "/app"},
+		"Value":          {Name: name, Value: "x"},
+		"MaxAge":         {Name: name, MaxAge: 60},
+		"Expires":        {Name: name, Expires: clock},
+		"SameSite":       {Name: name, SameSite: http.SameSiteNoneMode},
+	} {
+		c := config(&fake{})
+		c.Cookie = &k
+		_, err := handlers.Generate(c)
+		assert.ErrorContains(t, err, "Cookie: ", fault)
+	}
+	for mode, want := range map[http.SameSite]http.SameSite{
+		0:                        http.SameSiteStrictMode,
+		http.SameSiteDefaultMode: http.SameSiteStrictMode,
+		http.SameSiteLaxMode:     http.SameSiteLaxMode,
+		http.SameSiteStrictMode:  http.SameSiteStrictMode,
+	} {
+		c := config(&fake{})
+		c.Cookie = &http.Cookie{Name: name, Path: "/", SameSite: mode}
+		h, err := handlers.Generate(c)
+		cookies := setCookies(serve(t, must(t, h, err), post(`{"user":"a"}`)))
+		require.Len(t, cookies, 1)
+		assert.Equal(t, want, cookies[0].SameSite, mode)
+	}
+}
+
+func TestAnAnswerWithoutJSONIsInternalBesideACookieToo(t *testing.T) {
+	c := cookieConfig(&fake{})
+	c.Wire = unmarshalable{}
+	h, err := handlers.Generate(c)
+	a := serve(t, must(t, h, err), post(`{"user":"a"}`))
+	assert.Equal(t, 500, a.status)
+	assert.Equal(t, "internal", a.json["code"])
+	assert.Empty(t, setCookies(a))
+}
+
+// unmarshalable is a Wire whose answer is not JSON.
+type unmarshalable struct{ wire }
+
+func (unmarshalable) Encode(providers.Request, providers.Token) any { return make(chan int) }

@@ -1,8 +1,10 @@
 package handlers_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -69,4 +71,24 @@ func TestMountReportsEveryFault(t *testing.T) {
 	type bareProvider struct{ bare }
 	_, err = handlers.Mount(http.NewServeMux(), "/v", bareProvider{}, handlers.Config{Authorize: handlers.DangerouslyAllowAnyCaller})
 	assert.ErrorContains(t, err, "nothing to mount")
+}
+
+func TestAMountedProxyLogsWhereTheMountDoes(t *testing.T) {
+	broken := roundTrip(func(*http.Request) (*http.Response, error) { return nil, errors.New("no route") })
+	for _, own := range []bool{false, true} {
+		var mounts, proxys strings.Builder
+		p := handlers.ProxyConfig{Target: "https://api.example.com", Transport: broken, Allow: []string{"/api/"}}
+		want := &mounts
+		if own {
+			p.Logger, want = logTo(&proxys), &proxys
+		}
+		c := config(&fake{})
+		c.Logger = logTo(&mounts)
+		mux := http.NewServeMux()
+		_, err := handlers.Mount(mux, "", &fake{}, c, p)
+		require.NoError(t, err)
+		require.Equal(t, 502, serve(t, mux, httptest.NewRequest("GET", "/api/x", nil)).status)
+		assert.Contains(t, want.String(), "proxy")
+		assert.Equal(t, own, mounts.Len() == 0)
+	}
 }

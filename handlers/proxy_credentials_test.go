@@ -1,12 +1,16 @@
 package handlers_test
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -141,6 +145,42 @@ func TestSubprotocolsLoseTheirTokens(t *testing.T) {
 		r.Header.Set("Sec-WebSocket-Protocol", offered)
 		require.Equal(t, 200, serve(t, h, r).status, offered)
 		assert.Equal(t, want, got.header.Get("Sec-WebSocket-Protocol"), offered)
+		if want == "" {
+			assert.NotContains(t, got.header, "Sec-Websocket-Protocol", "an empty offer is malformed")
+		}
+	}
+}
+
+// A browser gives up a WebSocket of which no offered subprotocol is selected.
+func TestAPageThatOffersItsTokenAloneHasThatSubprotocolSelected(t *testing.T) {
+	for _, tt := range []struct {
+		offered  []string
+		upstream string
+		want     []string
+	}{
+		{[]string{"bearer, opaque-theirs"}, "", []string{"bearer"}},
+		{[]string{"access_token", "opaque-theirs"}, "", []string{"access_token"}},
+		{[]string{"bearer, opaque-theirs, chat"}, "chat", []string{"chat"}},
+		{[]string{"chat"}, "", nil},
+		{nil, "", nil},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var refused atomic.Bool
+			conn := dial(t, streaming(t, time.Minute, &refused, func(r *http.Request) *http.Response {
+				res := echo(r)
+				if tt.upstream != "" {
+					res.Header.Set("Sec-WebSocket-Protocol", tt.upstream)
+				}
+				return res
+			}), nil)
+			r := httptest.NewRequest("GET", "http://x/ws", nil)
+			r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Origin": {"http://x"}, "Sec-Websocket-Protocol": tt.offered}
+			go func() { _ = r.Write(conn) }()
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(t, err)
+			require.Equal(t, 101, res.StatusCode)
+			assert.Equal(t, tt.want, res.Header["Sec-Websocket-Protocol"], tt.offered)
+		})
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -96,7 +98,11 @@ func events(r *http.Request) *http.Response {
 			}
 		}
 	}()
-	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream; charset=utf-8"}}, Body: read, ContentLength: -1, Request: r}
+	return eventStream(r, read)
+}
+
+func eventStream(r *http.Request, body io.ReadCloser) *http.Response {
+	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream; charset=utf-8"}}, Body: body, ContentLength: -1, Request: r}
 }
 
 // echo is a WebSocket that says nothing.
@@ -164,6 +170,54 @@ func TestADownloadIsNotCutByItsTokensEndAndNotHushedUpAtSignOut(t *testing.T) {
 		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		assert.GreaterOrEqual(t, time.Since(began), 5*time.Minute)
 		assert.LessOrEqual(t, time.Since(began), 5*time.Minute+15*time.Second)
+	})
+}
+
+// A client that reads an event stream to its end takes it for whole.
+func TestAnEventStreamThatBreaksDoesNotEndInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refused atomic.Bool
+		broken := func(r *http.Request) *http.Response {
+			return eventStream(r, io.NopCloser(io.MultiReader(strings.NewReader("data: x\n\n"), iotest.ErrReader(errors.New("reset")))))
+		}
+		conn := dial(t, streaming(t, time.Hour, &refused, broken), nil)
+		go func() { _, _ = io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: x\r\n\r\n") }()
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, res.Body)
+		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	})
+}
+
+func TestNoCallIsAskedAboutOnceItHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int32
+		again, answer := make(chan struct{}), make(chan struct{})
+		c := proxyConfig("https://api.example.com")
+		read, write := io.Pipe()
+		c.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			return eventStream(r, read), nil
+		})
+		c.Authorize = func(*http.Request, *providers.Request) error {
+			if asked.Add(1) == 2 {
+				close(again)
+				<-answer
+			}
+			return nil
+		}
+		h, err := handlers.Proxy(c)
+		conn := dial(t, must(t, h, err), nil)
+		go func() { _, _ = io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") }()
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		<-again // Authorize is being asked while the stream ends
+		_ = write.Close()
+		_, err = io.Copy(io.Discard, res.Body)
+		require.NoError(t, err)
+		synctest.Wait()
+		close(answer)
+		time.Sleep(time.Hour)
+		assert.EqualValues(t, 2, asked.Load())
 	})
 }
 

@@ -244,4 +244,10 @@ func TestProxyReportsEveryMistake(t *testing.T) {
 	assert.Equal(t, 3, strings.Count(err.Error(), "Allow: "))
 	_, err = handlers.Proxy(handlers.ProxyConfig{})
 	assert.ErrorContains(t, err, "Allow: required")
+	c := proxyConfig("https://api.example.com")
+	c.EncodedSlashes, c.Public, c.Origins = []string{"no slash"}, []string{"no slash"}, []string{"no origin"}
+	_, err = handlers.Proxy(c)
+	for _, want := range []string{"EncodedSlashes: ", "Public: ", "Origins: "} {
+		assert.ErrorContains(t, err, want)
+	}
 }

@@ -2,10 +2,12 @@ package handlers_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -138,7 +140,40 @@ func TestRedirectSendsNoTokenAnywhereElse(t *testing.T) {
 			assert.Contains(t, log.String(), "Target: no https URL")
 		})
 	}
-	_, err := handlers.Redirect(cookieConfig(&fake{}))
+	c := redirecting(&fake{})
+	c.Target = func(token string) (string, error) { return "https://editor.example.com/~user?t=" + token, nil }
+	h, err := handlers.Redirect(c)
+	assert.Equal(t, 303, serve(t, must(t, h, err), signedIn(post(`{}`), "alice")).status, "~ is a character of URLs")
+
+	_, err = handlers.Redirect(cookieConfig(&fake{}))
 	assert.ErrorContains(t, err, "Target: required")
 	assert.ErrorContains(t, err, "Cookie: Redirect puts the token into the URL")
+}
+
+// located is a Wire that reads the tenant from the query.
+type located struct{ wire }
+
+func (located) Decode(query url.Values, _ map[string]json.RawMessage) (providers.Request, error) {
+	return providers.Request{Tenant: query.Get("tenant"), Subject: "alice"}, nil
+}
+
+func TestTheQueryOfALinkIsItsMembersAndThatOfAFormIsNot(t *testing.T) {
+	var got providers.Request
+	c := redirecting(&fake{generate: func(_ context.Context, r providers.Request) (providers.Token, error) {
+		got = r
+		return issued, nil
+	}})
+	c.Wire = located{}
+	h, err := handlers.Redirect(c)
+	must(t, h, err)
+	form := signedIn(httptest.NewRequest("POST", "https://app.example.com/open?tenant=t1", strings.NewReader("a=1")), "alice")
+	form.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	form.Header.Set("Sec-Fetch-Site", "same-origin")
+	require.Equal(t, 303, serve(t, h, form).status)
+	assert.Equal(t, "t1", got.Tenant)
+	link := signedIn(httptest.NewRequest("GET", "https://app.example.com/open?tenant=t1", nil), "alice")
+	link.Header.Set("Sec-Fetch-Site", "same-origin")
+	link.Header.Set("Sec-Fetch-Mode", "navigate")
+	require.Equal(t, 303, serve(t, h, link).status)
+	assert.Empty(t, got.Tenant)
 }

@@ -153,3 +153,16 @@ func TestVerifyBoundsTheTokenAt16KiB(t *testing.T) {
 		assert.Equal(t, status == 200, asked == 1, "the vendor is asked %d times about %d bytes", asked, size)
 	}
 }
+
+func TestVerifyAsksNoVendorAboutWhatIsNoToken(t *testing.T) {
+	h, err := handlers.Verify(config(&fake{verify: func(context.Context, string) (providers.Verified, error) {
+		t.Error("the vendor was asked")
+		return providers.Verified{}, nil
+	}}))
+	must(t, h, err)
+	for name, tok := range map[string]string{"none": "", "a space": "a b", "a tab": "a\tb", "DEL": "a\x7fb", "not ASCII": "aéb"} {
+		r := httptest.NewRequest(http.MethodGet, "/verify", nil)
+		r.Header.Set("X-Api-Token", tok)
+		assert.Equal(t, 403, serve(t, h, r).status, name)
+	}
+}

@@ -36,6 +36,7 @@ func main() {
 	timeout := flag.Duration("timeout", time.Minute, "time limit of one run of the tests")
 	budget := flag.Duration("for", 24*time.Hour, "start no mutant after this time")
 	only := flag.String("only", "", "of the sample, test only mutants whose line of output matches this `regexp`")
+	list := flag.Bool("list", false, "print the sample and test nothing")
 	verbose := flag.Bool("v", false, "print every mutant, not the survivors alone")
 	flag.Parse()
 	match, err := regexp.Compile(*only)
@@ -51,7 +52,13 @@ func main() {
 	for i := range sample {
 		sample[i].id = i + 1
 	}
-	sample = slices.DeleteFunc(sample, func(s site) bool { return !match.MatchString(s.String()) })
+	sample = slices.DeleteFunc(sample, func(s site) bool { return !match.MatchString(fmt.Sprint(s.id, " ", s)) })
+	if *list {
+		for _, s := range sample {
+			fmt.Println(s.id, s)
+		}
+		return
+	}
 	dir, err := os.MkdirTemp("", "mutate")
 	if err != nil {
 		log.Fatal(err)

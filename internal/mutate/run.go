@@ -15,7 +15,7 @@ import (
 )
 
 // fast is the duration up to which a test runs among the first.
-const fast = 30 * time.Millisecond
+const fast = 300 * time.Millisecond
 
 // suite is the tests of one package.
 type suite struct {
