@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokencache"
+	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/redisstore"
 	"github.com/bearerkit/bearerkit/tokencache/tokencachetest"
 	"github.com/redis/go-redis/v9"
@@ -19,7 +20,7 @@ func TestCluster(t *testing.T) {
 	s := serve(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
 	s.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
 	admin := s.admin()
-	eventually(t, "the cluster", func() bool {
+	soaktest.Eventually(t, "the cluster", func() bool {
 		return strings.Contains(admin.ClusterInfo(context.Background()).Val(), "cluster_state:ok")
 	})
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:" + s.port}, ContextTimeoutEnabled: true})

@@ -3,115 +3,20 @@ package redisstore_test
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/redisstore"
 	"github.com/redis/go-redis/v9"
 )
-
-// proxy passes connections on to a server, until it cuts them.
-type proxy struct {
-	net.Listener
-	target  atomic.Value // string
-	swallow atomic.Bool  // drops the next reply, and its connection
-	armed   atomic.Value // string: a command in a request that arms swallow
-
-	mu    sync.Mutex
-	conns map[net.Conn]bool
-}
-
-func newProxy(t testing.TB, target string) *proxy {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{Listener: l, conns: map[net.Conn]bool{}}
-	p.target.Store(target)
-	p.armed.Store("")
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go p.pass(c)
-		}
-	}()
-	t.Cleanup(func() { _ = l.Close(); p.cut() })
-	return p
-}
-
-func (p *proxy) url() string { return "redis://" + p.Addr().String() }
-
-func (p *proxy) pass(near net.Conn) {
-	defer func() { _ = near.Close() }()
-	far, err := net.Dial("tcp", p.target.Load().(string))
-	if err != nil {
-		return
-	}
-	defer func() { _ = far.Close() }()
-	p.mu.Lock()
-	p.conns[near], p.conns[far] = true, true
-	p.mu.Unlock()
-	defer func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.conns, near)
-		delete(p.conns, far)
-	}()
-	go func() {
-		_, _ = io.Copy(far, &watched{near, p})
-		_ = far.Close()
-	}()
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := far.Read(buf)
-		if err != nil || p.swallow.CompareAndSwap(true, false) {
-			return
-		}
-		if _, err := near.Write(buf[:n]); err != nil {
-			return
-		}
-	}
-}
-
-// watched arms the proxy when the awaited command passes.
-type watched struct {
-	net.Conn
-	p *proxy
-}
-
-func (w *watched) Read(b []byte) (int, error) {
-	n, err := w.Conn.Read(b)
-	if cmd := w.p.armed.Load().(string); cmd != "" && strings.Contains(strings.ToLower(string(b[:n])), cmd) {
-		w.p.armed.Store("")
-		w.p.swallow.Store(true)
-	}
-	return n, err
-}
-
-// cut ends every connection.
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.conns {
-		_ = c.Close()
-	}
-}
 
 // A client that repeats a command whose reply was lost finds that the first
 // one has done the work.
 func TestRepeatedCAS(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t, "127.0.0.1:"+serve(t).port)
+	p := soaktest.NewProxy(t, "127.0.0.1:"+serve(t).port)
 	client := redis.NewClient(&redis.Options{Addr: p.Addr().String(), ContextTimeoutEnabled: true, MaxRetries: 3})
 	t.Cleanup(func() { _ = client.Close() })
 	s, err := redisstore.New(client, redisstore.Options{})
@@ -121,14 +26,14 @@ func TestRepeatedCAS(t *testing.T) {
 	rev := uint64(0)
 	for i := range 5 {
 		if i > 0 { // the first one loads the script
-			p.armed.Store("evalsha")
+			p.Swallow("evalsha")
 		}
 		next, err := s.CAS(t.Context(), "k", rev, []byte("v"), time.Minute)
 		if err != nil || next == 0 {
 			t.Fatalf("write %d: %d, %v", i, next, err)
 		}
 		rev = next
-		if p.swallow.Load() || p.armed.Load() != "" {
+		if !p.Swallowed() {
 			t.Fatal("no reply was lost")
 		}
 	}
@@ -140,13 +45,13 @@ func TestRepeatedCAS(t *testing.T) {
 // Open itself repeats nothing: an error says that the outcome is unknown.
 func TestLostReplyIsAnError(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t, "127.0.0.1:"+serve(t).port)
-	s := open(t, p.url(), redisstore.Options{})
+	p := soaktest.NewProxy(t, "127.0.0.1:"+serve(t).port)
+	s := open(t, via(p), redisstore.Options{})
 	first, err := s.CAS(t.Context(), "k", 0, []byte("v"), time.Minute)
 	if err != nil || first == 0 {
 		t.Fatal(first, err)
 	}
-	p.armed.Store("evalsha")
+	p.Swallow("evalsha")
 	if next, err := s.CAS(t.Context(), "k", first, []byte("w"), time.Minute); err == nil {
 		t.Fatal("no error:", next)
 	}
@@ -166,7 +71,7 @@ func TestUsableWhenTheServerIs(t *testing.T) {
 		t.Errorf("after %v: %v", time.Since(begun), err)
 	}
 	server.start()
-	eventually(t, "the store to come back", func() bool {
+	soaktest.Eventually(t, "the store to come back", func() bool {
 		_, _, err := s.Load(t.Context(), "k")
 		return err == nil
 	})
@@ -180,7 +85,7 @@ func TestFrozenServer(t *testing.T) {
 	if _, _, err := s.Load(t.Context(), "k"); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := soaktest.Freeze(server.cmd.Process.Pid); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
@@ -192,10 +97,8 @@ func TestFrozenServer(t *testing.T) {
 		}
 		cancel()
 	}
-	if err := server.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the store to come back", func() bool {
+	soaktest.Thaw(server.cmd.Process.Pid)
+	soaktest.Eventually(t, "the store to come back", func() bool {
 		_, _, err := s.Load(t.Context(), "k")
 		return err == nil
 	})
@@ -210,7 +113,7 @@ func TestRestartedEmpty(t *testing.T) {
 	for range 3 {
 		for range 3 {
 			var fence uint64
-			eventually(t, "a lease", func() bool {
+			soaktest.Eventually(t, "a lease", func() bool {
 				var err error
 				fence, err = s.Lock(t.Context(), "k", "me", time.Minute)
 				return err == nil && fence != 0
@@ -283,7 +186,7 @@ func TestServersClockSetBack(t *testing.T) {
 	}
 	begun := time.Now()
 	var second uint64
-	eventually(t, "the lease", func() bool {
+	soaktest.Eventually(t, "the lease", func() bool {
 		second, err = s.Lock(t.Context(), "k", "next", time.Minute)
 		return err == nil && second != 0
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
+	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/redisstore"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -89,7 +90,7 @@ func TestGrowth(t *testing.T) {
 			t.Logf("renewed %d times: %d keys, %d bytes", n, keys, bytes)
 		}
 	}
-	eventually(t, "one grant to have 64 KiB at most", func() bool { // the oldest spent tokens go in a moment
+	soaktest.Eventually(t, "one grant to have 64 KiB at most", func() bool { // the oldest spent tokens go in a moment
 		keys, bytes = stored(t, admin, nil)
 		return bytes <= 64<<10
 	})

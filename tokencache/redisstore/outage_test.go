@@ -12,6 +12,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
+	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/redisstore"
 )
 
@@ -86,7 +87,7 @@ func TestSharedWithoutRedis(t *testing.T) {
 	}
 	server.start()
 	mended := alone.Load()
-	eventually(t, "the cache to use Redis again", func() bool {
+	soaktest.Eventually(t, "the cache to use Redis again", func() bool {
 		get()
 		keys, err := server.admin().Keys(t.Context(), "bearerkit:{t2/*}").Result()
 		return err == nil && len(keys) == 1
@@ -115,7 +116,7 @@ func TestExclusiveWithoutRedis(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	eventually(t, "the token to end", func() bool { return time.Now().After(hard) })
+	soaktest.Eventually(t, "the token to end", func() bool { return time.Now().After(hard) })
 	for range 5 {
 		begun := time.Now()
 		_, err := c.Generate(t.Context(), ada)
@@ -133,7 +134,7 @@ func TestExclusiveWithoutRedis(t *testing.T) {
 	}
 	server.start()
 	var next providers.Token
-	eventually(t, "the cache to come back", func() bool {
+	soaktest.Eventually(t, "the cache to come back", func() bool {
 		next, err = c.Generate(t.Context(), ada)
 		return err == nil
 	})

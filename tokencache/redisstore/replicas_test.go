@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokencache"
+	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/redisstore"
 	"github.com/bearerkit/bearerkit/tokencache/tokencachetest"
 	"github.com/stretchr/testify/assert"
@@ -37,9 +38,8 @@ func TestAWriteWithoutReplicasIsNotDone(t *testing.T) {
 	other, err := store.CAS(t.Context(), "other", 0, []byte("v"), time.Minute)
 	require.NoError(t, err)
 
-	s.link.target.Store("127.0.0.1:1")
-	s.link.cut()
-	eventually(t, "the master to see its replica go", func() bool {
+	s.link.Lead("")
+	soaktest.Eventually(t, "the master to see its replica go", func() bool {
 		return field(s.master.admin().Info(t.Context(), "replication").Val(), "connected_slaves") == "0"
 	})
 	_, err = store.CAS(short(), "k", rev, []byte("w"), time.Minute)
@@ -50,9 +50,9 @@ func TestAWriteWithoutReplicasIsNotDone(t *testing.T) {
 	require.NoError(t, err, "what was written before is read")
 	assert.Equal(t, other, at)
 
-	s.link.target.Store("127.0.0.1:" + s.master.port)
+	s.link.Lead("127.0.0.1:" + s.master.port)
 	var val []byte
-	eventually(t, "the replica to come back", func() bool {
+	soaktest.Eventually(t, "the replica to come back", func() bool {
 		val, at, err = store.Load(t.Context(), "k")
 		return err == nil
 	})

@@ -1,17 +1,13 @@
 package redisstore_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"net"
 	"os/exec"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
+	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/redisstore"
 	"github.com/redis/go-redis/v9"
 )
@@ -36,30 +32,11 @@ func serve(t testing.TB, args ...string) *server {
 
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := soaktest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-}
-
-// output is what a process wrote.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
+	return port
 }
 
 // start runs the server, empty, and waits until it listens.
@@ -74,12 +51,12 @@ func (s *server) start() {
 		args = append(args, strings.ReplaceAll(a, "PORT", s.port))
 	}
 	s.cmd = exec.Command(path, args...)
-	var out output
+	var out soaktest.Output
 	s.cmd.Stdout, s.cmd.Stderr = &out, &out
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	eventually(s.t, "redis-server to start", func() bool { return strings.Contains(out.String(), "Ready to accept connections") },
+	soaktest.Eventually(s.t, "redis-server to start", func() bool { return strings.Contains(out.String(), "Ready to accept connections") },
 		func() string { return out.String() })
 }
 
@@ -91,6 +68,9 @@ func (s *server) kill() {
 		s.cmd = nil
 	}
 }
+
+// via is the URL that leads through p.
+func via(p *soaktest.Proxy) string { return "redis://127.0.0.1:" + p.Port() }
 
 func (s *server) url() string { return "redis://127.0.0.1:" + s.port }
 
@@ -116,19 +96,6 @@ func open(t testing.TB, url string, o redisstore.Options) *redisstore.Store {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return s
-}
-
-// eventually waits until ok, or fails the test with more.
-func eventually(t testing.TB, what string, ok func() bool, more ...func() string) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			for _, m := range more {
-				t.Log(m())
-			}
-			t.Fatal("waited too long for", what)
-		}
-	}
 }
 
 // field is the value of name in what INFO answered.

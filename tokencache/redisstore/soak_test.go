@@ -90,12 +90,12 @@ func TestSoakRedis(t *testing.T) {
 	t.Run("connections cut", func(t *testing.T) {
 		t.Parallel()
 		server := serve(t)
-		p := newProxy(t, "127.0.0.1:"+server.port)
-		r, begun := soaktest.NewRig(t, p.url()), time.Now()
+		p := soaktest.NewProxy(t, "127.0.0.1:"+server.port)
+		r, begun := soaktest.NewRig(t, via(p)), time.Now()
 		time.Sleep(faulty / 4)
 		broke := time.Now()
 		for time.Since(broke) < faulty/2 {
-			p.cut()
+			p.Cut()
 			time.Sleep(150 * time.Millisecond)
 		}
 		mended := time.Now()
@@ -107,18 +107,17 @@ func TestSoakRedis(t *testing.T) {
 		first := serve(t)
 		second := serve(t, "--replicaof", "127.0.0.1 "+first.port)
 		admin := second.admin()
-		eventually(t, "the replica", func() bool {
+		soaktest.Eventually(t, "the replica", func() bool {
 			return strings.Contains(admin.Info(t.Context(), "replication").Val(), "master_link_status:up")
 		})
-		p := newProxy(t, "127.0.0.1:"+first.port)
-		r, begun := soaktest.NewRig(t, p.url()), time.Now()
+		p := soaktest.NewProxy(t, "127.0.0.1:"+first.port)
+		r, begun := soaktest.NewRig(t, via(p)), time.Now()
 		time.Sleep(faulty / 4)
 		broke := time.Now()
 		first.kill()
 		time.Sleep(500 * time.Millisecond)
 		second.do("REPLICAOF", "NO", "ONE")
-		p.target.Store("127.0.0.1:" + second.port)
-		p.cut()
+		p.Lead("127.0.0.1:" + second.port)
 		mended := time.Now()
 		time.Sleep(max(faulty*3/4, soaktest.Recovery))
 		r.Recovered(begun, broke, mended)

@@ -3,7 +3,6 @@ package redisstore_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokencache"
+	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/redisstore"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -23,7 +23,7 @@ import (
 // three sentinels that watch them.
 type sentinels struct {
 	master, replica *server
-	link            *proxy
+	link            *soaktest.Proxy
 	addrs           []string
 }
 
@@ -32,10 +32,8 @@ const quorumName = "kit"
 func newSentinels(t testing.TB) *sentinels {
 	t.Helper()
 	s := &sentinels{master: serve(t, "--repl-diskless-sync-delay", "0")}
-	s.link = newProxy(t, "127.0.0.1:"+s.master.port)
-	_, linkPort, err := net.SplitHostPort(s.link.Addr().String())
-	require.NoError(t, err)
-	s.replica = serve(t, "--replicaof", "127.0.0.1 "+linkPort, "--replica-announce-ip", "127.0.0.1", "--replica-announce-port", "PORT", "--repl-timeout", "5")
+	s.link = soaktest.NewProxy(t, "127.0.0.1:"+s.master.port)
+	s.replica = serve(t, "--replicaof", "127.0.0.1 "+s.link.Port(), "--replica-announce-ip", "127.0.0.1", "--replica-announce-port", "PORT", "--repl-timeout", "5")
 	awaitReplica(t, s.replica)
 	for range 3 {
 		port := freePort(t)
@@ -51,7 +49,7 @@ func newSentinels(t testing.TB) *sentinels {
 	for _, addr := range s.addrs { // each knows the other two and the replica
 		c := redis.NewSentinelClient(&redis.Options{Addr: addr})
 		t.Cleanup(func() { _ = c.Close() })
-		eventually(t, "the sentinels", func() bool {
+		soaktest.Eventually(t, "the sentinels", func() bool {
 			m, err := c.Master(context.Background(), quorumName).Result()
 			return err == nil && m["num-other-sentinels"] == "2" && m["num-slaves"] == "1"
 		})
@@ -62,7 +60,7 @@ func newSentinels(t testing.TB) *sentinels {
 func awaitReplica(t testing.TB, s *server) {
 	t.Helper()
 	admin := s.admin()
-	eventually(t, "the replica", func() bool {
+	soaktest.Eventually(t, "the replica", func() bool {
 		return strings.Contains(admin.Info(context.Background(), "replication").Val(), "master_link_status:up")
 	})
 }
@@ -83,7 +81,7 @@ func (s *sentinels) open(t testing.TB, o redisstore.Options) tokencache.Store {
 func (s *sentinels) promoted(t testing.TB) {
 	t.Helper()
 	admin := s.replica.admin()
-	eventually(t, "the failover", func() bool {
+	soaktest.Eventually(t, "the failover", func() bool {
 		return strings.Contains(admin.Info(context.Background(), "replication").Val(), "role:master")
 	})
 }
@@ -108,7 +106,7 @@ func newSharded(t testing.TB) *sharded {
 	require.NoError(t, err, "%s", out)
 	for _, n := range c.nodes {
 		admin := n.admin()
-		eventually(t, "the cluster", func() bool {
+		soaktest.Eventually(t, "the cluster", func() bool {
 			return strings.Contains(admin.ClusterInfo(context.Background()).Val(), "cluster_state:ok")
 		})
 	}

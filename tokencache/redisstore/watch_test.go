@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/redisstore"
 )
 
@@ -91,7 +92,7 @@ func TestSubscriptionsEnd(t *testing.T) {
 		t.Error(n, "subscriptions, want 5")
 	}
 	cancel()
-	eventually(t, "subscriptions to end", func() bool { return subscribed() == 1 })
+	soaktest.Eventually(t, "subscriptions to end", func() bool { return subscribed() == 1 })
 	if rev, err := s.CAS(t.Context(), "a", 0, nil, time.Minute); err != nil || rev == 0 {
 		t.Fatal(rev, err)
 	}

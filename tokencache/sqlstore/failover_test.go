@@ -3,11 +3,8 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,83 +14,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// proxy passes connections on to a server, until it is told of another.
-type proxy struct {
-	net.Listener
-	mu     sync.Mutex
-	target string // "": nobody is let in
-	conns  map[net.Conn]bool
-}
-
-func newProxy(t testing.TB, target string) *proxy {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	p := &proxy{Listener: l, target: target, conns: map[net.Conn]bool{}}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go p.pass(c)
-		}
-	}()
-	t.Cleanup(func() { _ = l.Close(); p.lead("") })
-	return p
-}
-
-func (p *proxy) pass(near net.Conn) {
-	defer func() { _ = near.Close() }()
-	p.mu.Lock()
-	target := p.target
-	p.mu.Unlock()
-	if target == "" {
-		return
-	}
-	far, err := net.Dial("tcp", target)
-	if err != nil {
-		return
-	}
-	defer func() { _ = far.Close() }()
-	p.mu.Lock()
-	p.conns[near], p.conns[far] = true, true
-	p.mu.Unlock()
-	defer func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.conns, near)
-		delete(p.conns, far)
-	}()
-	go func() { _, _ = io.Copy(far, near); _ = far.Close() }()
-	_, _ = io.Copy(near, far)
-}
-
-// lead ends all connections and leads the next ones to target.
-func (p *proxy) lead(target string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.target = target
-	for c := range p.conns {
-		_ = c.Close()
-	}
-}
-
-func (p *proxy) port() string {
-	_, port, _ := net.SplitHostPort(p.Addr().String())
-	return port
-}
-
 // newStandby is a replica of primary whose replication goes through link.
-func newStandby(t testing.TB, primary *server, link *proxy) *server {
+func newStandby(t testing.TB, primary *server, link *soaktest.Proxy) *server {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sqlstore")
 	require.NoError(t, err)
 	s := &server{dialect: sqlstore.Postgres, dir: dir}
 	t.Cleanup(s.remove)
-	s.port, err = freePort()
+	s.port, err = soaktest.FreePort()
 	require.NoError(t, err)
-	cmd, err := s.command("pg_basebackup", "-h", "127.0.0.1", "-p", link.port(), "-U", "kit", "-D", filepath.Join(dir, "data"), "-R", "-X", "stream", "-c", "fast", "--no-sync")
+	cmd, err := s.command("pg_basebackup", "-h", "127.0.0.1", "-p", link.Port(), "-U", "kit", "-D", filepath.Join(dir, "data"), "-R", "-X", "stream", "-c", "fast", "--no-sync")
 	require.NoError(t, err)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -106,7 +36,7 @@ func newStandby(t testing.TB, primary *server, link *proxy) *server {
 func TestPostgresFailover(t *testing.T) {
 	t.Parallel()
 	primary := serve(t, sqlstore.Postgres, "-c", "wal_level=replica", "-c", "max_wal_senders=5", "-c", "hot_standby=on")
-	link, door := newProxy(t, "127.0.0.1:"+primary.port), newProxy(t, "127.0.0.1:"+primary.port)
+	link, door := soaktest.NewProxy(t, "127.0.0.1:"+primary.port), soaktest.NewProxy(t, "127.0.0.1:"+primary.port)
 	primary.database(t)
 	standby := newStandby(t, primary, link)
 	p := place{sqlstore.Postgres, "pgx", "postgres://kit@" + door.Addr().String() + "/d1?sslmode=disable"}
@@ -114,7 +44,7 @@ func TestPostgresFailover(t *testing.T) {
 	admin, err := sql.Open("pgx", standby.url("d1"))
 	require.NoError(t, err)
 	defer func() { _ = admin.Close() }()
-	eventually(t, "the replica", func() bool {
+	soaktest.Eventually(t, "the replica", func() bool {
 		var n int
 		return admin.QueryRow("SELECT count(*) FROM bearerkit").Scan(&n) == nil
 	})
@@ -123,15 +53,15 @@ func TestPostgresFailover(t *testing.T) {
 
 	f := soaktest.NewFleet(t, 2, 40, func() tokencache.Store { return p.store2(t) })
 	time.Sleep(3 * time.Second) // of renewals before the failover
-	link.lead("")
+	link.Lead("")
 	time.Sleep(time.Second)
-	door.lead("")
+	door.Lead("")
 	primary.kill()
 	cmd, err := standby.command("pg_ctl", "promote", "-D", filepath.Join(standby.dir, "data"), "-w")
 	require.NoError(t, err)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	door.lead("127.0.0.1:" + standby.port)
+	door.Lead("127.0.0.1:" + standby.port)
 	time.Sleep(5 * time.Second) // of renewals after it
 	sum := f.Finish(20 * time.Second)
 	f.Whole(sum)

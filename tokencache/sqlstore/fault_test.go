@@ -8,13 +8,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/sqlstore"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -39,7 +38,7 @@ func TestServerKilledAndRestarted(t *testing.T) {
 			require.Error(t, err)
 			require.NoError(t, server.start())
 			var at uint64
-			eventually(t, "the Store to come back", func() bool {
+			soaktest.Eventually(t, "the Store to come back", func() bool {
 				_, at, err = s.Load(t.Context(), "k")
 				return err == nil
 			})
@@ -112,14 +111,12 @@ func TestFrozenServer(t *testing.T) {
 				require.NoError(t, db.QueryRow("SELECT pg_backend_pid()").Scan(&pid))
 			}
 			thaw := func() {
-				_ = syscall.Kill(pid, syscall.SIGCONT)
-				_ = syscall.Kill(server.cmd.Process.Pid, syscall.SIGCONT)
+				soaktest.Thaw(pid)
+				soaktest.Thaw(server.cmd.Process.Pid)
 			}
 			defer thaw()
-			freeze(t, pid)
-			if pid != server.cmd.Process.Pid {
-				freeze(t, server.cmd.Process.Pid)
-			}
+			require.NoError(t, soaktest.Freeze(pid))
+			require.NoError(t, soaktest.Freeze(server.cmd.Process.Pid))
 			for range 3 {
 				ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
 				begun := time.Now()
@@ -129,7 +126,7 @@ func TestFrozenServer(t *testing.T) {
 				assert.Less(t, time.Since(begun), 3*time.Second)
 			}
 			thaw()
-			eventually(t, "the Store to come back", func() bool {
+			soaktest.Eventually(t, "the Store to come back", func() bool {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
 				_, _, err := s.Load(ctx, "k")
@@ -137,26 +134,6 @@ func TestFrozenServer(t *testing.T) {
 			})
 		})
 	}
-}
-
-// freeze stops a process, and returns when each of its threads stands still: until
-// then one of them may answer.
-func freeze(t testing.TB, pid int) {
-	t.Helper()
-	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
-	eventually(t, "the process to stand still", func() bool {
-		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-		require.NoError(t, err)
-		require.NotEmpty(t, tasks)
-		for _, task := range tasks {
-			stat, err := os.ReadFile(task)
-			_, state, _ := strings.Cut(string(stat), ") ")
-			if err == nil && !strings.HasPrefix(state, "T") {
-				return false
-			}
-		}
-		return true
-	})
 }
 
 // TestReadOnlyServer: connections to a server that takes no writes any more
@@ -307,7 +284,7 @@ func TestListenThatFails(t *testing.T) {
 			t.Fatal("no signal")
 		}
 	}
-	eventually(t, "the hook to be called again", func() bool { return calls.Load() >= 3 })
+	soaktest.Eventually(t, "the hook to be called again", func() bool { return calls.Load() >= 3 })
 }
 
 // Signals of one process reach another, by polling and by listening.

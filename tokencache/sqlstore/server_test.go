@@ -1,11 +1,9 @@
 package sqlstore_test
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -18,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/sqlstore"
 	_ "github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
@@ -32,35 +31,8 @@ type server struct {
 	port    string
 	args    []string
 	cmd     *exec.Cmd
-	out     *output
+	out     *soaktest.Output
 	made    atomic.Int64 // databases
-}
-
-// output is what a process wrote.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = l.Close() }()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
 }
 
 // program is the path of a server's program.
@@ -107,7 +79,7 @@ func install(d sqlstore.Dialect, args ...string) (*server, error) {
 	if s.dir, err = os.MkdirTemp("", "sqlstore"); err != nil {
 		return nil, err
 	}
-	if s.port, err = freePort(); err != nil {
+	if s.port, err = soaktest.FreePort(); err != nil {
 		return nil, err
 	}
 	var cmd *exec.Cmd
@@ -128,7 +100,7 @@ func install(d sqlstore.Dialect, args ...string) (*server, error) {
 
 // start runs the server and waits until it answers.
 func (s *server) start() error {
-	s.out = &output{}
+	s.out = &soaktest.Output{}
 	data := filepath.Join(s.dir, "data")
 	var err error
 	if s.dialect == sqlstore.Postgres {
@@ -301,15 +273,5 @@ func onAll(t *testing.T, run func(t *testing.T, p place)) {
 			t.Parallel()
 			run(t, newPlace(t, d))
 		})
-	}
-}
-
-// eventually waits until ok, or fails the test.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("waited too long for", what)
-		}
 	}
 }

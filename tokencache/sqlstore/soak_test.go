@@ -118,7 +118,7 @@ func TestSoakFaults(t *testing.T) {
 			require.NoError(t, s.start())
 		}},
 		{"the table is emptied", all, func(t *testing.T, _ place, _ *server, db *sql.DB) {
-			eventually(t, "the table to be emptied", func() bool { // SQLite may be busy
+			soaktest.Eventually(t, "the table to be emptied", func() bool { // SQLite may be busy
 				_, err := db.Exec("DELETE FROM bearerkit")
 				return err == nil
 			})

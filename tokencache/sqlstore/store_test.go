@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokencache"
+	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/sqlstore"
 	"github.com/bearerkit/bearerkit/tokencache/tokencachetest"
 	"github.com/stretchr/testify/assert"
@@ -209,7 +210,7 @@ func TestDatabasesClockSetBack(t *testing.T) {
 		require.NoError(t, err)
 		begun := time.Now()
 		var second uint64
-		eventually(t, "the lease", func() bool {
+		soaktest.Eventually(t, "the lease", func() bool {
 			second, err = s.Lock(t.Context(), "k", "next", time.Minute)
 			require.NoError(t, err)
 			return second != 0
@@ -253,7 +254,7 @@ func TestFencesRiseOverALostTable(t *testing.T) {
 			last = fence
 			_, err = db.Exec("DELETE FROM bearerkit")
 			require.NoError(t, err)
-			eventually(t, "the clock to go on", func() bool { return time.Now().UnixMilli() > int64(last) })
+			soaktest.Eventually(t, "the clock to go on", func() bool { return time.Now().UnixMilli() > int64(last) })
 		}
 	})
 }

@@ -27,7 +27,7 @@ type Fleet struct {
 	upstream *rotating
 	caches   []*tokencache.Cache
 	grants   int
-	log      output
+	log      Output
 
 	mu  sync.Mutex
 	out Outcome

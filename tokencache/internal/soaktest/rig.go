@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -39,9 +38,10 @@ type Rig struct {
 	mu      sync.Mutex
 	workers map[string]*worker
 	started int
-	death   string        // what the next call of the vendor brings: its caller dies "before" or "after" it
-	frozen  time.Duration // for how long a "stop" lasts
-	died    chan struct{} // yields when it has
+	death   string         // what the next call of the vendor brings: its caller dies "before" or "after" it
+	died    chan struct{}  // yields when it has
+	stop    *stop          // of the process that refreshes next
+	calls   map[string]int // of the vendor's API, by worker
 }
 
 // NewRig starts four processes over the Store at an address, "" for none.
@@ -53,7 +53,7 @@ func NewRig(t testing.TB, store string) *Rig {
 	}
 	vendor.SetLifetimes(lifetime, time.Hour)
 	vendor.SetLatency(20 * time.Millisecond)
-	r := &Rig{t: t, vendor: vendor, workers: map[string]*worker{}, died: make(chan struct{}, 1)}
+	r := &Rig{t: t, vendor: vendor, workers: map[string]*worker{}, calls: map[string]int{}, died: make(chan struct{}, 1)}
 	srv := httptest.NewServer(r)
 	t.Cleanup(srv.Close)
 	r.config = workerConfig{Store: store, Vendor: srv.URL, Callers: callers, FetchTimeout: fetchTimeout}
@@ -84,34 +84,34 @@ func (r *Rig) start() {
 
 // ServeHTTP is the vendor, and the death of who calls it.
 func (r *Rig) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	id := req.Header.Get("X-Worker")
+	token := strings.Contains(req.URL.Path, "/tokens/")
 	r.mu.Lock()
-	death := ""
-	if strings.Contains(req.URL.Path, "/tokens/") {
+	death, holder := "", r.workers[id]
+	switch {
+	case token:
 		death, r.death = r.death, ""
+	case req.URL.Path != aboutToRefresh:
+		r.calls[id]++
+	}
+	stopped := r.stop.takes(req)
+	if stopped {
+		r.stop.worker = id
 	}
 	r.mu.Unlock()
-	if death == "" {
+	switch {
+	case stopped:
+		r.stop.happen(r.vendor, holder, w, req)
+		return
+	case req.URL.Path == aboutToRefresh:
+		return
+	case death == "":
 		r.vendor.ServeHTTP(w, req)
 		return
-	}
-	if death == "stop" {
-		r.mu.Lock()
-		process, d := r.workers[req.Header.Get("X-Worker")].cmd.Process, r.frozen
-		r.mu.Unlock()
-		_ = process.Signal(syscall.SIGSTOP)
-		r.vendor.ServeHTTP(w, req)
-		time.AfterFunc(d, func() {
-			_ = process.Signal(syscall.SIGCONT)
-			r.died <- struct{}{}
-		})
-		return
-	}
-	if death == "after" {
+	case death == "after":
 		r.vendor.ServeHTTP(httptest.NewRecorder(), req)
 	}
 	r.mu.Lock()
-	id := req.Header.Get("X-Worker")
-	holder := r.workers[id]
 	delete(r.workers, id)
 	r.mu.Unlock()
 	holder.kill()
@@ -182,8 +182,14 @@ func (r *Rig) Healthy(sum Report, s providertest.Stats, lost int) {
 // spent refresh token, and never asked for a new pair in place of a refresh.
 func (r *Rig) Kept(s providertest.Stats, lost int) {
 	r.t.Helper()
-	if s.Refused != lost || s.Generates != 1+lost {
-		r.t.Errorf("%d refusals and %d generates, want %d and %d", s.Refused, s.Generates, lost, 1+lost)
+	r.Vendor(s, lost, 1+lost)
+}
+
+// Vendor checks how often the vendor refused and was asked for a new pair.
+func (r *Rig) Vendor(s providertest.Stats, refused, generates int) {
+	r.t.Helper()
+	if s.Refused != refused || s.Generates != generates {
+		r.t.Errorf("%d refusals and %d generates, want %d and %d", s.Refused, s.Generates, refused, generates)
 	}
 }
 
@@ -207,18 +213,4 @@ func (r *Rig) Recovered(begun, broke, mended time.Time) {
 	r.Served(begun, sum, s)
 	r.Settled(sum, broke, mended)
 	r.Kept(s, 0)
-}
-
-// Stop freezes a process for a time, as SIGSTOP does, at the moment that it
-// calls the vendor. The vendor works meanwhile.
-func (r *Rig) Stop(d time.Duration) {
-	r.t.Helper()
-	r.mu.Lock()
-	r.death, r.frozen = "stop", d
-	r.mu.Unlock()
-	select {
-	case <-r.died:
-	case <-time.After(20*time.Second + d):
-		r.t.Fatal("no call of the vendor came")
-	}
 }

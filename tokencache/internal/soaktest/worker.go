@@ -4,7 +4,6 @@ package soaktest
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,8 +11,10 @@ import (
 	"log/slog"
 	"math/bits"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -117,7 +118,8 @@ func (w *Waits) Quantile(q float64) time.Duration {
 	return 0
 }
 
-// tagged says on every request which worker sends it.
+// tagged says on every request which worker sends it, and tells of a refresh
+// before it is sent.
 type tagged struct {
 	http.RoundTripper
 	id string
@@ -126,7 +128,33 @@ type tagged struct {
 func (t tagged) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("X-Worker", t.id)
+	if strings.HasSuffix(r.URL.Path, "/tokens/refresh") {
+		if err := t.aboutToRefresh(r); err != nil {
+			return nil, err
+		}
+	}
 	return t.RoundTripper.RoundTrip(r)
+}
+
+// aboutToRefresh is where the process may be stopped before r is sent. When it
+// wakes up, r's deadline has passed. The runtime may see that a moment after the
+// answer that is read here; where r is sent in that moment, it is a call that
+// was [Overtaken].
+func (t tagged) aboutToRefresh(r *http.Request) error {
+	ask, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), http.MethodGet, r.URL.ResolveReference(&url.URL{Path: aboutToRefresh}).String(), nil)
+	if err != nil {
+		return err
+	}
+	ask.Header.Set("X-Worker", t.id)
+	res, err := t.RoundTripper.RoundTrip(ask)
+	if err != nil {
+		return err
+	}
+	_ = res.Body.Close()
+	if res.StatusCode == http.StatusAccepted {
+		<-r.Context().Done()
+	}
+	return nil
 }
 
 // work calls until standard input ends, then writes its report.
@@ -242,30 +270,12 @@ func (c *caller) accepted(ctx context.Context, tok providers.Token) bool {
 	return true
 }
 
-// output is what a process wrote.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
 // worker is a process at work.
 type worker struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 	out   *bufio.Reader
-	log   output
+	log   Output
 }
 
 func startWorker(t testing.TB, c workerConfig) *worker {
