@@ -110,20 +110,24 @@ func TestRefreshTokensFindTheirGrantInAnEmptiedStore(t *testing.T) {
 }
 
 // A call that waits for a slot holds nothing that another replica waits for,
-// and looks at its lease when its turn comes.
+// and looks at its lease when its turn comes: it waits for longer than an intent
+// is honoured.
 func TestASlotIsTakenBeforeTheIntent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := rotating()
 		plain := v.refresh
 		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
-			if req.Subject == "bob" {
-				time.Sleep(8 * time.Second)
+			if req.Subject == "bob" { // has the only slot
+				time.Sleep(10 * time.Second)
+				return providers.Token{}, &providers.Error{Code: providers.CodeBusy, Class: providers.Transient}
 			}
 			return plain(ctx, req, rt)
 		}
 		store := &losing{Store: tokencache.NewMemory()}
-		a := cluster(t, 1, v, tokencache.Options{Store: store, MaxFlights: 1})[0]
-		b := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		o := tokencache.Options{Store: store, FetchTimeout: 12 * time.Second} // an intent is honoured for 6 s
+		b := cluster(t, 1, v, o)[0]
+		o.MaxFlights = 1
+		a := cluster(t, 1, v, o)[0]
 		require.NoError(t, a.Adopt(t.Context(), alice, v.issue("t1/alice")))
 		require.NoError(t, a.Adopt(t.Context(), bob, v.issue("t1/bob")))
 		time.Sleep(70 * time.Second)

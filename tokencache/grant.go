@@ -190,7 +190,7 @@ func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone) (last provi
 			last = stored.Token
 		}
 		if err == nil {
-			err = c.shared.announce(ctx, notice{ID: k[:], Version: t.version, Purges: t.purges, Ends: t.ends})
+			err = c.shared.announce(ctx, noticeOf(k, t))
 		}
 		if err == nil {
 			r := t.record()

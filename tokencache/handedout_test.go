@@ -138,6 +138,27 @@ func TestThePageCanRefreshWhatTheProxyHasRenewed(t *testing.T) {
 	})
 }
 
+// The same where another replica has renewed the grant, and nothing has told this
+// one: in Rotating mode the page's token, and what this replica has, stay valid.
+func TestThePageCanRefreshWhatAnotherReplicaHasRenewed(t *testing.T) {
+	for _, mode := range []providers.Mode{providers.Rotating, providers.Exclusive} {
+		synctest.Test(t, func(t *testing.T) {
+			v := newVendor()
+			v.mode = mode
+			all := cluster(t, 2, v, tokencache.Options{Store: tokencache.NewMemory()})
+			page, err := tokencache.NewHandedOut(all[0], 0)
+			require.NoError(t, err)
+			a := must(t)(page.Generate(t.Context(), alice))
+			b := must(t)(all[1].Renew(t.Context(), alice, must(t)(all[1].Generate(t.Context(), alice))))
+			time.Sleep(2 * time.Minute) // longer than Grace
+			got := must(t)(page.Refresh(t.Context(), nobody, a.RefreshToken))
+			assert.Equal(t, b.AccessToken, got.AccessToken, mode)
+			assert.Equal(t, b.RefreshToken, got.RefreshToken, mode)
+			assert.Equal(t, 1, v.presented(), "nothing more was spent")
+		})
+	}
+}
+
 // The same after days in which the proxy has renewed often, and where the
 // current pair is over too.
 func TestThePageCanRefreshAfterDays(t *testing.T) {

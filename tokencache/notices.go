@@ -35,6 +35,9 @@ type notice struct {
 	Version uint64 `json:"v,omitempty"`
 	Purges  uint64 `json:"p,omitempty"`
 	Ends    int64  `json:"x,omitempty"` // Unix seconds, see record.Record.Ends
+	// Ended are the last refresh tokens that the sign-out ended, one digest
+	// after the other: a replica that never had the grant restores them too.
+	Ended []byte `json:"d,omitempty"`
 }
 
 // receipt is how far a member has read.
@@ -324,29 +327,6 @@ func (h *shared) follow(b bulletin) {
 			}
 		}
 	}
-}
-
-// signedOut ends k here, as a notice of another replica says.
-func (c *Cache) signedOut(k id, n notice) {
-	said := record.Record{Version: n.Version, Purges: n.Purges, Ends: time.Unix(n.Ends, 0)}
-	e, ok := c.find(&k)
-	if !ok {
-		c.bury(&k, &said, false)
-		return
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	own := e.record()
-	if e.evicted.Load() || own.Purges >= n.Purges {
-		return
-	}
-	r := own.Purge(c.tokenDigest(own.Token.RefreshToken), c.wallNow(), c.o.RefreshLifetime)
-	r.Version, r.Purges = max(r.Version, n.Version), n.Purges
-	if said.Ends.After(r.Ends) {
-		r.Ends = said.Ends
-	}
-	c.bury(&k, &r, false)
-	c.install(e, r)
 }
 
 // outdate stops serving e's token if it is below version, until the record has

@@ -224,3 +224,39 @@ func TestASignOutSurvivesTheStore(t *testing.T) {
 		}
 	}
 }
+
+// A replica that never had the grant, and only heard of its sign-out, restores
+// that too when nobody else is left.
+func TestASignOutThatAReplicaHeardOfSurvivesTheStore(t *testing.T) {
+	for name, lose := range map[string]func(s *history, before map[string]past){
+		"emptied":     func(s *history, _ map[string]past) { s.bringBack("", nil, "2") },
+		"rolled back": func(s *history, before map[string]past) { s.bringBack("", before, "2") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v, store := newVendor(), newHistory()
+				o := tokencache.Options{Store: store}
+				cluster(t, 1, v, o)
+				a := cluster(t, 1, v, o)[0]
+				first := must(t)(a.Generate(t.Context(), alice))
+				pair := must(t)(a.Refresh(t.Context(), nobody, first.RefreshToken))
+				time.Sleep(10 * time.Second)
+				before := store.remember("")
+				require.NoError(t, a.Purge(t.Context(), alice))
+				require.NoError(t, a.Close(t.Context()))
+				lose(store, before)
+				time.Sleep(5 * time.Second) // a look at the notices
+				fresh := cluster(t, 1, v, o)[0]
+				assert.Equal(t, providers.CodeRefreshRejected, code(fresh.Adopt(t.Context(), alice, pair)))
+				for _, rt := range []string{pair.RefreshToken, first.RefreshToken} {
+					for _, who := range []providers.Request{nobody, alice} {
+						_, err := fresh.Refresh(t.Context(), who, rt)
+						assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)
+					}
+				}
+				assert.NotEqual(t, pair.AccessToken, must(t)(fresh.Generate(t.Context(), alice)).AccessToken)
+				assert.Len(t, v.seen, 1, "a signed-out refresh token was presented")
+			})
+		})
+	}
+}
