@@ -82,7 +82,7 @@ func TestAfterPurgeNoReplicaServesTheToken(t *testing.T) {
 				}
 				close(work)
 				wg.Wait()
-				assert.Greater(t, purged, grants/2)
+				assert.Equal(t, grants, purged, "a sign-out goes on until it is known, for as long as a call may take")
 			})
 		})
 	}
