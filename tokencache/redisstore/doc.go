@@ -58,10 +58,11 @@
 //	                                      that only a process had that died with the master is lost
 //	FLUSHALL, a restart without a file,   the same
 //	eviction, a backup restored
-//	a process is killed while it calls    the pair that the upstream issued and no process has: the
-//	the upstream, or stands still for     others show the spent refresh token once, in doubt, and that
-//	longer than its lease and the         ends the grant where the upstream does not forgive it
-//	upstream's time
+//	a process is killed while it calls    nothing, if its call did not leave it. Otherwise the others
+//	the upstream, or stands still for     show the refresh token once more, in doubt. If it is spent,
+//	longer than its lease and the         the pair that the upstream issued is lost, and that ends the
+//	upstream's time                       grant where the upstream does not forgive it. So does a
+//	                                      call that arrives after the others' call: TestHolderStopped
 //	slots migrate; CLIENT PAUSE; READONLY nothing; calls that need the server are errors meanwhile, and
 //	after a role change; connections cut  tokens in memory are served
 //	leases are deleted                    nothing: the intents in the records keep processes apart

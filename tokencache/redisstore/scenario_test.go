@@ -17,11 +17,11 @@ var grants = flag.Int("grants", 40, "how many grants the scenarios have; 200 is 
 
 // scenario runs two replicas over the Store that open returns, lets harm be
 // done while they work, and counts.
-func scenario(t *testing.T, open func() tokencache.Store, harm func()) soaktest.Outcome {
+func scenario(t *testing.T, open func() tokencache.Store, harm func(f *soaktest.Fleet)) soaktest.Outcome {
 	t.Helper()
 	f := soaktest.NewFleet(t, 2, *grants, open)
 	time.Sleep(3 * time.Second) // of renewals before the harm
-	harm()
+	harm(f)
 	time.Sleep(5 * time.Second) // of renewals after it
 	out := f.Finish(20 * time.Second)
 	f.Whole(out)
@@ -37,12 +37,14 @@ func TestSentinel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSentinels(t)
-			scenario(t, func() tokencache.Store { return s.open(t, redisstore.Options{}) }, func() {
+			scenario(t, func() tokencache.Store { return s.open(t, redisstore.Options{}) }, func(f *soaktest.Fleet) {
+				before := f.Issued()
 				if cut > 0 {
 					s.link.Lead("")
 					time.Sleep(cut)
 				}
 				s.master.kill()
+				t.Logf("%d pairs issued that the next master does not have", f.Issued()-before)
 				s.promoted(t)
 			})
 		})
@@ -53,7 +55,7 @@ func TestSharded(t *testing.T) {
 	t.Run("a master is killed", func(t *testing.T) {
 		t.Parallel()
 		c := newSharded(t)
-		scenario(t, func() tokencache.Store { return c.open(t, redisstore.Options{}) }, func() {
+		scenario(t, func() tokencache.Store { return c.open(t, redisstore.Options{}) }, func(*soaktest.Fleet) {
 			c.nodes[0].kill()
 			soaktest.Eventually(t, "the failover", func() bool { return c.slots(t, c.nodes[0]) == 0 })
 		})
@@ -62,7 +64,7 @@ func TestSharded(t *testing.T) {
 		t.Parallel()
 		c := newSharded(t)
 		before := c.slots(t, c.nodes[0])
-		scenario(t, func() tokencache.Store { return c.open(t, redisstore.Options{}) }, func() {
+		scenario(t, func() tokencache.Store { return c.open(t, redisstore.Options{}) }, func(*soaktest.Fleet) {
 			c.migrate(t, c.nodes[0], c.nodes[1], 2000)
 		})
 		require.Equal(t, before-2000, c.slots(t, c.nodes[0]))
@@ -108,7 +110,7 @@ func TestOneServerHarmed(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := serve(t)
-			scenario(t, func() tokencache.Store { return open(t, s.url(), redisstore.Options{}) }, func() { tt.harm(t, s, s.admin()) })
+			scenario(t, func() tokencache.Store { return open(t, s.url(), redisstore.Options{}) }, func(*soaktest.Fleet) { tt.harm(t, s, s.admin()) })
 		})
 	}
 }
@@ -121,7 +123,7 @@ func TestReadOnlyAfterARoleChange(t *testing.T) {
 	second := serve(t, "--replicaof", "127.0.0.1 "+first.port, "--repl-diskless-sync-delay", "0")
 	awaitReplica(t, second)
 	p := soaktest.NewProxy(t, "127.0.0.1:"+first.port)
-	scenario(t, func() tokencache.Store { return open(t, via(p), redisstore.Options{}) }, func() {
+	scenario(t, func() tokencache.Store { return open(t, via(p), redisstore.Options{}) }, func(*soaktest.Fleet) {
 		second.do("REPLICAOF", "NO", "ONE")
 		first.do("REPLICAOF", "127.0.0.1", second.port)
 		time.Sleep(2 * time.Second) // of READONLY

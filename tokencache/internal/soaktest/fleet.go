@@ -275,6 +275,13 @@ func (f *Fleet) Finish(patience time.Duration) Outcome {
 	return out
 }
 
+// Issued is how many pairs the upstream has issued.
+func (f *Fleet) Issued() int {
+	f.upstream.mu.Lock()
+	defer f.upstream.mu.Unlock()
+	return f.upstream.issued
+}
+
 func (f *Fleet) ended(subject string) bool {
 	f.upstream.mu.Lock()
 	defer f.upstream.mu.Unlock()
