@@ -9,21 +9,21 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Authorize says whether the caller may have what req asks for. It runs once
-// the call is decoded and may change req, above all fill in the subject. An
-// [*providers.Error] is answered with its code, so that an outage need not
-// look like a refusal; any other error is 401 not_signed_in, its text logged
-// and not shown. It must be safe for concurrent use.
+// Authorize says whether the caller may have what req asks for. It runs after
+// the call is decoded. It may change req, above all set the Subject. An
+// [*providers.Error] is answered with its code, so that an outage does not look
+// like a refusal. Any other error is 401 not_signed_in; its text is logged and
+// not shown. Authorize must be safe for concurrent use.
 type Authorize func(r *http.Request, req *providers.Request) error
 
-// SubjectFrom takes the subject from the verified claims that subject finds in
-// the request's context; middleware.Subject fits. Without one the answer is
-// 401 not_signed_in; a caller who names somebody else gets 403
-// identity_mismatch. Request.Identifiers, such as Redacto's email and mobile, are
-// dropped: the caller has not proven them.
+// SubjectFrom takes the Subject from the verified claims in the request's
+// context. subject finds it there; middleware.Subject fits. Without a subject
+// the answer is 401 not_signed_in. A caller who names another user gets 403
+// identity_mismatch. Request.Identifiers, such as Redacto's email and mobile,
+// are dropped, because the caller has not proven them.
 func SubjectFrom(subject func(context.Context) (string, bool)) Authorize {
 	if subject == nil {
-		return nil // a constructor error
+		return nil // the constructor reports it
 	}
 	return func(r *http.Request, req *providers.Request) error {
 		sub, ok := subject(r.Context())
@@ -39,8 +39,8 @@ func SubjectFrom(subject func(context.Context) (string, bool)) Authorize {
 	}
 }
 
-// DangerouslyAllowAnyCaller lets every caller name any user: who can name an
-// identifier gets that user's current tokens. Redacto's documentation allows
+// DangerouslyAllowAnyCaller lets every caller name any user. A caller who knows
+// an identifier gets that user's current tokens. Redacto's documentation allows
 // it for anonymous identifiers, and the vendors' sample endpoints do the same.
 func DangerouslyAllowAnyCaller(*http.Request, *providers.Request) error { return nil }
 
@@ -49,7 +49,7 @@ func (e *endpoint) authorize(r *http.Request, req *providers.Request) error {
 	return refusal(err)
 }
 
-// refusal makes a plain error of an Authorize into not_signed_in.
+// refusal changes a plain error of an Authorize to not_signed_in.
 func refusal(err error) error {
 	var pe *providers.Error
 	if err == nil || errors.As(err, &pe) || errors.Is(err, context.DeadlineExceeded) {

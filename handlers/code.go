@@ -21,8 +21,7 @@ const (
 	codeTokenRejected   providers.Code = "upstream_rejected_token"
 )
 
-// statusOf is the one table from codes to statuses. A code that is not in it is
-// 500.
+// statusOf gives every code its status. A code that it does not list is 500.
 func statusOf(c providers.Code) int {
 	switch c {
 	case codeInvalidJSON, providers.CodeInvalidField, codeRefreshRequired, providers.CodeIdentityRequired,
@@ -59,8 +58,9 @@ func statusOf(c providers.Code) int {
 	return http.StatusInternalServerError
 }
 
-// texts are what callers read. Frontends in the field compare the texts of
-// identity_required and method_not_allowed with the vendors' samples.
+// texts are the texts that callers read. Existing frontends compare the texts
+// of identity_required and method_not_allowed with those of the vendors'
+// samples.
 var texts = map[providers.Code]string{
 	codeInvalidJSON:                   "The body must be one JSON object.",
 	providers.CodeInvalidField:        "A field of the request has the wrong type or value.",

@@ -14,66 +14,70 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Wire is a vendor's JSON shapes. Each vendor's provider implements it. What
-// more a Wire can do, it says by being an [ErrorEncoder].
+// Wire is the JSON shapes of a vendor. Each vendor's provider implements it. A
+// Wire may also be an [ErrorEncoder].
 type Wire interface {
-	// Decode reads a call. members are those of the body, which is one JSON
-	// object of at most 16 KiB: names match exactly, and none is repeated. A
-	// call that names no person is no error here. Errors are [*providers.Error].
+	// Decode reads a call. members are the members of the body, which is one
+	// JSON object of at most 16 KiB: names match exactly, and none is repeated.
+	// A call that names no person is no error here. Errors are
+	// [*providers.Error].
 	Decode(query url.Values, members map[string]json.RawMessage) (providers.Request, error)
-	// Encode is the answer's body, for encoding/json.
+	// Encode returns the body of the answer, for encoding/json.
 	Encode(providers.Request, providers.Token) any
 }
 
-// PurgeChecker is a [providers.Purger] that knows the tokens from before a
-// Purge. The token cache is one. [Generate] and [Refresh] ask it last of all, so
-// that a sign-out during their work, such as Config.Handle's, is not undone.
+// PurgeChecker is a [providers.Purger] that knows which tokens are from before
+// a Purge. The token cache is one. [Generate] and [Refresh] ask it just before
+// they answer, so that a sign-out during their work, such as during
+// Config.Handle, takes effect.
 type PurgeChecker interface {
 	providers.Purger
 	// Purged reports whether t, a token of req's grant, is from before a Purge.
 	Purged(req providers.Request, t providers.Token) bool
 }
 
-// Config says how [Generate], [Refresh], [Verify] and [SignOut] work. A value
-// may be used for several of them. It does not print itself: it may hold a key.
+// Config says how [Generate], [Refresh], [Verify], [SignOut], [Redirect] and
+// [Users] work. One value may be used for several of them. A Config does not
+// print itself, because it may hold a key.
 type Config struct {
 	redacted
 	// Provider issues the tokens; a *tokencache.Cache fits. Required.
 	Provider providers.Provider
-	// Wire is the vendor's JSON shapes. Required, but not by [Verify].
+	// Wire is the JSON shapes of the vendor. Required, except by [Verify].
 	Wire Wire
 	// Authorize says who may ask. Required: there is no default.
 	Authorize Authorize
-	// MaxSubject bounds whatever names a person, in bytes; 0 means 256.
+	// MaxSubject is the longest name of a person, in bytes; 0 means 256.
 	MaxSubject int
-	// Introspection makes [Verify] answer as RFC 7662 says, for services of
-	// our own, instead of in Kudo's shape.
+	// Introspection makes [Verify] answer as RFC 7662 says, for services of our
+	// own, instead of as Kudo does.
 	Introspection bool
 	// Cookie, if not nil, makes [Generate] put the access token into a cookie
-	// and no token into the body, and [SignOut] clear that cookie. It is a
-	// template: Name, which must begin with __Host-, and SameSite, which is
-	// Strict by default. Secure, HttpOnly, Path and Max-Age are set by the
-	// handler, and cross-origin calls are refused.
+	// and no token into the body, and makes [SignOut] clear that cookie. It is
+	// a template for Name, which must begin with __Host-, and SameSite, which
+	// is Strict by default. The handler sets Secure, HttpOnly, Path and
+	// Max-Age, and refuses cross-origin calls.
 	Cookie *http.Cookie
-	// Handle, if not nil, is what goes into the cookie in the token's place:
-	// a name under which the application finds the caller's record again.
+	// Handle, if not nil, returns what the cookie holds instead of the token: a
+	// name under which the application finds the caller's record again.
 	Handle func(*http.Request, providers.Request, providers.Token) (string, error)
 	// Target makes the URL to which [Redirect] sends the browser with a token.
 	Target func(accessToken string) (string, error)
-	// CrossOrigin refuses cross-origin calls by browsers. Set it when
-	// Authorize looks at a cookie, or to trust further origins. With a Cookie,
-	// nil means one that trusts none; without, nil means no check.
+	// CrossOrigin refuses cross-origin calls by browsers. Set it if Authorize
+	// uses a cookie, or to trust further origins. nil means no check, but with
+	// a Cookie it means a check that trusts no other origin.
 	CrossOrigin *http.CrossOriginProtection
-	// Logger gets the private half of failures: those of the upstream and ours
-	// at Warn and Error, once a minute for each code, the rest at Debug. Nil
-	// means slog.Default at Warn and above; slog.DiscardHandler is silence.
+	// Logger gets the private half of failures. Failures of the upstream and of
+	// this service are at Warn and Error, once a minute for each code. All
+	// others are at Debug. nil means slog.Default at Warn and above;
+	// slog.DiscardHandler is silence.
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// endpoint is a checked Config with its defaults, and what all its handlers
-// share.
+// endpoint is a checked Config with its defaults, and the state that its
+// handlers share.
 type endpoint struct {
 	Config
 	reporter
@@ -107,7 +111,7 @@ func (c Config) endpoint(op, method string, faults ...error) (*endpoint, error) 
 	return e, nil
 }
 
-// wired is the fault of a Config without a Wire.
+// wired reports a Config without a Wire as a fault.
 func (c Config) wired() error {
 	if c.Wire == nil {
 		return fault("Wire", "required; a provider without one is for server to server: publish its keys with JWKS and forward calls with Proxy instead")

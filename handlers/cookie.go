@@ -43,8 +43,9 @@ func (e *endpoint) cookie(value string, maxAge int) *http.Cookie {
 	return k
 }
 
-// tokenCookie is the cookie with the token, or the application's handle, in it.
-// It lives as long as the token, or, if that has no end, the browser's session.
+// tokenCookie returns the cookie with the token, or with the application's
+// handle. It lives as long as the token. If the token has no end, the cookie
+// lives as long as the browser's session.
 func (e *endpoint) tokenCookie(r *http.Request, req providers.Request, tok providers.Token) (*http.Cookie, error) {
 	value := tok.AccessToken
 	if e.Handle != nil {
@@ -54,20 +55,20 @@ func (e *endpoint) tokenCookie(r *http.Request, req providers.Request, tok provi
 		}
 		value = h
 	}
-	maxAge := 0 // none
+	maxAge := 0 // 0 means that no Max-Age is set
 	if !tok.Expiry.IsZero() {
 		maxAge = max(int(tok.Expiry.Sub(e.Now())/time.Second), 1)
 	}
 	k := e.cookie(value, maxAge)
 	if err := k.Valid(); err != nil || value == "" || len(k.String()) > 4096 {
-		// err would quote the value.
+		// err quotes the value, so it is not repeated.
 		return nil, &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: e.op, Err: errors.New("the value does not fit a cookie")}
 	}
 	return k, nil
 }
 
-// withoutTokens is v as JSON values without the members, at any depth, that
-// hold one of the token's credentials.
+// withoutTokens returns v as JSON values. It leaves out all members, at any
+// depth, that hold one of the token's credentials.
 func withoutTokens(v any, tok providers.Token) (any, error) {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -1,18 +1,21 @@
-// Package handlers is the kit's drop-in endpoints: [Generate], [Refresh],
-// [Verify] and [SignOut] broker a vendor's tokens, so that its key stays on the
-// server; [Redirect] sends a browser to a vendor's page with one; [Users] calls a
-// vendor's user management for verified persons; [JWKS] publishes our public
-// keys; [Proxy] forwards calls with a token attached. [Mount] adds all that a
-// vendor can serve.
+// Package handlers has the kit's drop-in endpoints for the tokens of a vendor.
+// The vendor's key stays on the server:
+//
+//   - [Generate], [Refresh], [Verify] and [SignOut] broker tokens.
+//   - [Redirect] sends a browser with a token to a vendor's page.
+//   - [Users] calls a vendor's user management for verified persons.
+//   - [JWKS] publishes our public keys.
+//   - [Proxy] forwards calls with a token attached.
+//   - [Mount] adds all endpoints that a vendor can serve.
 //
 // A handler makes its checks in one fixed order: cross-origin, method, media
-// type, size, JSON, tenant, [Authorize], identity, token. Who may ask is never
-// a default: every Config names its [Authorize].
+// type, size, JSON, tenant, [Authorize], identity, token. There is no default
+// for who may ask: every Config names its [Authorize].
 //
 // # Errors
 //
-// Every error is one JSON object (RFC 9457) with a stable code; [WriteError] gives
-// the same shape to what an application puts before a handler:
+// Every error is one JSON object (RFC 9457) with a stable code. [WriteError]
+// gives the same shape to what an application puts before a handler:
 //
 //	400  invalid_json, invalid_field, tenant_required, tenant_invalid,
 //	     tenant_conflict, identity_required, refresh_token_required
@@ -33,19 +36,19 @@
 //	503  upstream_busy, with Retry-After
 //	504  upstream_timeout
 //
-// A 401 means one thing: refresh, or sign in. What the upstream said, and our own Go errors,
-// reach the Logger only. A handler that cannot answer, because the client has gone, panics with
-// [http.ErrAbortHandler]: the connection is closed, and no client takes an empty
-// answer for a success.
+// A 401 means one thing: refresh, or sign in. Only the Logger gets the words of
+// the upstream and our own Go errors. If the client has gone, a handler cannot
+// answer. It then panics with [http.ErrAbortHandler], which closes the
+// connection, so that no client takes an empty answer for a success.
 //
 // # Concurrency
 //
-// Handlers are safe for concurrent use and keep no state of their own.
+// Handlers are safe for concurrent use and keep no state.
 //
 // # Security
 //
 // Set [http.Server.ReadTimeout], or bound slow bodies in another way: a handler
-// waits for its body as long as the server lets it. Answers are no-store. CORS
-// and rate limits stand before the handlers, with whatever library the
-// application likes. Where a cookie authenticates, set Config.CrossOrigin.
+// waits for its body as long as the server lets it. Answers are no-store. Put
+// CORS and rate limits before the handlers, with any library. If a cookie
+// authenticates the caller, set Config.CrossOrigin.
 package handlers

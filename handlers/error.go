@@ -16,30 +16,29 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// ErrorEncoder is a [Wire] whose vendor's error answers have further members.
+// ErrorEncoder is a [Wire] that adds members to the vendor's error answers.
 type ErrorEncoder interface {
-	// EncodeError returns the members that an answer with code and text has
-	// beside those of every other. The members of RFC 9457, code and error
-	// cannot be replaced.
+	// EncodeError returns the additional members of an answer with code and
+	// text. It cannot replace the members of RFC 9457, code and error.
 	EncodeError(code providers.Code, text string) map[string]any
 }
 
-// WriteError answers err in the shape of all this package's errors: one JSON
+// WriteError answers err in the shape of all errors of this package: one JSON
 // object of type application/problem+json (RFC 9457), with the status that the
-// package documentation gives the code. It is for what stands before the
-// handlers: a rate limiter answers
+// package documentation gives the code. Use it in what stands before the
+// handlers. A rate limiter answers
 //
 //	handlers.WriteError(w, r, &providers.Error{Code: "rate_limited", RetryAfter: time.Minute})
 //
-// or leaves RetryAfter 0 to keep a Retry-After header that is already set, and
-// the deny handler of [http.CrossOriginProtection] answers with the code
-// cross_origin. Only Code, RetryAfter and, below status 500, Description reach
-// the caller. Any other error is 500 internal, a context's deadline 504. The
-// Allow header of a 405 is the caller's to set.
+// With RetryAfter 0, a Retry-After header that is already set stays. The deny
+// handler of [http.CrossOriginProtection] answers with the code cross_origin.
+// Only Code, RetryAfter and, below status 500, Description reach the caller. A
+// context's deadline is 504, any other error 500 internal. The caller of
+// WriteError sets the Allow header of a 405.
 //
 // If the client has gone, WriteError writes nothing and panics with
-// [http.ErrAbortHandler], so that the server closes the connection: a client
-// that still reads must not take an empty answer for a success.
+// [http.ErrAbortHandler]. The server then closes the connection, so that a
+// client that still reads does not take an empty answer for a success.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	writeError(w, r, err, nil)
 }
@@ -50,8 +49,8 @@ func writeError(w http.ResponseWriter, r *http.Request, err error, extra func(pr
 		wire.Abort()
 	}
 	status, detail := statusOf(e.Code), texts[e.Code]
-	// From 500 on the cause is the operator's business; frontends know the text
-	// of identity_required.
+	// From 500 on the cause concerns the operator only. Frontends compare the
+	// text of identity_required.
 	if e.Description != "" && status < 500 && e.Code != providers.CodeIdentityRequired {
 		detail = e.Description
 	}
@@ -64,7 +63,7 @@ func writeError(w http.ResponseWriter, r *http.Request, err error, extra func(pr
 		"code": e.Code, "detail": detail, "error": detail,
 	})
 	b, err := json.Marshal(body)
-	if err != nil { // what extra returned has no JSON form
+	if err != nil { // the members of extra have no JSON form
 		writeError(w, r, err, nil)
 		return
 	}
@@ -89,7 +88,7 @@ const (
 	maxWait     = 5 * time.Minute
 )
 
-// classify finds the error to answer, which has a code of the table.
+// classify returns the error to answer. Its code is one of the table.
 func classify(r *http.Request, err error) *providers.Error {
 	e := providers.AsError(err)
 	switch {
@@ -97,18 +96,19 @@ func classify(r *http.Request, err error) *providers.Error {
 		e = &providers.Error{Code: providers.CodeInternal, Err: err}
 	}
 	if statusOf(e.Code) >= 500 && errors.Is(r.Context().Err(), context.DeadlineExceeded) {
-		return &providers.Error{Code: providers.CodeTimeout, Err: err} // a wrapper's deadline, whatever it broke
+		return &providers.Error{Code: providers.CodeTimeout, Err: err} // the deadline of a wrapper, whatever error it caused
 	}
 	return e
 }
 
-// seconds rounds up, so that no caller comes back too early; 1 at least.
+// seconds rounds up, so that no caller comes back too early. It returns at
+// least 1.
 func seconds(d time.Duration) string {
 	return strconv.FormatInt(int64(max(d+time.Second-1, time.Second)/time.Second), 10)
 }
 
-// gone reports that the client has left. A deadline is a wrapper's, and its
-// client still waits.
+// gone reports whether the client has left. A deadline comes from a wrapper,
+// whose client still waits.
 func gone(r *http.Request) bool {
 	return errors.Is(r.Context().Err(), context.Canceled)
 }

@@ -7,10 +7,10 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Generate returns the handler of POST calls that hand out a token. With a
-// token cache as Provider a caller gets the subject's current token while it
-// is valid; a call with Cache-Control: no-cache gets a new one, as often
-// as the cache allows. The error joins every fault of c.
+// Generate returns the handler of POST calls that hand out a token. If the
+// Provider is a token cache, a caller gets the subject's current token while it
+// is valid. A call with Cache-Control: no-cache gets a new one, as often as the
+// cache allows. The error joins every fault of c.
 func Generate(c Config) (http.Handler, error) {
 	e, err := c.endpoint("generate", http.MethodPost, c.wired())
 	if err != nil {

@@ -17,10 +17,11 @@ import (
 )
 
 // JWKS returns the handler that publishes the public keys of source (RFC 7517),
-// such as a redox provider's. The document may change; it is checked whenever
-// it does. A document with a symmetric key or a private part is an error of
-// the constructor; later it is refused, logged, and the last good one stays.
-// Answers have an ETag and may be stored for five minutes. log may be nil.
+// such as a redox provider. The document may change; every change is checked. A
+// document with a symmetric key or a private part is an error of the
+// constructor. Later such a document is logged and not published, and the last
+// good one stays. Answers have an ETag and may be stored for five minutes. log
+// may be nil.
 func JWKS(source interface{ JWKS() []byte }, log *slog.Logger) (http.Handler, error) {
 	if source == nil {
 		return nil, errors.New("handlers: jwks: source: required")
@@ -72,11 +73,11 @@ func (s *keySet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(doc.body))
 }
 
-// private are the members of RFC 7518 section 6 that must never be published.
+// private are the members of RFC 7518 section 6 that must not be published.
 var private = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 func checkKeys(doc []byte) error {
-	set, err := wire.Parse(doc) // not into a struct, whose tags match in any case
+	set, err := wire.Parse(doc) // not into a struct, because its tags match in any case
 	var keys []map[string]any
 	if err != nil || json.Unmarshal(set["keys"], &keys) != nil || len(keys) == 0 {
 		return errors.New("not a key set with a key in it")

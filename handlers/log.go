@@ -10,10 +10,10 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// report logs the private half of err. What is the operator's business is told
-// once a minute for each code, with what to do; the rest is for Debug.
+// report logs the private half of err. A failure that concerns the operator is
+// logged once a minute for each code, with what to do. All others are at Debug.
 func (p *reporter) report(r *http.Request, status int, err error) {
-	e := classify(r, err) // whose code is one of a few
+	e := classify(r, err) // the set of codes is small
 	level := slog.LevelDebug
 	attrs := []slog.Attr{slog.Int("answer", status), slog.Any("error", providers.AsError(err))}
 	if !gone(r) && status >= http.StatusInternalServerError && p.rare.Allow(string(e.Code), time.Now()) {
@@ -26,7 +26,7 @@ func (p *reporter) report(r *http.Request, status int, err error) {
 	p.log.LogAttrs(r.Context(), level, "handlers: "+p.op, attrs...)
 }
 
-// remedy is what an operator does about err.
+// remedy says what an operator does about err.
 func remedy(err *providers.Error) string {
 	switch err.Code {
 	case providers.CodeCredentialsRejected:

@@ -20,14 +20,15 @@ import (
 //	GET  /.well-known/jwks.json  JWKS, for a vendor that verifies our signatures
 //	     each of proxies, at the patterns that it allows
 //
-// vendor is the vendor's own provider. c.Provider, if nil, is vendor: put the
-// token cache of vendor there. c.Wire, if nil, is vendor where it is a Wire;
-// without one there is no endpoint that hands out tokens. A proxy without
-// Authorize or Logger has those of c. What stands before the endpoints, such as
-// a middleware or a rate limiter, wraps mux. Where a vendor's documentation
-// names other paths, mount the handlers one by one.
+// vendor is the vendor's provider itself. Put its token cache into c.Provider;
+// nil means vendor. If c.Wire is nil and vendor is a Wire, vendor is used.
+// Without a Wire there is no endpoint that hands out tokens. A proxy without
+// Authorize or Logger has those of c. A middleware or a rate limiter for the
+// endpoints wraps mux. If a vendor's documentation names other paths, mount the
+// handlers one by one.
 //
-// The error joins every fault. mux then has none or some of the endpoints.
+// The error joins every fault. After an error mux has none or some of the
+// endpoints.
 func Mount(mux *http.ServeMux, prefix string, vendor providers.Provider, c Config, proxies ...ProxyConfig) (patterns []string, err error) {
 	if mux == nil || vendor == nil {
 		return nil, errors.New("handlers: mount: mux and vendor are required")
@@ -112,8 +113,8 @@ func (m *mount) proxy(c Config, p ProxyConfig) {
 	}
 }
 
-// add turns ServeMux's panic about a pattern into an error. A handler refuses
-// other methods itself, so its pattern has none.
+// add changes ServeMux's panic about a pattern to an error. Patterns have no
+// method, because a handler refuses other methods itself.
 func (m *mount) add(pattern string, build func() (http.Handler, error)) {
 	h, err := build()
 	if err == nil {

@@ -23,54 +23,55 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// ProxyConfig says what [Proxy] forwards, and where. It does not print itself:
-// it may hold a key.
+// ProxyConfig says what [Proxy] forwards, and where. It does not print itself,
+// because it may hold a key.
 type ProxyConfig struct {
 	redacted
-	// Target is the upstream's base URL: https, or http to a loopback
-	// address. A path in it goes before the call's. Required.
+	// Target is the upstream's base URL: https, or http to a loopback address.
+	// Its path goes before the path of the call. Required.
 	Target string
 	// DangerouslyPlainHTTP lists hosts, each an exact host:port, that Target
-	// may name with http: the token and all data then travel in the clear.
+	// may reach over http. The token and all data then travel unencrypted.
 	DangerouslyPlainHTTP []string
-	// Transport sends the calls and attaches the token. A
-	// middleware.Transport fits: it chooses the token per request, and has
-	// already renewed and replayed once when a 401 comes back. Required.
+	// Transport sends the calls and attaches the token. A middleware.Transport
+	// fits: it chooses the token per request, and it renews and replays once
+	// before a 401 comes back. Required.
 	Transport http.RoundTripper
-	// Authorize says who may use the proxy, with an empty Request; what it
-	// fills in is not used. It is asked again every 15 seconds while an answer
-	// is under way, with the request that began it, and an error ends the
-	// answer. Required: SubjectFrom where a middleware has verified the caller,
-	// which then cannot be forgotten.
+	// Authorize says who may use the proxy. It gets an empty Request; what it
+	// sets there is not used. While an answer is under way, Authorize is asked
+	// again every 15 seconds with the request that began it, and an error ends
+	// the answer. Required. Where a middleware verifies the caller, use
+	// SubjectFrom: a route without the middleware is then refused.
 	Authorize Authorize
 	// Allow lists what is forwarded, as patterns of [http.ServeMux], such as
-	// "/fhir/" and "POST /endpoint". All else is 404. Required.
+	// "/fhir/" and "POST /endpoint". Every other path is 404. Required.
 	Allow []string
-	// EncodedSlashes lists patterns of calls whose path may hold %2F, like
-	// GitLab's "/api/v4/projects/{id}/". The upstream must read %2F as a part of
-	// a name and not as a slash.
+	// EncodedSlashes lists patterns of calls whose path may contain %2F, such
+	// as GitLab's "/api/v4/projects/{id}/". The upstream must read %2F as a
+	// part of a name and not as a slash.
 	EncodedSlashes []string
 	// Public lists patterns of calls whose answers are the same for every
-	// caller. What the upstream says about caching them (RFC 9111) goes through,
-	// with Vary: Authorization, Cookie. All other answers are private, no-store.
+	// caller. The upstream's caching headers (RFC 9111) then reach the caller,
+	// with Vary: Authorization, Cookie. All other answers are private,
+	// no-store.
 	Public []string
-	// Header is set on every call that goes upstream. These headers are
-	// removed from what callers send; so are headers listed without a value.
+	// Header is set on every call that goes upstream. The same headers are
+	// removed from callers' requests, also those listed without a value.
 	Header http.Header
-	// Credentials names further places by which callers' tokens travel: headers,
-	// members of the query and of forms, and WebSocket subprotocols of these
-	// names are removed from what callers send.
+	// Credentials names further places in which callers send tokens. Headers,
+	// members of the query and of forms, and WebSocket subprotocols with these
+	// names are removed from callers' requests.
 	Credentials []string
 	// SetCookies names the upstream's cookies that reach the caller.
 	SetCookies []string
-	// Origins are those, besides the proxy's own, whose pages may open
-	// WebSockets, like "https://app.example.com". Behind a server that replaces
-	// Host, the public origin belongs here too.
+	// Origins are further origins whose pages may open WebSockets, such as
+	// "https://app.example.com". The proxy's own origin is always allowed. If a
+	// server before the proxy replaces Host, list the public origin here.
 	Origins []string
 	// Observer, if set, gets an event for each call, with the Source "proxy"
 	// and the caller's context: "forwarded" (N is the upstream's status,
-	// Duration until its headers), "refused" (Outcome is the code of the answer,
-	// N its status), "failed" (likewise, or Outcome "canceled") and
+	// Duration lasts until its headers), "refused" (Outcome is the code of the
+	// answer, N its status), "failed" (likewise, or Outcome "canceled") and
 	// "token_rejected", an upstream's 401. It must be fast and safe for
 	// concurrent use.
 	Observer func(context.Context, providers.Event)
@@ -78,47 +79,49 @@ type ProxyConfig struct {
 	Logger *slog.Logger
 }
 
-// Proxy returns a reverse proxy to one upstream that holds none of the
-// caller's credentials.
+// Proxy returns a reverse proxy to one upstream. The caller's credentials never
+// reach the upstream.
 //
-// # What goes on
+// # What goes to the upstream
 //
-// Paths go on unchanged. A path with dot segments, empty segments, or encoded
-// dots, slashes, backslashes, percent signs or control characters is 404, and
-// TRACE, whose answer would show the token, is 405. A query that cannot be read
-// is 400.
+// Paths are forwarded unchanged. A path with dot segments, empty segments, or
+// encoded dots, slashes, backslashes, percent signs or control characters is
+// 404. TRACE is 405, because its answer would show the token. A query that
+// cannot be read is 400.
 //
-// Every place in which the caller may have shown a token is emptied: Cookie,
+// The proxy removes every place in which the caller may send a token: Cookie,
 // Authorization and the headers of common API keys; the member access_token of
 // the query and of a form (a form over 1 MiB is 413); a token among the
-// WebSocket subprotocols; and what Credentials names. Also removed are
-// Forwarded, X-Forwarded and other headers that speak for a proxy, those by
-// which some servers let a caller replace the host, the path or the method, and
-// all whose names have more than letters, digits and hyphens, for some servers
-// read X_A as X-A.
+// WebSocket subprotocols; and the places that Credentials names. It also
+// removes Forwarded, X-Forwarded and other headers of proxies, and headers by
+// which some servers let a caller replace the host, the path or the method. A
+// header with other characters than letters, digits and hyphens is removed too,
+// because some servers read X_A as X-A.
 //
 // # What comes back
 //
-// Answers are private, no-store: the next user of the browser must not get
-// them from its cache. They come without the upstream's cookies and without the
-// headers by which it would speak for our own origin or to the caches before
-// it. An upstream 401 is 502 upstream_rejected_token, for the caller is signed
-// in. Streams are flushed, and WebSockets pass, but no other protocol.
+// Answers are private, no-store: the next user of the browser must not get them
+// from its cache. The upstream's cookies are removed, and so are headers by
+// which it would speak for our own origin or to the caches before it. An
+// upstream 401 is answered as 502 upstream_rejected_token, because the caller
+// is signed in. Streams are flushed. WebSockets are forwarded, and no other
+// protocol.
 //
-// An event stream or a WebSocket ends when the token ends that it began with,
-// if Transport is a middleware.Transport, and within 15 seconds after Authorize
-// refuses the request that began it: an Authorize that looks at the session
-// ends them at sign-out. A caller that takes nothing of an answer for a minute
-// is dropped, unless the server has a WriteTimeout.
+// An event stream or a WebSocket ends when the token with which it began ends,
+// if Transport is a middleware.Transport. It also ends within 15 seconds after
+// Authorize refuses the request that began it. An Authorize that looks at the
+// session therefore ends it at sign-out. A caller that reads nothing of an
+// answer for a minute is disconnected, unless the server has a WriteTimeout.
 //
-// # What protects a caller who is signed in by a cookie
+// # Callers with a cookie
 //
-// A browser sends cookies with every site's requests. Against those that change
-// something an [http.CrossOriginProtection] belongs before the proxy; it lets
-// GET pass, whose answer the same-origin policy keeps from other sites. That
-// policy does not cover WebSockets: the proxy itself refuses a handshake whose
-// Origin is neither its own nor in Origins, and one without Origin, unless it
-// shows a bearer token of its own (RFC 6455 section 10.2).
+// A browser sends cookies with every site's requests. Put an
+// [http.CrossOriginProtection] before the proxy against requests of other sites
+// that change something. It lets GET pass: the same-origin policy keeps the
+// answer from other sites. That policy does not cover WebSockets. The proxy
+// refuses a handshake whose Origin is neither its own nor in Origins. It
+// refuses a handshake without Origin unless the caller shows a bearer token
+// (RFC 6455 section 10.2).
 //
 // The error joins every fault of c.
 func Proxy(c ProxyConfig) (http.Handler, error) {
@@ -231,7 +234,7 @@ func (b *unreadBody) Close() error {
 	return nil
 }
 
-// admit makes all checks, and returns r without the caller's credentials.
+// admit makes all checks and returns r without the caller's credentials.
 func (p *proxy) admit(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
 	if paths.Ambiguous(r.URL, p.slashes != nil && matches(p.slashes, r)) {
 		return nil, refuse(codeNotFound, "")
@@ -278,7 +281,7 @@ func (p *proxy) modify(res *http.Response, s *stream) error {
 	return nil
 }
 
-// lost answers what came instead of the upstream's answer.
+// lost answers a call that got no answer from the upstream.
 func (p *proxy) lost(w http.ResponseWriter, r *http.Request, err error) {
 	var pe *providers.Error
 	var ne net.Error
@@ -295,10 +298,10 @@ func (p *proxy) lost(w http.ResponseWriter, r *http.Request, err error) {
 	p.fail(w, r, err)
 }
 
-// untraced keeps informational answers, such as 103, from the caller: they
-// carry headers that clean has not seen, and httputil.ReverseProxy empties the
-// answer's own header, CORS grants included, when it forwards one. A gateway
-// may drop them (RFC 9110 section 15.2 binds proxies).
+// untraced keeps informational answers, such as 103, from the caller. They
+// carry headers that clean has not seen. When httputil.ReverseProxy forwards
+// one, it empties the answer's own header, CORS grants included. A gateway may
+// drop them (RFC 9110 section 15.2 binds proxies).
 type untraced struct{ http.RoundTripper }
 
 func (t untraced) RoundTrip(r *http.Request) (*http.Response, error) {

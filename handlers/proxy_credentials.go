@@ -12,13 +12,13 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// maxForm bounds a form that is looked through for tokens.
+// maxForm is the size up to which a form is searched for tokens.
 const maxForm = 1 << 20
 
 const formType = "application/x-www-form-urlencoded"
 
-// credentialNames are, folded by plain, the names of members by which tokens
-// travel.
+// credentialNames returns the names of members that carry tokens, folded by
+// plain.
 func credentialNames(more []string) map[string]bool {
 	names := map[string]bool{"access-token": true} // RFC 6750 sections 2.2 and 2.3
 	for _, name := range more {
@@ -27,8 +27,8 @@ func credentialNames(more []string) map[string]bool {
 	return names
 }
 
-// withoutCredentials is r without the tokens in its query, its form and its
-// WebSocket subprotocols. Headers are removed by rewrite.
+// withoutCredentials returns r without the tokens in its query, its form and
+// its WebSocket subprotocols. rewrite removes headers.
 func (p *proxy) withoutCredentials(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
 	query, err := p.withoutMembers(r.URL.RawQuery)
 	if err != nil {
@@ -62,10 +62,10 @@ func (p *proxy) withoutCredentials(w http.ResponseWriter, r *http.Request) (*htt
 	return out, nil
 }
 
-// withoutMembers is a query or a form without the members that hold tokens. All
-// others stay as they are, byte for byte.
+// withoutMembers returns a query or a form without the members that hold
+// tokens. All other members stay byte for byte.
 func (p *proxy) withoutMembers(encoded string) (string, error) {
-	if _, err := url.ParseQuery(encoded); err != nil { // a ; too, which some servers read as &
+	if _, err := url.ParseQuery(encoded); err != nil { // also an error for a semicolon, which some servers read as &
 		return "", err
 	}
 	var kept []string
@@ -75,7 +75,7 @@ func (p *proxy) withoutMembers(encoded string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		name, _, _ = strings.Cut(name, "[") // access_token[] is one to PHP
+		name, _, _ = strings.Cut(name, "[") // PHP reads access_token[] as access_token
 		if !p.credentials[plain(strings.TrimSpace(name))] {
 			kept = append(kept, pair)
 		}
@@ -83,8 +83,8 @@ func (p *proxy) withoutMembers(encoded string) (string, error) {
 	return strings.Join(kept, "&"), nil
 }
 
-// isForm reports a form that can be read. What one server would read as a form
-// and another would not is refused.
+// isForm reports whether h announces a form that can be read. It is an error if
+// servers disagree on whether this is a form.
 func isForm(h http.Header) (bool, error) {
 	types := h["Content-Type"]
 	form := slices.ContainsFunc(types, func(v string) bool { return strings.Contains(strings.ToLower(v), formType) })
@@ -99,16 +99,16 @@ func isForm(h http.Header) (bool, error) {
 	return true, nil
 }
 
-// withoutSubprotocols removes from Sec-WebSocket-Protocol what browsers' pages,
-// which cannot set headers, put there: "bearer, <token>", "access_token.<token>"
-// and the like.
+// withoutSubprotocols removes tokens from Sec-WebSocket-Protocol. Pages cannot
+// set headers, so they send tokens there: "bearer, <token>",
+// "access_token.<token>" and the like.
 func (p *proxy) withoutSubprotocols(h http.Header) {
 	offered := h["Sec-Websocket-Protocol"]
 	if len(offered) == 0 {
 		return
 	}
 	var kept []string
-	token := false // the next one is a token
+	token := false // the next subprotocol is a token
 	for name := range strings.SplitSeq(strings.Join(offered, ","), ",") {
 		name = strings.TrimSpace(name)
 		switch marker, alone := p.marks(name); {
@@ -126,8 +126,8 @@ func (p *proxy) withoutSubprotocols(h http.Header) {
 	}
 }
 
-// selectSubprotocol answers a page that offered nothing but a token: a browser
-// gives up a WebSocket of which no offered subprotocol is selected.
+// selectSubprotocol answers a page that offered nothing but a token. A browser
+// closes a WebSocket if no offered subprotocol is selected.
 func (p *proxy) selectSubprotocol(answer http.Header, r *http.Request) {
 	offered := r.Header["Sec-Websocket-Protocol"]
 	if len(offered) == 0 || answer.Get("Sec-Websocket-Protocol") != "" {
@@ -142,8 +142,8 @@ func (p *proxy) selectSubprotocol(answer http.Header, r *http.Request) {
 	}
 }
 
-// marks reports a subprotocol that says that a token comes: within itself, or
-// alone, in the next one.
+// marks reports whether a subprotocol announces a token. If alone, the token is
+// the next subprotocol; otherwise it is within this one.
 func (p *proxy) marks(name string) (marker, alone bool) {
 	folded := plain(name)
 	if p.credentials[folded] {
@@ -165,13 +165,13 @@ func (p *proxy) marks(name string) (marker, alone bool) {
 	return strings.Contains(folded, "bearer-"), false
 }
 
-// webSocket reports a handshake that is forwarded as one. httputil.ReverseProxy
-// looks at the first value, too.
+// webSocket reports whether h is a handshake that is forwarded as one. It looks
+// at the first value, as httputil.ReverseProxy does.
 func webSocket(h http.Header) bool { return strings.EqualFold(h.Get("Upgrade"), "websocket") }
 
-// mayUpgrade reports whether the page that opens a WebSocket may have it
-// (RFC 6455 section 10.2). A client that is no browser sends no Origin, and
-// shows a token, which no page can make a browser do.
+// mayUpgrade reports whether the page that opens a WebSocket may have it (RFC
+// 6455 section 10.2). A client that is no browser sends no Origin. It must show
+// a token, which a page cannot make a browser do.
 func (p *proxy) mayUpgrade(r *http.Request) bool {
 	switch origin := r.Header["Origin"]; len(origin) {
 	case 0:
@@ -187,8 +187,8 @@ func (p *proxy) mayUpgrade(r *http.Request) bool {
 	return false
 }
 
-// sameOrigin reports that origin is the one that r was sent to. Without TLS here
-// a server before us may have ended it, and the scheme is not known.
+// sameOrigin reports whether r was sent to origin. If r came without TLS, a
+// server before us may have ended TLS, and the scheme is not known.
 func sameOrigin(r *http.Request, origin string) bool {
 	u, ok := parseOrigin(origin)
 	if !ok || r.TLS != nil && u.Scheme != "https" {
@@ -206,7 +206,7 @@ func parseOrigin(origin string) (*url.URL, bool) {
 	return u, true
 }
 
-// hostPort is u's host and port, the scheme's own if it has none.
+// hostPort returns u's host and port. The default port is that of the scheme.
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// plain is a name as a sloppy server may fold it: X_Api-Key is x-api-key.
+// plain returns name as a lax server may read it: X_Api-Key becomes x-api-key.
 func plain(name string) string {
 	return strings.Map(func(c rune) rune {
 		switch {
@@ -20,19 +20,19 @@ func plain(name string) string {
 	}, name)
 }
 
-// removedHeaders are, folded by plain, those that do not go upstream.
+// removedHeaders returns the headers that do not go upstream, folded by plain.
 func removedHeaders(set http.Header, credentials map[string]bool) map[string]bool {
 	removed := map[string]bool{}
 	for _, name := range []string{
 		// The caller's own credentials.
 		"authorization", "proxy-authorization", "cookie", "cookie2", "dpop", "http2-settings",
 		"x-api-key", "x-api-token", "x-auth-token", "x-access-token", "x-id-token", "x-amz-security-token",
-		// What proxies tell of the client and of its certificate.
+		// These tell about the client and its certificate; proxies set them.
 		"forwarded", "client-ip", "true-client-ip", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-originating-ip",
 		"x-remote-ip", "x-remote-addr", "x-remote-user", "remote-user", "remote-addr", "x-proxyuser-ip", "x-azure-clientip",
 		"x-azure-socketip", "fastly-client-ip", "x-custom-ip-authorization", "x-arr-clientcert", "x-client-cert", "x-ssl-client-cert",
 		"ssl-client-cert", "client-cert", "client-cert-chain", "x-authenticated-user", "x-appengine-user-ip",
-		// By which some servers replace the host, the path or the method.
+		// These replace the host, the path or the method at some servers.
 		"x-host", "x-http-host-override", "x-host-override", "x-forwarder-for", "x-rewrite-url", "x-override-url",
 		"x-http-method", "x-http-method-override", "x-method-override", "x-http-destinationurl", "x-proxy-url", "destination",
 	} {
@@ -60,9 +60,9 @@ func (p *proxy) removes(name string) bool {
 	return false
 }
 
-// clean takes out of an answer, and out of the trailers after it, what is
-// between us and the upstream or would speak for our own origin, and settles
-// who may store it.
+// clean removes headers from an answer and from its trailers: those between us
+// and the upstream, and those that would speak for our own origin. It also
+// decides who may store the answer.
 func (p *proxy) clean(res *http.Response, r *http.Request) {
 	h := res.Header
 	cookies := h["Set-Cookie"]
@@ -90,9 +90,9 @@ func (p *proxy) clean(res *http.Response, r *http.Request) {
 	res.Body = tail{res.Body, res}
 }
 
-// mayBeStored reports an answer to a call of public data about whose caching the
-// upstream speaks itself. Without its word nothing is stored: a browser would
-// guess by Last-Modified (RFC 9111 section 4.2.2).
+// mayBeStored reports whether the call is public and the upstream says how its
+// answer may be stored. If the upstream says nothing, nothing is stored: a
+// browser would guess from Last-Modified (RFC 9111 section 4.2.2).
 func (p *proxy) mayBeStored(res *http.Response, r *http.Request) bool {
 	if p.public == nil || !matches(p.public, r) || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
@@ -101,8 +101,8 @@ func (p *proxy) mayBeStored(res *http.Response, r *http.Request) bool {
 	return spoken && (res.StatusCode < 300 || res.StatusCode == http.StatusNotModified)
 }
 
-// drop removes cookies, CORS grants, what binds our whole origin, and what
-// servers and caches before us take for orders.
+// drop removes cookies, CORS grants, headers about our whole origin, and
+// headers that servers and caches before us obey.
 func drop(h http.Header) {
 	for name := range h {
 		if strings.HasSuffix(name, "-Cache-Control") || dropped(name) { // RFC 9213
@@ -120,21 +120,21 @@ func drop(h http.Header) {
 func dropped(name string) bool {
 	switch name {
 	case "Server", "Www-Authenticate", "Authentication-Info", "Set-Cookie", "Set-Cookie2",
-		// Standing orders to the browser about our origin.
+		// These tell the browser lasting rules for our origin.
 		"Alt-Svc", "Clear-Site-Data", "Strict-Transport-Security", "Public-Key-Pins", "Expect-Ct", "Service-Worker-Allowed", "Nel",
 		"Report-To", "Reporting-Endpoints", "Set-Login", "Idp-Signin-Status", "Accept-Ch", "Critical-Ch", "Origin-Agent-Cluster",
 		"Origin-Trial", "Speculation-Rules", "Supports-Loading-Mode", "Observe-Browsing-Topics", "Activate-Storage-Access",
 		"Set-Txt", "Refresh",
-		// Grants to other origins.
+		// These grant access to other origins.
 		"Timing-Allow-Origin", "Cross-Origin-Resource-Policy",
-		// Orders to servers and caches before us.
+		// Servers and caches before us obey these.
 		"X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url", "Edge-Control", "Cache-Tag", "Cache-Tags", "Xkey":
 		return true
 	}
 	return false
 }
 
-// tail is a body whose trailers, known once it is closed, are cleaned.
+// tail is a body that cleans its trailers when it is closed.
 type tail struct {
 	io.ReadCloser
 	res *http.Response

@@ -8,7 +8,7 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// observe tells the Observer, with how long the call took so far.
+// observe calls the Observer with how long the call has taken so far.
 func (p *proxy) observe(ctx context.Context, e providers.Event) {
 	if p.Observer == nil {
 		return
@@ -20,7 +20,7 @@ func (p *proxy) observe(ctx context.Context, e providers.Event) {
 	p.Observer(ctx, e)
 }
 
-// forwarded tells of an answer that goes back to the caller.
+// forwarded reports an answer that goes back to the caller.
 func (p *proxy) forwarded(res *http.Response) {
 	ctx := context.Background()
 	if res.Request != nil { // a RoundTripper may leave it out
@@ -29,7 +29,7 @@ func (p *proxy) forwarded(res *http.Response) {
 	p.observe(ctx, providers.Event{Kind: "forwarded", Outcome: "ok", N: res.StatusCode})
 }
 
-// timed notes when a call began, if somebody wants to know.
+// timed notes when a call began, if there is an Observer.
 func (p *proxy) timed(r *http.Request) *http.Request {
 	if p.Observer == nil {
 		return r
@@ -39,7 +39,7 @@ func (p *proxy) timed(r *http.Request) *http.Request {
 
 type beganKey struct{}
 
-// fail answers and logs err as all handlers do, and tells the Observer.
+// fail answers and logs err as all handlers do, and calls the Observer.
 func (p *proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Observer != nil {
 		e := classify(r, err)

@@ -24,7 +24,7 @@ func patterns(field string, list []string) (mux *http.ServeMux, err error) {
 	return mux, err
 }
 
-// register turns ServeMux's panic about a pattern into an error.
+// register changes ServeMux's panic about a pattern to an error.
 func register(mux *http.ServeMux, field, pattern string, h http.Handler) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -41,10 +41,10 @@ func matches(mux *http.ServeMux, r *http.Request) bool {
 	return ok
 }
 
-// allowed looks r up in the allow-list. For a method that is not listed it sets
-// Allow.
+// allowed looks r up in the allow-list. It sets Allow if only the method is not
+// listed.
 func (p *proxy) allowed(h http.Header, r *http.Request) error {
-	switch strings.ToUpper(r.Method) { // some servers fold it
+	switch strings.ToUpper(r.Method) { // some servers ignore its case
 	case http.MethodTrace, "TRACK", http.MethodConnect:
 		h.Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
 		return refuse(codeMethod, "")
@@ -59,7 +59,7 @@ func (p *proxy) allowed(h http.Header, r *http.Request) error {
 		h.Set("Allow", probe.header.Get("Allow"))
 		return refuse(codeMethod, "")
 	}
-	return refuse(codeNotFound, "") // also where ServeMux would redirect
+	return refuse(codeNotFound, "") // also for a path that ServeMux would redirect
 }
 
 type headerOnly struct {

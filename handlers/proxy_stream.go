@@ -20,7 +20,7 @@ const (
 	// askEvery is how often Authorize is asked again while an answer is under
 	// way.
 	askEvery = 15 * time.Second
-	// writeTime is how long a caller may take over a part of an answer.
+	// writeTime is how long a caller may take to read a part of an answer.
 	writeTime = time.Minute
 )
 
@@ -60,8 +60,8 @@ func (s *stream) stop() {
 	s.end(nil)
 }
 
-// watch begins to look whether the caller may still have res. An event stream
-// and a WebSocket also end with the token that they began with.
+// watch starts to check whether the caller may still have res. An event stream
+// and a WebSocket also end when the token with which they began ends.
 func (s *stream) watch(res *http.Response) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,8 +93,8 @@ func (s *stream) askAgain() {
 	}
 }
 
-// eventBody is an event stream that ends in order when its time is over: what
-// the last event lacks, its reader leaves out.
+// eventBody is an event stream that ends without an error when its time is
+// over. A reader ignores an event that is not complete.
 type eventBody struct {
 	io.ReadCloser
 	ctx context.Context
@@ -108,9 +108,9 @@ func (b *eventBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// patient is w for callers who may read slowly, but not stop: each part of the
-// answer must be taken within writeTime. flush sends the rest under that bound.
-// A server with a WriteTimeout has a bound of its own.
+// patient returns w for callers who may read slowly but must not stop: they
+// must read each part of the answer within writeTime. flush sends the rest
+// under that limit. If the server has a WriteTimeout, that one applies instead.
 func patient(w http.ResponseWriter, r *http.Request) (out http.ResponseWriter, flush func()) {
 	s, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
 	if !ok || s.WriteTimeout > 0 {
@@ -132,8 +132,8 @@ type patientWriter struct {
 
 func (w *patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// bound runs write under the deadline. Over HTTP/2 a deadline that stays would
-// end an idle stream, so it is lifted each time.
+// bound runs write under the deadline and then removes the deadline. Over
+// HTTP/2 a deadline that stays would end an idle stream.
 func (w *patientWriter) bound(write func() error) error {
 	_ = w.conn.SetWriteDeadline(time.Now().Add(writeTime))
 	defer func() { _ = w.conn.SetWriteDeadline(time.Time{}) }()

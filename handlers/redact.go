@@ -6,8 +6,8 @@ import (
 	"log/slog"
 )
 
-// redacted keeps the struct that embeds it from being printed or encoded: its
-// fields may hold keys, and what holds a Provider holds one.
+// redacted keeps the struct that embeds it from being printed or encoded,
+// because its fields may hold keys.
 type redacted struct{}
 
 const redactedText = "(redacted)"
@@ -15,11 +15,11 @@ const redactedText = "(redacted)"
 // Format writes a fixed text for every verb.
 func (redacted) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redactedText) }
 
-// LogValue is a fixed text for log/slog.
+// LogValue returns a fixed text for log/slog.
 func (redacted) LogValue() slog.Value { return slog.StringValue(redactedText) }
 
-// MarshalText is a fixed text for encoding/json, encoding/xml and others.
+// MarshalText returns a fixed text for encoding/json, encoding/xml and others.
 func (redacted) MarshalText() ([]byte, error) { return []byte(redactedText), nil }
 
-// MarshalBinary is a fixed text for encoding/gob.
+// MarshalBinary returns a fixed text for encoding/gob.
 func (redacted) MarshalBinary() ([]byte, error) { return []byte(redactedText), nil }

@@ -12,17 +12,18 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Redirect returns the handler that sends a browser to a vendor's page with a
-// token: it generates one for the caller and answers 303 to the URL that
-// Config.Target makes of it, such as Kudo's EditorURL. The answer is no-store
-// and no-referrer, for that URL is a secret.
+// Redirect returns the handler that sends a browser with a token to a vendor's
+// page. It generates a token for the caller and answers 303 to the URL that
+// Config.Target makes of it, such as Kudo's EditorURL. That URL is a secret, so
+// the answer is no-store and no-referrer.
 //
 // POST takes the members of the call as a form, as a page's <form> sends it, or
-// as JSON. Cross-origin calls are refused; Config.CrossOrigin may trust some. GET
-// takes them from the query. It is for links within the application: a browser
-// must say that the user navigates (Sec-Fetch-Mode) from a page of this very
-// origin (Sec-Fetch-Site). Any other GET is 403 cross_origin, for any page, mail
-// or prefetch could make one, and it would create a session at the vendor.
+// as JSON. Cross-origin calls are refused; Config.CrossOrigin may trust some.
+//
+// GET takes the members from the query. It is for links within the application:
+// the browser must say that the user navigates (Sec-Fetch-Mode) from a page of
+// this very origin (Sec-Fetch-Site). Any other GET is 403 cross_origin.
+// Otherwise any page, mail or prefetch could create a session at the vendor.
 //
 // The error joins every fault of c.
 func Redirect(c Config) (http.Handler, error) {
@@ -58,7 +59,7 @@ func (e *endpoint) location(w http.ResponseWriter, r *http.Request) (string, err
 	if err != nil {
 		return "", err
 	}
-	if r.Method == http.MethodGet { // its query is the members
+	if r.Method == http.MethodGet { // the query of a GET has the members
 		u := *r.URL
 		u.RawQuery = ""
 		r = r.WithContext(r.Context())
@@ -74,13 +75,14 @@ func (e *endpoint) location(w http.ResponseWriter, r *http.Request) (string, err
 	}
 	location, err := e.Target(tok.AccessToken)
 	if err != nil || !sendable(location) {
-		// Neither is repeated: they may hold the token.
+		// The URL and the error may contain the token, so neither is repeated.
 		return "", &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: e.op, Description: "Target: no https URL"}
 	}
 	return location, nil
 }
 
-// asked makes the checks up to the body's, and reads the members of the call.
+// asked makes the checks up to that of the body, and reads the members of the
+// call.
 func (e *endpoint) asked(w http.ResponseWriter, r *http.Request) (wire.Object, error) {
 	if e.CrossOrigin.Check(r) != nil {
 		return nil, refuse(codeCrossOrigin, "")
@@ -107,8 +109,8 @@ func (e *endpoint) asked(w http.ResponseWriter, r *http.Request) (wire.Object, e
 	return formMembers(string(body))
 }
 
-// navigates reports that the user follows a link of a page of this origin. Only
-// a browser can set these headers (W3C Fetch Metadata).
+// navigates reports whether the user follows a link of a page of this origin.
+// Only a browser can set these headers (W3C Fetch Metadata).
 func navigates(h http.Header) bool {
 	is := func(name, want string) bool {
 		v := h[name]
@@ -117,7 +119,7 @@ func navigates(h http.Header) bool {
 	return is("Sec-Fetch-Site", "same-origin") && is("Sec-Fetch-Mode", "navigate") && len(h["Sec-Purpose"]) == 0 && len(h["Purpose"]) == 0
 }
 
-// formMembers reads a query or a form as members that are strings.
+// formMembers reads a query or a form as string members.
 func formMembers(encoded string) (wire.Object, error) {
 	form, err := url.ParseQuery(encoded)
 	if err != nil {
@@ -140,7 +142,7 @@ func formMembers(encoded string) (wire.Object, error) {
 	return members, nil
 }
 
-// sendable reports a URL that may carry a token: https, or loopback.
+// sendable reports whether a URL may carry a token: https, or loopback.
 func sendable(location string) bool {
 	u, err := url.Parse(location)
 	return err == nil && !strings.ContainsFunc(location, func(c rune) bool { return c <= ' ' || c > '~' }) && u.Hostname() != "" && u.User == nil &&

@@ -8,9 +8,9 @@ import (
 
 // Refresh returns the handler of POST calls that spend a refresh token, the
 // member refresh_token of the body. The Provider must be a
-// [providers.Refresher]. It takes no Cookie: then no page holds a refresh
-// token, and renews by calling [Generate] with Cache-Control: no-cache. The
-// error joins every fault of c.
+// [providers.Refresher]. Cookie must be nil: in cookie mode no page holds a
+// refresh token, and pages renew by calling [Generate] with Cache-Control:
+// no-cache. The error joins every fault of c.
 func Refresh(c Config) (http.Handler, error) {
 	refresher, ok := c.Provider.(providers.Refresher)
 	if cache, is := c.Provider.(providers.OptionalRefresher); is {

@@ -25,7 +25,7 @@ func refuse(code providers.Code, description string) error {
 	return &providers.Error{Code: code, Class: providers.Permanent, Description: description}
 }
 
-// admit makes the checks that need no body.
+// admit makes the checks for which the body is not needed.
 func (e *endpoint) admit(r *http.Request) error {
 	if e.CrossOrigin != nil && e.CrossOrigin.Check(r) != nil {
 		return refuse(codeCrossOrigin, "")
@@ -58,7 +58,7 @@ func readObject(w http.ResponseWriter, r *http.Request) (wire.Object, error) {
 	return wire.Parse(body)
 }
 
-// decode makes the checks that follow the body's.
+// decode makes the checks that follow those of the body.
 func (e *endpoint) decode(r *http.Request, members wire.Object) (providers.Request, error) {
 	query, err := parseQuery(r)
 	if err != nil {
@@ -82,7 +82,7 @@ func parseQuery(r *http.Request) (url.Values, error) {
 	return query, nil
 }
 
-// checkIdentifiers bounds what names a person in req.
+// checkIdentifiers bounds the names of a person in req.
 func (e *endpoint) checkIdentifiers(req providers.Request) error {
 	names := []string{req.Subject}
 	for _, s := range req.Identifiers {
@@ -115,13 +115,13 @@ func readBody(w http.ResponseWriter, r *http.Request, want string) ([]byte, erro
 	if err != nil {
 		return nil, unread(err)
 	}
-	// http.Server.ReadTimeout is about the body. Left in place it would cancel
-	// the request while the upstream still works on it.
+	// http.Server.ReadTimeout is for the body. If it stayed in place, it would
+	// cancel the request while the upstream still works on it.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return b, nil
 }
 
-// unread is what to answer to a body of which err is the end.
+// unread returns the answer to a body that ended with err.
 func unread(err error) error {
 	var large *http.MaxBytesError
 	var ne net.Error

@@ -8,11 +8,11 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// write sends an answer that nobody may store.
+// write sends an answer that must not be stored.
 func write(w http.ResponseWriter, status int, contentType string, body []byte) {
 	h := w.Header()
 	for _, k := range []string{"Content-Encoding", "Etag", "Expires", "Last-Modified", "Cdn-Cache-Control", "Surrogate-Control"} {
-		h.Del(k) // what an application's wrapper may have set
+		h.Del(k) // an application's wrapper may have set it
 	}
 	h.Set("Cache-Control", "no-store")
 	if h.Get("Set-Cookie") != "" {
@@ -26,7 +26,7 @@ func write(w http.ResponseWriter, status int, contentType string, body []byte) {
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that has gone is no fault of ours
+	_, _ = w.Write(body) // a client that has gone is no fault of this service
 }
 
 // answer sends v as JSON.
@@ -43,7 +43,7 @@ func (e *endpoint) answerStatus(w http.ResponseWriter, r *http.Request, status i
 	write(w, status, "application/json", b)
 }
 
-// answerToken sends the token in the vendor's shape, or, with a Cookie, in it.
+// answerToken sends the token in the vendor's shape, or in a Cookie.
 func (e *endpoint) answerToken(w http.ResponseWriter, r *http.Request, req providers.Request, tok providers.Token) {
 	body := e.Wire.Encode(req, tok)
 	var cookie *http.Cookie

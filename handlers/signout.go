@@ -11,20 +11,20 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// signOutTime bounds the work of a sign-out, whose caller may have left.
+// signOutTime bounds a sign-out. Its caller may have left.
 const signOutTime = 30 * time.Second
 
-// SignOut returns the handler of POST calls that end the subject's tokens. It
-// purges the subject's record, where the Provider is a [providers.Purger], and
-// revokes upstream the token (or access_token) and refresh_token in the body,
-// where it is a [providers.Revoker]. It must be one of the two. A Cookie is
-// cleared, and so is the browser's cache of this origin (Clear-Site-Data), also
-// when the caller turns out to be signed out already. The answer is 204.
+// SignOut returns the handler of POST calls that end the subject's tokens. If
+// the Provider is a [providers.Purger], SignOut purges the subject's record. If
+// it is a [providers.Revoker], SignOut revokes upstream the members token (or
+// access_token) and refresh_token of the body. The Provider must be one of the
+// two. SignOut clears a Cookie and the browser's cache of this origin
+// (Clear-Site-Data), also if the caller is signed out already. The answer is
+// 204.
 //
-// The work goes on when the caller leaves, as a page does that navigates, for
-// 30 seconds at most. A [Generate] that began before the purge hands out no
-// token and sets no cookie, provided that the Provider keeps what
-// [providers.Purger] promises.
+// If the caller leaves, as a page does that navigates, the work goes on for up
+// to 30 seconds. A [Generate] that began before the purge hands out no token
+// and sets no cookie, if the Provider keeps the promise of [providers.Purger].
 //
 // The error joins every fault of c.
 func SignOut(c Config) (http.Handler, error) {
@@ -57,8 +57,8 @@ func SignOut(c Config) (http.Handler, error) {
 	}), nil
 }
 
-// leaves reports that the caller's own cookie is of no more use: it is signed
-// out here, whatever the upstream made of it, or was so before.
+// leaves reports whether err ends the use of the caller's own cookie. The
+// caller is signed out here, whatever the upstream answered, or was so before.
 func leaves(err error) bool {
 	if err == nil {
 		return true
@@ -78,20 +78,20 @@ func (e *endpoint) signOut(w http.ResponseWriter, r *http.Request, p providers.P
 	}
 	var purged, revoked error
 	if p != nil {
-		purged = p.Purge(r.Context(), req) // a token cache revokes what it held
+		purged = p.Purge(r.Context(), req) // a token cache also revokes the tokens of the record
 	}
 	if v != nil && (tok.AccessToken != "" || tok.RefreshToken != "") {
 		revoked = v.Revoke(r.Context(), tok)
 	}
 	for _, err := range []error{purged, revoked} {
-		if err != nil && !errors.Is(err, errors.ErrUnsupported) { // an upstream without revocation
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) { // the upstream has no revocation
 			return err
 		}
 	}
 	return nil
 }
 
-// presented are the credentials that a sign-out hands over.
+// presented returns the credentials in the body of a sign-out.
 func presented(members wire.Object) (providers.Token, error) {
 	access, err1 := members.String("token")
 	other, err2 := members.String("access_token")

@@ -9,15 +9,16 @@ import (
 )
 
 // Users returns the handler of POST calls of a vendor's user management, such
-// as Redacto's create, update and link. Config.Wire reads the call, and call
-// makes it: it returns the status and the body of the answer.
+// as Redacto's create, update and link. Config.Wire reads the call. The
+// function call makes it and returns the status and the body of the answer.
 //
-// Whom the call is about comes from the verified identity alone. Authorize gets
-// a Request without what the caller says of persons, and fills in Subject, and
-// those of Identifiers that are verified, such as an email whose claim
-// email_verified is true. Without a Subject the answer is 401 not_signed_in, so
-// DangerouslyAllowAnyCaller lets no caller in. What the body says beside it must be
-// the same, or is 403 identity_mismatch; members that name no person are kept.
+// The person comes from the verified identity alone. Authorize gets a Request
+// without the persons that the caller names. It sets Subject, and those of
+// Identifiers that are verified, such as an email whose claim email_verified is
+// true. Without a Subject the answer is 401 not_signed_in, so
+// DangerouslyAllowAnyCaller lets no caller in. If the body names a person, it
+// must be the same one, or the answer is 403 identity_mismatch. Other members
+// of the body are kept.
 //
 // Config.Provider is not used. The error joins every fault of c.
 func Users(c Config, call func(context.Context, providers.Request) (status int, answer any, err error)) (http.Handler, error) {

@@ -11,22 +11,22 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// maxToken bounds the tokens that are worth asking a vendor about.
+// maxToken is the length of the longest token that a vendor is asked about.
 const maxToken = 16 << 10
 
 // Verify returns the handler that tells whether a token is valid. The Provider
-// must be a [providers.Verifier]; a token cache is none, so this is the
-// vendor's provider itself.
+// must be a [providers.Verifier]. A token cache is none, so use the vendor's
+// provider itself.
 //
-// It answers as Kudo does: GET with the token in the header x-api-token gets
-// 200 with the token's parameters, or 403 invalid_token. With
+// Verify answers as Kudo does: GET with the token in the header x-api-token
+// gets 200 with the token's parameters, or 403 invalid_token. With
 // Config.Introspection it answers services of our own as RFC 7662 says: POST
-// with the form field token gets 200 with active true and what is known, or
-// active false; RFC 7662 wants the caller authorized, so give it an Authorize
-// that does.
+// with the form field token gets 200 with active true and the known members, or
+// active false. RFC 7662 requires that the caller is authorized, so use an
+// Authorize that does it.
 //
-// The provider decides how long a verdict is believed. The error joins
-// every fault of c.
+// The provider decides how long its answer is kept. The error joins every fault
+// of c.
 func Verify(c Config) (http.Handler, error) {
 	verifier, ok := c.Provider.(providers.Verifier)
 	var bad error
@@ -58,7 +58,7 @@ func (v *verification) native(w http.ResponseWriter, r *http.Request) {
 		if tokens := r.Header.Values("X-Api-Token"); len(tokens) == 1 {
 			return tokens[0], nil
 		}
-		return "", nil // none, or nobody knows which
+		return "", nil // none, or more than one
 	})
 	if err != nil {
 		v.fail(w, r, err)
@@ -109,7 +109,7 @@ func (v *verification) introspect(w http.ResponseWriter, r *http.Request) {
 	v.answer(w, r, body)
 }
 
-// claims reads one object, or nothing, with all digits of its numbers.
+// claims reads one object, or nothing. Numbers keep all digits.
 func claims(raw json.RawMessage) (map[string]any, error) {
 	out := map[string]any{}
 	if len(raw) == 0 {
@@ -118,12 +118,12 @@ func claims(raw json.RawMessage) (map[string]any, error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	if d.Decode(&out) != nil || out == nil {
-		return nil, errors.New("claims are not one JSON object") // a json error may quote them
+		return nil, errors.New("claims are not one JSON object") // the error of encoding/json may quote them
 	}
 	return out, nil
 }
 
-// verify makes the checks in their order and asks for the verdict.
+// verify makes the checks in their order and asks the provider.
 func (v *verification) verify(r *http.Request, token func() (string, error)) (providers.Verified, error) {
 	if err := v.admit(r); err != nil {
 		return providers.Verified{}, err

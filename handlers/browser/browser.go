@@ -1,24 +1,25 @@
 // Package browser serves bearerkit's helper for pages: one ES module without
-// dependencies, which takes tokens from the endpoints of package handlers.
+// dependencies. It takes tokens from the endpoints of package handlers.
 //
 //	import { createClient } from "/bearerkit.mjs";
 //	const client = createClient({ base: "/api/consent", identity: { org_user_id: "alice" } });
 //	const response = await client.fetch("/protected");
 //
-// A client has five methods, described by JSDoc in the module, which TypeScript
-// reads too: fetch, token, refresh, logout and close. A tab has one renewal
-// under way at most; that two tabs renew once is the server's doing. While an
-// endpoint asks to wait, by Retry-After, it is not asked again, for five minutes
-// at most.
+// A client has five methods: fetch, token, refresh, logout and close. JSDoc in
+// the module describes them, and TypeScript reads it too. A tab has at most one
+// renewal under way. If two tabs renew at once, the server makes one renewal of
+// it. While an endpoint asks to wait, by Retry-After, the client does not call
+// it, for five minutes at most.
 //
 // # Sign-out
 //
-// logout ends the renewals under way, in this tab and in the others of the same
-// identity, and then calls the sign-out endpoint. The endpoint is called while
-// no tab renews, where the browser has Web Locks: renewals share a lock that the
-// sign-out has alone. A tab that does not end its renewal is waited for one
-// second. The call goes on when the page is left (keepalive). onSignOut is
-// called after the answer, or after three seconds, and may navigate.
+// logout ends the renewals under way, in this tab and in the other tabs of the
+// same identity. It then calls the sign-out endpoint. If the browser has Web
+// Locks, no tab renews during that call: renewals share a lock that the
+// sign-out holds alone. logout waits one second for a tab that does not end its
+// renewal. The call goes on when the user leaves the page (keepalive).
+// onSignOut is called after the answer, or after three seconds, and may
+// navigate.
 //
 // # Concurrency
 //
@@ -27,15 +28,15 @@
 // # Errors
 //
 // A call that cannot get a token rejects with the module's BearerError, which
-// has the status and code of the endpoint's answer. When a renewal fails, the
-// 401 that called for it is the answer.
+// has the status and the code of the endpoint's answer. If a renewal after a
+// 401 fails, fetch returns that 401.
 //
 // # Security
 //
 // Tokens are in the module's memory only, never in storage, a URL or a global.
-// Other scripts of the page can still call the client; where that is too much,
-// keep the token in a cookie (handlers.Config.Cookie) and set cookie: true.
-// Across origins the page can read WWW-Authenticate and Retry-After only if the
+// Other scripts of the page can still call the client. If that is too much,
+// keep the token in a cookie (handlers.Config.Cookie) and set cookie: true. A
+// page of another origin can read WWW-Authenticate and Retry-After only if the
 // server exposes them (Access-Control-Expose-Headers).
 package browser
 
