@@ -15,16 +15,17 @@ import (
 )
 
 // Authenticator checks the bearer tokens of incoming requests. [New] makes it.
-// It is safe for concurrent use and needs no closing.
+// It is safe for concurrent use and need not be closed.
 type Authenticator struct {
 	*core
 	rules  []*rule
 	errors *errorTable
-	quiet  bool // checks for another check, which is the one to count
+	quiet  bool // its checks are part of another check, which is counted
 }
 
 // core is what an Authenticator shares with those that [Authenticator.Require]
-// derives from it: everything but rules, which is why the cache can be shared.
+// derives from it: everything except the rules. Its cache holds tokens before
+// the rules, so all of them can share it.
 type core struct {
 	cfg       Config
 	leeway    time.Duration
@@ -45,9 +46,9 @@ type core struct {
 	counters  counters
 }
 
-// New returns an Authenticator, or every fault of c at once. It reaches for no
-// network: key sets are fetched when the first token needs them, or
-// [Authenticator.Ready] is asked.
+// New returns an Authenticator. The error joins every fault of c. New makes no
+// call: a key set is fetched when the first token needs it, or when
+// [Authenticator.Ready] is called.
 func New(c Config) (*Authenticator, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func New(c Config) (*Authenticator, error) {
 		s.renewals = newRenewals(*c.Renew, s.clock)
 	}
 	if c.Resource != "" {
-		s.metadata, _ = metadataURL(c.Resource) // check has seen it
+		s.metadata, _ = metadataURL(c.Resource) // check has reported the error
 	}
 	return s.derive([]*rule{newRule(c.Require)}), nil
 }
@@ -140,9 +141,9 @@ func (c *core) keysOf(e *entry, client *http.Client) *keySet {
 	return &keySet{fetch: r.fetch, algs: e.Algorithms, every: e.RefreshEvery, clock: c.clock, logger: logger, observe: c.keysFetched}
 }
 
-// checkShared finds configured keys that an entry for tokens without iss
-// shares with another entry. Sets that are fetched are compared when a token
-// is verified with them.
+// checkShared finds configured keys that an entry for tokens without iss shares
+// with another entry. Fetched key sets are compared when a token is verified
+// with them.
 func (c *core) checkShared() error {
 	var errs []error
 	for i, e := range c.entries {
@@ -158,9 +159,9 @@ func (c *core) checkShared() error {
 	return errors.Join(errs...)
 }
 
-// Require returns an Authenticator that demands rules too, and shares
+// Require returns an Authenticator that also demands rules. It shares
 // everything else with a: keys, remembered tokens, renewals. It is cheap. The
-// error lists every fault of rules.
+// error joins every fault of rules.
 func (a *Authenticator) Require(rules ...Rule) (*Authenticator, error) {
 	var errs []error
 	for i := range rules {
@@ -179,7 +180,8 @@ func (a *Authenticator) Require(rules ...Rule) (*Authenticator, error) {
 }
 
 // Verify checks a token that came by any transport. Its error is an [*Error].
-// It does not renew and does not find the token: see [Authenticator.Check].
+// Verify does not renew. To find the token in a request use
+// [Authenticator.Check].
 func (a *Authenticator) Verify(ctx context.Context, token string) (*Verified, error) {
 	v, err := a.verify(ctx, token)
 	if err != nil {
@@ -189,8 +191,8 @@ func (a *Authenticator) Verify(ctx context.Context, token string) (*Verified, er
 	return v, nil
 }
 
-// Check decides on a request, and writes nothing. Its error is an [*Error].
-// Without credentials and with Config.Optional it returns nil and nil.
+// Check checks a request and writes no answer. Its error is an [*Error]. For a
+// request without credentials it returns nil and nil if Config.Optional is set.
 func (a *Authenticator) Check(r *http.Request) (*Verified, error) {
 	_, v, err := a.check(r)
 	if err != nil {
@@ -200,8 +202,8 @@ func (a *Authenticator) Check(r *http.Request) (*Verified, error) {
 	return v, nil
 }
 
-// check is Check, but returns the token too, and with an expired token that is
-// authentic what it said.
+// check is Check and also returns the token. With an authentic token that has
+// expired it returns the claims beside the error.
 func (a *Authenticator) check(r *http.Request) (string, *Verified, *Error) {
 	token, err := a.credentials(r)
 	switch {
@@ -214,14 +216,14 @@ func (a *Authenticator) check(r *http.Request) (string, *Verified, *Error) {
 	}
 	v, err := a.verify(r.Context(), token)
 	if err != nil && err.Reason == refusals[malformed].Reason && !b64token(token) {
-		err = a.errors.with(misformed, errCharacters) // looked at last, for good tokens have no such characters
+		err = a.errors.with(misformed, errCharacters) // the last check, because good tokens have no such characters
 	}
 	return token, v, err
 }
 
-// Handler lets requests with a valid token through to next, with the token in
-// their context, and answers all others. next gets the ResponseWriter as it
-// is, so that flushing, hijacking and deadlines work.
+// Handler calls next for requests with a valid token, with the token in their
+// context, and answers all others. It passes the ResponseWriter on unchanged,
+// so flushing, hijacking and deadlines work.
 func (a *Authenticator) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, v, err := a.check(r)
@@ -246,8 +248,8 @@ func (a *Authenticator) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// Deny answers a request with err, one of [Authenticator.Check] or
-// [Authenticator.Verify], as [Authenticator.Handler] does. Any other error is
+// Deny answers a request with err as [Authenticator.Handler] does. err comes
+// from [Authenticator.Check] or [Authenticator.Verify]. Any other error is
 // answered 503.
 func (a *Authenticator) Deny(w http.ResponseWriter, r *http.Request, err error) {
 	var e *Error
@@ -264,8 +266,8 @@ func (a *Authenticator) Deny(w http.ResponseWriter, r *http.Request, err error) 
 	e.ServeHTTP(w, r)
 }
 
-// Ready reports that every issuer's keys are in memory. If
-// some are not it has their fetch started, so that asking again helps.
+// Ready reports whether every issuer's keys are in memory. It starts the fetch
+// of those that are not, so that a later call may return true.
 func (a *Authenticator) Ready() bool {
 	ready := true
 	for _, s := range a.sets {

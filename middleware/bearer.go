@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// maxForm bounds a body that is read for a token in it.
+// maxForm is the size up to which a body is read for a token.
 const maxForm = 1 << 20
 
-// credentials finds the request's token, whatever its characters. With no error
-// and no token there are no Bearer credentials.
+// credentials finds the request's token and does not check its characters. If
+// it returns neither an error nor a token, there are no Bearer credentials.
 func (a *Authenticator) credentials(r *http.Request) (token string, err *Error) {
 	if a.cfg.Extract != nil {
 		return a.only(a.cfg.Extract(r))
@@ -48,8 +48,8 @@ func (a *Authenticator) only(found []string) (string, *Error) {
 	return found[0], nil
 }
 
-// fromHeader reads RFC 6750 section 2.1. Header lines are as net/http gives
-// them, trimmed of white space. No token and noFault: no Bearer credentials.
+// fromHeader reads the header of RFC 6750 section 2.1. net/http has removed the
+// white space around lines. No token with noFault means no Bearer credentials.
 func fromHeader(lines []string) (token string, why reason, cause error) {
 	switch len(lines) {
 	case 0:
@@ -69,7 +69,8 @@ func fromHeader(lines []string) (token string, why reason, cause error) {
 	return token, noFault, nil
 }
 
-// cutScheme splits off the auth-scheme, a token of RFC 9110 section 5.6.2.
+// cutScheme splits the auth-scheme, a token of RFC 9110 section 5.6.2, from
+// line.
 func cutScheme(line string) (scheme, rest string) {
 	for i := 0; i < len(line); i++ {
 		switch c := line[i]; {
@@ -81,7 +82,7 @@ func cutScheme(line string) (scheme, rest string) {
 	return line, ""
 }
 
-// elsewhere collects the tokens in the places that were named.
+// elsewhere collects the tokens in the places that Config names.
 func (a *Authenticator) elsewhere(r *http.Request) (found []string, cause error) {
 	if name := a.cfg.Cookie; name != "" {
 		for _, c := range r.CookiesNamed(name) {
@@ -92,7 +93,7 @@ func (a *Authenticator) elsewhere(r *http.Request) (found []string, cause error)
 	}
 	if name := a.cfg.Query; name != "" {
 		query, err := url.ParseQuery(r.URL.RawQuery)
-		if err != nil { // the token may be in the part that was not read
+		if err != nil { // the token may be in the part that could not be read
 			return nil, errQuery
 		}
 		found = append(found, query[name]...)
@@ -107,10 +108,10 @@ func (a *Authenticator) elsewhere(r *http.Request) (found []string, cause error)
 	return found, nil
 }
 
-// readForm reads a form and leaves the body as it was.
+// readForm reads a form and leaves the body unchanged for the handler.
 func readForm(r *http.Request) (url.Values, error) {
 	switch {
-	case r.PostForm != nil: // somebody before us has read it
+	case r.PostForm != nil: // a handler before this one has read it
 		return r.PostForm, nil
 	case r.Body == nil || r.Method != http.MethodPost && r.Method != http.MethodPut && r.Method != http.MethodPatch:
 		return nil, nil
@@ -130,8 +131,8 @@ func readForm(r *http.Request) (url.Values, error) {
 	return url.ParseQuery(string(read))
 }
 
-// withoutQuery is r without the parameter called name, which is compared as it
-// is decoded. Everything else of the query stays as it was written.
+// withoutQuery returns r without the query parameter name, which is compared
+// after decoding. The rest of the query is unchanged.
 func withoutQuery(r *http.Request, name string) *http.Request {
 	query, found := cutParameter(r.URL.RawQuery, name)
 	if !found {
@@ -172,13 +173,14 @@ func urlencoded(r *http.Request) bool {
 	return err == nil && t == "application/x-www-form-urlencoded"
 }
 
-// b64token is RFC 6750's syntax of a token.
+// b64token reports whether s has RFC 6750's syntax of a token.
 func b64token(s string) bool {
 	end := len(s)
 	for end > 0 && s[end-1] == '=' {
 		end--
 	}
-	// Four at a time: all of a refused token is looked at.
+	// It checks four bytes at a time, because it reads the whole of a refused
+	// token.
 	i := 0
 	for ; i+4 <= end; i += 4 {
 		if part := s[i : i+4]; otherByte[part[0]]|otherByte[part[1]]|otherByte[part[2]]|otherByte[part[3]] != 0 {
@@ -193,7 +195,7 @@ func b64token(s string) bool {
 	return end > 0
 }
 
-// otherByte marks what stands in no b64token.
+// otherByte marks the bytes that no b64token has.
 var otherByte = func() (t [256]uint8) {
 	for i := range t {
 		if strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/", byte(i)) < 0 {

@@ -4,21 +4,21 @@ import "sync"
 
 const (
 	cacheShards = 16
-	entryBytes  = 2 << 10 // what an entry may take on average
-	entryBase   = 512     // what one takes beyond its token and claims
+	entryBytes  = 2 << 10 // the size of an entry on average, at most
+	entryBase   = 512     // the size of an entry without its token and claims
 )
 
-// cache remembers verified tokens by their own text: hashing it with SHA-256
-// first takes three times as long as the lookup. Only what has passed the
-// signature check gets in, so that garbage cannot fill it. The zero limit
+// cache remembers verified tokens. The key is the token itself: a SHA-256 of it
+// would take three times as long as the lookup. A token is added only after its
+// signature check, so that garbage cannot fill the cache. A cache with limit 0
 // remembers nothing.
 type cache struct {
 	limit  int // entries of a generation of a shard
 	shards [cacheShards]shard
 }
 
-// shard bounds itself without bookkeeping per hit: when the young generation
-// is full it becomes the old one, and the old one is dropped.
+// shard bounds its size without work per hit: when the young generation is
+// full, it becomes the old one, and the old one is dropped.
 type shard struct {
 	mu         sync.RWMutex
 	young, old map[string]*Verified
@@ -33,7 +33,8 @@ func newCache(size int) *cache {
 	return c
 }
 
-// shardOf spreads by the end of the token, which is its signature's.
+// shardOf chooses the shard by the end of the token, which is random: it is
+// part of the signature.
 func (c *cache) shardOf(token string) *shard {
 	var h byte
 	if n := len(token); n >= 4 {

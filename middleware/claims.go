@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// Verified is what a token says, every check passed. It is shared between the
-// requests that present the token and must not be changed.
+// Verified is what a token says after every check passed. Requests that present
+// the same token share it, so it must not be changed.
 type Verified struct {
-	// Subject is whom the token is for, as the token says it; "" if it does
-	// not. Two issuers may have the same one: see the function [Subject].
+	// Subject is the subject as the token says it; "" if it has none. Two
+	// issuers may have the same subject: see the function [Subject].
 	Subject string
-	// Issuer is the token's iss, or the configured one of an entry for tokens
-	// without.
+	// Issuer is the token's iss. For a token without iss it is the Issuer of
+	// the entry.
 	Issuer string
-	// Audience is whom the token is meant for: aud, or the AudienceClaim.
+	// Audience is the party that the token is for: aud, or the AudienceClaim.
 	Audience []string
 	// ID is the token's jti, "" if it has none.
 	ID string
-	// Scopes are those granted, from scope or scp.
+	// Scopes are the granted scopes, from scope or scp.
 	Scopes []string
 	// Expiry is when the token ends; zero for an opaque token without one.
 	Expiry time.Time
@@ -33,30 +33,31 @@ type Verified struct {
 
 	acr      string
 	authTime int64
-	input    string // what was signed; the whole token if it is opaque
+	input    string // the part that is signed; the whole token if it is opaque
 	token    string
 
-	client    bool // its subject is a client and no user
-	qualified bool // its subject is another's than this program's
+	client    bool // its subject is a client, not a user
+	qualified bool // its source has Qualified subjects
 	resolved  bool // its entry is an answer of Resolve
 	unissued  bool // it has no iss
 
-	few [2]string // what Audience nearly always needs
+	few [2]string // room for most values of Audience
 
-	entry      *entry  // that it passed; nil if it is opaque
-	keys       *keySet // that verified it, as of generation; nil if it is opaque
+	entry      *entry  // its entry; nil if it is opaque
+	keys       *keySet // the set whose generation verified it; nil if it is opaque
 	generation uint64
 	thumbprint [sha256.Size]byte // of the key, for a token without iss
 }
 
-// Digest is the SHA-256 of what was signed, or of the whole token if it is
-// opaque. Unlike the token's own bytes it is one for all spellings of a
-// signature: every ES256 token has two.
+// Digest is the SHA-256 of the signed part of the token, or of the whole token
+// if it is opaque. All spellings of one signature have the same Digest: every
+// ES256 token has two spellings.
 func (v *Verified) Digest() [sha256.Size]byte { return sha256.Sum256([]byte(v.input)) }
 
-// Decode reads the claims into c, a pointer, by encoding/json, but for names
-// that match a field of a struct, at any depth, only when case is ignored:
-// those are an error. The error is an [*Error], 401 invalid_token.
+// Decode reads the claims into the pointer c, as encoding/json does. Names are
+// case-sensitive: if a name matches a field of a struct only when case is
+// ignored, at any depth, Decode fails. The error is an [*Error], 401
+// invalid_token.
 func (v *Verified) Decode(c any) error {
 	err := exactNames(v.Claims, reflect.TypeOf(c))
 	if err == nil {
@@ -73,7 +74,7 @@ func (v *Verified) Decode(c any) error {
 type contextKey struct{}
 
 // NewContext returns a copy of ctx that carries v, for callers of
-// [Authenticator.Verify]; [Authenticator.Handler] does it by itself.
+// [Authenticator.Verify]. [Authenticator.Handler] calls it itself.
 func NewContext(ctx context.Context, v *Verified) context.Context {
 	return context.WithValue(ctx, contextKey{}, v)
 }
@@ -84,9 +85,10 @@ func VerifiedFrom(ctx context.Context) (*Verified, bool) {
 	return v, ok && v != nil
 }
 
-// ClaimsFrom decodes the claims of the token that ctx carries into a C, any
-// struct or a map, as [Verified.Decode] does. ok is false without a token and
-// if the claims do not fit; to refuse such tokens, decode in [Rule.Check].
+// ClaimsFrom decodes the claims of the token that ctx carries into a C, a
+// struct or a map, as [Verified.Decode] does. ok is false if there is no token
+// or if the claims do not fit. To refuse a token whose claims do not fit,
+// decode in [Rule.Check].
 func ClaimsFrom[C any](ctx context.Context) (claims C, ok bool) {
 	v, ok := VerifiedFrom(ctx)
 	if !ok {

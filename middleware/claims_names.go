@@ -13,16 +13,16 @@ var (
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
-// exactNames finds members that encoding/json would put into a field of
-// another name, because it ignores case: of a resource_access with the clients
-// portal and PORTAL it would fill one field twice. t is the type that text is
-// to be read into.
+// exactNames finds members that encoding/json would store in a field of another
+// name, because it ignores case. For example, a resource_access with the
+// clients portal and PORTAL would fill one field twice. t is the type into
+// which text is decoded.
 func exactNames(text json.RawMessage, t reflect.Type) error {
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	if t == nil || reflect.PointerTo(t).Implements(unmarshaler) || reflect.PointerTo(t).Implements(textUnmarshaler) {
-		return nil // what it does with its text is its own affair
+		return nil // the type decodes itself
 	}
 	switch t.Kind() {
 	case reflect.Struct:
@@ -32,7 +32,7 @@ func exactNames(text json.RawMessage, t reflect.Type) error {
 	case reflect.Map:
 		var members map[string]json.RawMessage
 		if json.Unmarshal(text, &members) != nil {
-			return nil // Decode says what is wrong
+			return nil // Decode reports the error
 		}
 		for _, m := range members {
 			if err := exactNames(m, t.Elem()); err != nil {
@@ -74,10 +74,10 @@ func exactFields(text json.RawMessage, fields map[string]reflect.Type) error {
 	return nil
 }
 
-// maxEmbedded ends the search in types that embed themselves.
+// maxEmbedded bounds the search in types that embed themselves.
 const maxEmbedded = 8
 
-// fieldsOf collects the names that encoding/json has for t's fields.
+// fieldsOf collects the names that encoding/json uses for t's fields.
 func fieldsOf(t reflect.Type, fields map[string]reflect.Type, depth int) {
 	for i := range t.NumField() {
 		f := t.Field(i)

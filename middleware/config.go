@@ -11,83 +11,87 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Config says whose tokens an [Authenticator] accepts, where it looks for them
-// and how it answers. At least one of Issuers, Opaque and Resolve is required.
+// Config says whose tokens an [Authenticator] accepts, where it finds them and
+// how it answers. At least one of Issuers, Opaque and Resolve is required.
 type Config struct {
-	// Issuers sign JWTs. A token belongs to the one whose Issuer is its iss.
-	// Of several entries with one Issuer a token must pass all checks of one,
-	// and be signed with a key of that one.
+	// Issuers are the parties whose JWTs are accepted. The iss of a token
+	// selects the entry. If several entries have one Issuer, a token must pass
+	// all checks of one entry, with a key of the same entry.
 	Issuers []Issuer
-	// Opaque are verifiers of tokens that say nothing by themselves.
+	// Opaque are verifiers of opaque tokens.
 	Opaque []Opaque
-	// Resolve, if set, is asked for the Issuer of an iss that Issuers does not
-	// have: nil means that it is not accepted, and an error means that it is
-	// not known, 503. It is asked once for all requests that wait, after every
-	// check that needs no Issuer, on a context of its own with a deadline. The
-	// answer must have that iss, an https address, and Qualified subjects. An
-	// Issuer is used for 5 minutes and asked for again; a refusal holds for
-	// 30 s. An answer with the same values and the same HTTPClient keeps its
-	// keys. See the package comment on the addresses that are not reached.
+	// Resolve, if set, returns the Issuer for an iss that Issuers does not
+	// have. nil means that it is not accepted. An error means that the answer
+	// is not known: 503. Resolve is called after every check that needs no
+	// Issuer, once for all requests that wait, with a context that has a
+	// deadline and does not end with a request. Its answer must have that iss,
+	// an https address, and Qualified subjects. An Issuer is used for 5
+	// minutes, then Resolve is called again. A refusal is used for 30 s. If the
+	// answer has the same values and the same HTTPClient as before, the keys
+	// are kept. The package comment says which addresses are not reached.
 	Resolve func(ctx context.Context, iss string) (*Issuer, error)
-	// DangerouslyPrivateHosts are host names, without port, from which the
-	// key sets of Resolve's issuers may be fetched although their addresses
-	// are loopback, private or link-local ones, or although HTTPClient does
-	// not let the address be seen.
+	// DangerouslyPrivateHosts are host names, without port. The key sets of
+	// Resolve's issuers may be fetched from these hosts even if their addresses
+	// are loopback, private or link-local, or if HTTPClient hides the address.
 	DangerouslyPrivateHosts []string
 	// DangerouslySharedSubjects lets more than one source of tokens have Own
-	// subjects: a user of one is then the user of the same name of the others.
+	// subjects. A user of one source is then the user of the same name of the
+	// other sources.
 	DangerouslySharedSubjects bool
 
-	// Require is demanded of every token; see [Authenticator.Require] for
-	// more on single routes.
+	// Require is demanded of every token. [Authenticator.Require] adds rules
+	// for single routes.
 	Require Rule
 	// Optional lets requests without credentials pass, with nothing in their
-	// context. Credentials that are presented and wrong never pass.
+	// context. Wrong credentials never pass.
 	Optional bool
 
-	// Cookie, Query and Form name further places in which a token may be.
-	// The Authorization header is always looked at; two tokens in one
-	// request are refused. A cookie needs protection against cross-site
-	// requests (net/http.CrossOriginProtection). A query ends up in the logs
-	// of servers in front; the handler gets the request without the token.
-	// Form is read from url-encoded bodies of up to 1 MiB only (RFC 6750
-	// section 2.2); the handler can read the body as if it had not been read.
+	// Cookie, Query and Form name further places in which a token may be. The
+	// Authorization header is always read. Two tokens in one request are
+	// refused.
+	//
+	// A cookie needs protection against cross-site requests
+	// (net/http.CrossOriginProtection). A query is written to the logs of
+	// servers before this one; the handler gets the request without the token.
+	// Form is read from url-encoded bodies of up to 1 MiB (RFC 6750 section
+	// 2.2); the handler can still read the body.
 	Cookie, Query, Form string
-	// Extract, if set, replaces all of these: it returns the tokens found.
+	// Extract, if set, replaces all of these places. It returns the tokens
+	// found.
 	Extract func(*http.Request) []string
-	// MaxTokenBytes is the length up to which a token is looked at: 0 means
-	// 16 KiB, and 128 KiB is the most.
+	// MaxTokenBytes is the length of the longest token: 0 means 16 KiB. It is
+	// at most 128 KiB.
 	MaxTokenBytes int
 
 	// Realm is the realm of challenges; "" means "api".
 	Realm string
 	// Resource is this API's identifier, an https URL (RFC 9728). If set,
-	// challenges point to the document that [Authenticator.Metadata] serves.
+	// challenges name the document that [Authenticator.Metadata] serves.
 	Resource string
 	// ErrorHandler answers refused requests; nil means [Error.ServeHTTP].
 	ErrorHandler func(http.ResponseWriter, *http.Request, *Error)
 
-	// Revoked reports that a token, valid otherwise, was withdrawn. It is
-	// asked on every request; its error is answered 503. See [DenyList].
+	// Revoked reports whether a token that is otherwise valid was withdrawn. It
+	// is called for every request. Its error is answered 503. See [DenyList].
 	Revoked func(context.Context, *Verified) (bool, error)
-	// Renew, if set, renews tokens whose only fault is their age.
+	// Renew, if set, renews tokens that are valid except for their age.
 	Renew *Renew
 
-	// Leeway is the clock difference allowed on exp, nbf, iat and auth_time:
-	// 0 means 60 s, negative none; 5 minutes at most.
+	// Leeway is the accepted difference of the clocks for exp, nbf, iat and
+	// auth_time: 0 means 60 s, negative means none. It is at most 5 minutes.
 	Leeway time.Duration
-	// CacheSize is how many verified tokens are remembered, so that they need
-	// no second signature check: 0 means 10 000, negative none. A token and
-	// its claims take 2 KiB on average at most; one that is too long for that
-	// is not remembered.
+	// CacheSize is how many verified tokens are remembered. A remembered token
+	// needs no second signature check. 0 means 10 000, negative means none. A
+	// token and its claims may take 2 KiB on average. A token that is too long
+	// for that is not remembered.
 	CacheSize int
-	// Observer, if set, gets events: the package comment lists them. Its
+	// Observer, if set, gets the events that the package comment lists. Its
 	// context has the values of the request that caused the event. It must be
 	// fast and safe for concurrent use.
 	Observer func(context.Context, providers.Event)
-	// Logger gets key sets that cannot be fetched, and at Debug every refusal
-	// and its cause; never a token. Nil means slog.Default at Warn and above;
-	// slog.DiscardHandler is silence.
+	// Logger gets failed fetches of key sets and, at Debug, every refusal with
+	// its cause. It never gets a token. nil means slog.Default at Warn and
+	// above; slog.DiscardHandler is silence.
 	Logger *slog.Logger
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
@@ -96,32 +100,34 @@ type Config struct {
 // Opaque verifies tokens that are not JWTs by asking the server that issued
 // them.
 type Opaque struct {
-	// Verifier answers for the tokens. An [*providers.Error] with
-	// CodeInvalidToken refuses the token; any other error is answered 503.
+	// Verifier asks the server. An [*providers.Error] with CodeInvalidToken
+	// refuses the token. Any other error is answered 503.
 	Verifier providers.Verifier
-	// Owns tells by its form whether a token is the Verifier's. It sees
-	// unverified input, and should refuse whatever may be another's: what it
-	// accepts travels to the Verifier.
+	// Owns reports, from the form of a token alone, whether the token is the
+	// Verifier's. Its argument is not verified. It should return false for
+	// every token that may be another server's, because the Verifier sends what
+	// it accepts to its server.
 	Owns func(token string) bool
-	// Issuer is what [Verified.Issuer] says of these tokens; it may be empty.
-	// An answer that has an iss must have this one.
+	// Issuer is the [Verified.Issuer] of these tokens; it may be empty. If the
+	// answer has an iss, it must be Issuer.
 	Issuer string
-	// Audiences are the values of the answer's aud that mean us; one must be
-	// there. AnyAudience accepts any answer, also without aud.
+	// Audiences are the values of aud that mean this API. The answer must have
+	// one of them. AnyAudience accepts every answer, also without aud.
 	Audiences   []string
 	AnyAudience bool
 	// SubjectClaim names the member of the answer that is the subject, a
-	// string. "" means what the Verifier says.
+	// string. "" means the Subject that the Verifier returns.
 	SubjectClaim string
-	// Subjects says whether the subjects are Own or Qualified; it is required
+	// Subjects says whether the subjects are Own or Qualified. It is required
 	// if there is more than one source of tokens.
 	Subjects Subjects
-	// CacheFor is how long a positive answer is believed, never beyond the
-	// token's expiry: 0 means 30 s, negative not at all. Negative answers
-	// hold for a sixth of it.
+	// CacheFor is how long a positive answer is kept, but never beyond the
+	// token's expiry: 0 means 30 s, negative means not at all. Negative answers
+	// are kept for a sixth of it.
 	CacheFor time.Duration
-	// AtOnce is how many calls of Verifier run at one time: 0 means 32. For
-	// each of them 32 more requests wait; others are answered 503.
+	// AtOnce is how many calls of Verifier may run at the same time: 0 means
+	// 32. For each of them 32 more requests may wait. Further requests are
+	// answered 503.
 	AtOnce int
 }
 
@@ -197,7 +203,7 @@ func (c *Config) checkEntries() (errs []error) {
 	return errs
 }
 
-// checkSubjects demands that it is said whose subject a subject is.
+// checkSubjects reports sources that do not say whose their subjects are.
 func (c *Config) checkSubjects() (errs []error) {
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf("middleware: "+format, args...)) }
 	sources := map[string]bool{}

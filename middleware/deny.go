@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// DenyList remembers withdrawn tokens until they end by themselves. Its
-// Revoked method is a Config.Revoked for one process. The zero DenyList is
-// empty and ready; it is safe for concurrent use and must not be copied.
+// DenyList remembers withdrawn tokens until they end. Its method Revoked is a
+// Config.Revoked for one process. The zero DenyList is empty and ready to use.
+// It is safe for concurrent use and must not be copied.
 type DenyList struct {
 	mu    sync.RWMutex
 	until map[denied]time.Time
-	sweep int // size at which ended entries are looked for
+	sweep int // the size at which ended entries are removed
 }
 
 // denied is a jti at its issuer, or a digest where there is no jti.
@@ -34,7 +34,8 @@ func (d *DenyList) Add(v *Verified) {
 	d.add(deniedOf(v), until)
 }
 
-// AddID withdraws the token of issuer whose jti is id, which ends at expiry.
+// AddID withdraws the token of issuer with the jti id. expiry is the token's
+// end.
 func (d *DenyList) AddID(issuer, id string, expiry time.Time) {
 	d.add(deniedID(issuer, id), expiry.Add(maxLeeway))
 }
@@ -75,8 +76,8 @@ func deniedOf(v *Verified) denied {
 	return denied{issuer: v.Issuer, digest: v.Digest()}
 }
 
-// maxDeniedID is the length of a jti up to which it is kept as it is. Tokens
-// are long enough for one of 90 KB.
+// maxDeniedID is the length of the longest jti that is kept as it is. A token
+// may have a jti of 90 KB.
 const maxDeniedID = 64
 
 func deniedID(issuer, id string) denied {

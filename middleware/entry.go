@@ -9,14 +9,14 @@ import (
 	"github.com/bearerkit/bearerkit/internal/jws"
 )
 
-// entry is an Issuer, compiled: its checks and its keys, which apply together.
+// entry is a compiled Issuer: its checks and its keys, which apply together.
 type entry struct {
 	Issuer
 	keys    *keySet
 	types   []string // accepted, as [mediaType] writes them
 	require *rule
 	names   []string // of claims that the configuration names
-	before  string   // of a template, up to the tenant
+	before  string   // the template up to the tenant
 	after   string
 }
 
@@ -46,14 +46,14 @@ func newEntry(cfg Issuer) *entry {
 	return e
 }
 
-// tenantOf reports whether iss is the template's for the tenant tid.
+// tenantOf reports whether iss is the template filled with the tenant tid.
 func (e *entry) tenantOf(iss, tid string) bool {
 	return lowerGUID(tid) && len(iss) == len(e.before)+len(tid)+len(e.after) &&
 		strings.HasPrefix(iss, e.before) && strings.HasSuffix(iss, e.after) && iss[len(e.before):len(e.before)+len(tid)] == tid &&
 		(e.Tenants[0] == AnyTenant || slices.Contains(e.Tenants, tid))
 }
 
-// header checks what the entry has a say in.
+// header checks the parts of the header that depend on the entry.
 func (e *entry) header(t *jws.Token) (reason, error) {
 	switch {
 	case !slices.Contains(e.Algorithms, t.Algorithm):
@@ -64,8 +64,7 @@ func (e *entry) header(t *jws.Token) (reason, error) {
 	return noFault, nil
 }
 
-// accept checks the claims that the entry has a say in, and copies what is of
-// use into v.
+// accept checks the claims that depend on the entry, and copies them into v.
 func (e *entry) accept(v *Verified, members []jws.Member) (reason, error) {
 	get := func(name string) string { return jws.Get(members, name) }
 	for _, name := range e.names {
@@ -100,7 +99,8 @@ func (e *entry) accept(v *Verified, members []jws.Member) (reason, error) {
 	}
 }
 
-// audience demands a string or an array of strings, one of them ours.
+// audience demands a string or an array of strings, one of which means this
+// API.
 func (e *entry) audience(v *Verified, get func(string) string) (reason, error) {
 	name := e.audienceClaim()
 	value := get(name)
@@ -146,7 +146,7 @@ func (e *entry) subject(v *Verified, get func(string) string) (reason, error) {
 	return noFault, nil
 }
 
-// decimal reports the canonical form of an integer that is not negative.
+// decimal reports whether s is a canonical integer that is not negative.
 func decimal(s string) bool {
 	if s == "" || len(s) > 20 || len(s) > 1 && s[0] == '0' {
 		return false
@@ -155,7 +155,7 @@ func decimal(s string) bool {
 	return err == nil && s[0] != '+'
 }
 
-// forNow checks the claims in which no entry has a say, but exp's being past.
+// forNow checks the claims that depend on no entry, except that exp has passed.
 func forNow(members []jws.Member, leeway time.Duration, now time.Time) (*Verified, reason, error) {
 	r := registeredOf(members)
 	exp, ok := numericDate(r.exp)
@@ -211,7 +211,7 @@ func past(name, value string, leeway time.Duration, now time.Time) (at time.Time
 
 const dateRule = "a number of seconds from 0 to the year 9999 (RFC 7519 section 2)"
 
-// signIn reads what RFC 9470 looks at.
+// signIn reads the claims that RFC 9470 uses.
 func (v *Verified) signIn(acr, authTime string) (ok bool) {
 	v.acr, ok = jws.Text(acr)
 	v.authTime, _ = numericDate(authTime)

@@ -10,32 +10,32 @@ import (
 	"time"
 )
 
-// Error is a refusal: what the client is told, and why for our own logs. Do not
-// change those that an [Authenticator] returns.
+// Error is a refusal: the answer to the client, and the cause for our own logs.
+// Do not change an Error that an [Authenticator] returns.
 type Error struct {
 	// Status is 400, 401, 403 or 503.
 	Status int
-	// Code is the error parameter of RFC 6750 section 3.1 or RFC 9470: "" for
-	// a request without credentials and for 503.
+	// Code is the error parameter of RFC 6750 section 3.1 or RFC 9470. It is ""
+	// for a request without credentials and for 503.
 	Code string
 	// Reason says in one fixed word what was wrong, for logs and metrics. The
-	// client never sees it.
+	// client does not see it.
 	Reason string
 	// Description is a fixed public sentence.
 	Description string
-	// Challenge is the whole WWW-Authenticate header, "" for none. What a
-	// [Rule] returns without one is given one.
+	// Challenge is the value of WWW-Authenticate; "" means none. If the Error
+	// of a [Rule] has none, the kit adds one.
 	Challenge string
 	// RetryAfter is sent with a 503, in whole seconds.
 	RetryAfter time.Duration
-	// Err is the cause, for logs and errors.Is: which claim or header it is,
-	// and what it was. It may quote the token's claims, but never the token.
+	// Err is the cause, for logs and errors.Is: which claim or header was
+	// wrong, and its value. It may quote claims but never the token.
 	Err error
 
 	body []byte
 }
 
-// Error is for logs: status, code and reason, without Err.
+// Error returns status, code and reason for logs, without Err.
 func (e *Error) Error() string {
 	s := "middleware: " + strconv.Itoa(e.Status)
 	if e.Code != "" {
@@ -51,8 +51,8 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // ServeHTTP answers the request with e: the status, the challenge, and a
-// problem document (RFC 9457) of fixed texts. To a client that is gone it
-// writes nothing.
+// problem document (RFC 9457) of fixed texts. It writes nothing if the client
+// has gone.
 func (e *Error) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if errors.Is(r.Context().Err(), context.Canceled) {
 		return
@@ -61,8 +61,8 @@ func (e *Error) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if body == nil {
 		body = e.problem()
 	}
-	// One array for all values and names in canonical form: Header.Set would
-	// cost a third of the answer to garbage.
+	// All values are in one array and all names in canonical form: Header.Set
+	// would take a third of the time for an answer to garbage.
 	h, v := w.Header(), []string{e.Challenge, "no-store", "application/problem+json", "nosniff"}
 	if e.Challenge != "" {
 		h["Www-Authenticate"] = v[0:1:1]
@@ -95,7 +95,7 @@ func (e *Error) problem() []byte {
 	return body
 }
 
-// reason indexes the refusals. Its zero value is that there is none.
+// reason indexes the refusals. Its zero value means no refusal.
 type reason int
 
 const (
@@ -122,7 +122,7 @@ const (
 	badSubject
 	forbidden
 	unavailable
-	reasons // how many there are
+	reasons // the number of reasons
 )
 
 const (
@@ -158,7 +158,7 @@ var refusals = [reasons]Error{
 
 const insufficientScope = "insufficient_scope"
 
-// errorTable is every refusal of one Authenticator with its challenge and body
+// errorTable has every refusal of one Authenticator. Challenges and bodies are
 // made once.
 type errorTable struct {
 	common []param
@@ -183,7 +183,7 @@ func newErrorTable(realm, metadata string, rules []*rule) *errorTable {
 	return t
 }
 
-// scope is the refusal of a token that lacks what r demands.
+// scope is the refusal of a token without the scopes of r.
 func (t *errorTable) scope(r *rule, cause error) *Error {
 	e := refusals[forbidden]
 	e.Reason, e.Err = "scope", cause
@@ -198,7 +198,7 @@ func (t *errorTable) stepUp(r *rule, cause error) *Error {
 	}, r.stepUp()...)
 }
 
-// with is the refusal for r with its cause.
+// with returns the refusal for r with its cause.
 func (t *errorTable) with(r reason, cause error) *Error {
 	e := *t.plain[r]
 	e.Err = cause
@@ -221,7 +221,7 @@ func (t *errorTable) seal(e Error, more ...param) *Error {
 // param is one auth-param of a challenge (RFC 9110 section 11.2).
 type param struct{ name, value string }
 
-// challenge writes a Bearer challenge, leaving out what is empty.
+// challenge writes a Bearer challenge without the empty parameters.
 func challenge(params []param) string {
 	var b strings.Builder
 	b.WriteString("Bearer")
@@ -239,8 +239,8 @@ func challenge(params []param) string {
 	return b.String()
 }
 
-// quote writes s as a quoted-string of ASCII. What cannot stand in one, even
-// escaped, becomes a question mark, so that no text ends the header line.
+// quote writes s as a quoted-string of ASCII. Any other character becomes a
+// question mark, so that no text ends the header line.
 func quote(b *strings.Builder, s string) {
 	b.WriteByte('"')
 	for _, r := range s {

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// fault says what is wrong with a token, for [Error.Err]. Its text is made
-// when somebody reads it.
+// fault says what is wrong with a token, for [Error.Err]. Its text is made when
+// it is read.
 type fault struct {
 	what  string // "claim exp", "header typ"
 	value string // its JSON text, "" if it is missing
@@ -22,10 +22,10 @@ func (f *fault) Error() string {
 	return f.what + " is " + quoted(f.value) + ": it must be " + f.rule
 }
 
-// maxQuoted bounds what a text repeats of a token.
+// maxQuoted is the length up to which an error quotes a token's value.
 const maxQuoted = 100
 
-// quoted is s in one line of printable ASCII.
+// quoted returns s as one line of printable ASCII.
 func quoted(s string) string {
 	if len(s) > maxQuoted {
 		cut := maxQuoted
@@ -42,7 +42,7 @@ func quoted(s string) string {
 
 func claimFault(name, value, rule string) *fault { return &fault{"claim " + name, value, rule} }
 
-// Causes that name no claim.
+// These causes name no claim.
 var (
 	errTooLong    = errors.New("the token is longer than MaxTokenBytes")
 	errCharacters = errors.New("the token has characters that no token has (RFC 6750 section 2.1)")

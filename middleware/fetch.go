@@ -18,11 +18,11 @@ import (
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
-// rediscover is how long a discovered address is believed.
+// rediscover is how long a discovered address is used.
 const rediscover = time.Hour
 
-// accept lets a server choose; kube-apiserver has key sets in the first form
-// alone and answers 406 otherwise.
+// accept lists what a server may answer. kube-apiserver has key sets in the
+// first form only and answers 406 if it is missing.
 const accept = "application/jwk-set+json, application/json;q=0.9, */*;q=0.1"
 
 // remote fetches one issuer's key set. Its calls do not overlap: keySet has
@@ -35,10 +35,10 @@ type remote struct {
 	clock  *clocks.Clock
 	logger *slog.Logger
 
-	mu    sync.Mutex // a fetch that ignores its deadline may still run
+	mu    sync.Mutex // needed, because a fetch that ignores its deadline may still run
 	url   string
 	found clocks.Instant
-	// skipped is what was last said of keys that cannot be used.
+	// skipped is the last logged text about keys that cannot be used.
 	skipped string
 }
 
@@ -86,8 +86,8 @@ func (r *remote) keys(ctx context.Context) (fetched, error) {
 }
 
 // discover tries OpenID Connect Discovery 1.0 section 4, which appends to the
-// issuer's path, then RFC 8414 section 3, which goes before it. The document
-// for all tenants of Microsoft Entra is that of the tenant "common".
+// issuer's path, and then RFC 8414 section 3, which inserts before it. The
+// document for all tenants of Microsoft Entra is that of the tenant "common".
 func (r *remote) discover(ctx context.Context) (string, error) {
 	u, err := url.Parse(strings.Replace(r.issuer, tenantParam, "common", 1))
 	if err != nil {
@@ -111,7 +111,7 @@ func (r *remote) metadata(ctx context.Context, address string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var doc map[string]json.RawMessage // a map's names match exactly
+	var doc map[string]json.RawMessage // names in a map match exactly
 	if json.Unmarshal(res.Body, &doc) != nil || doc == nil {
 		return "", errors.New("discovery document is not a JSON object")
 	}
@@ -139,7 +139,8 @@ func (r *remote) get(ctx context.Context, op, address string) (*upstream.Respons
 	return res, nil
 }
 
-// maxAge reads Cache-Control (RFC 9111 section 5.2.2.1), 0 if it does not say.
+// maxAge reads Cache-Control (RFC 9111 section 5.2.2.1). It returns 0 if there
+// is no max-age.
 func maxAge(h http.Header) time.Duration {
 	for _, line := range h.Values("Cache-Control") {
 		for directive := range strings.SplitSeq(line, ",") {

@@ -13,14 +13,14 @@ import (
 	"github.com/bearerkit/bearerkit/internal/paths"
 )
 
-// ForwardAuthConfig says whose subrequests [ForwardAuth] answers, and what it
-// tells of a token.
+// ForwardAuthConfig says which proxy's subrequests [ForwardAuth] answers, and
+// what the answers tell about a token.
 type ForwardAuthConfig struct {
 	// Proxy is the reverse proxy that asks. It decides which headers hold the
-	// original request, and which statuses it understands:
+	// original request, and which statuses the proxy understands:
 	//
 	//	nginx    X-Original-Method, X-Original-Host and X-Original-URI, which its
-	//	         configuration sets; 400 is answered 401
+	//	         configuration sets; 401 takes the place of 400
 	//	caddy    X-Forwarded-Method, X-Forwarded-Host and X-Forwarded-Uri
 	//	traefik  the same
 	//	envoy    ext_authz over HTTP: the subrequest's own method, host and URL;
@@ -28,16 +28,16 @@ type ForwardAuthConfig struct {
 	//
 	// Required.
 	Proxy string
-	// Peers are the addresses, as IP or CIDR, from which the proxy asks, or
-	// "unix" for a unix socket. Everybody else is refused, for anyone can write
-	// those headers (RFC 7239 section 8.1). Required.
+	// Peers are the addresses from which the proxy asks, as IP or CIDR, or
+	// "unix" for a unix socket. All other callers are refused, because any
+	// client can write those headers (RFC 7239 section 8.1). Required.
 	Peers []string
-	// Headers are the identity headers, each with what it says of a token: one
-	// text, or a list. Nil means X-Auth-Subject, which is [Verified.User] and
-	// empty for a client's own token, X-Auth-Issuer and X-Auth-Scopes.
+	// Headers are the identity headers. Each function returns the values for a
+	// token: one text, or a list. nil means X-Auth-Subject ([Verified.User];
+	// empty for a client's own token), X-Auth-Issuer and X-Auth-Scopes.
 	//
-	// Each text is percent-encoded but for visible ASCII characters other than
-	// comma and percent sign; lists are joined by commas.
+	// Texts are percent-encoded, except for visible ASCII characters other than
+	// comma and percent sign. Lists are joined by commas.
 	Headers map[string]func(*Verified) []string
 	// Choose returns the Authenticator for the original request, so that
 	// routes have rules of their own; nil refuses the request with 403. A nil
@@ -48,22 +48,22 @@ type ForwardAuthConfig struct {
 	Choose func(original *http.Request) *Authenticator
 }
 
-// ForwardAuth returns a handler that answers a reverse proxy's question whether
-// a request may pass: nginx's auth_request, Caddy's forward_auth, Traefik's
-// ForwardAuth, Envoy's ext_authz over HTTP. The document
-// docs/forward-auth-and-grpc.md has the proxies' configurations.
+// ForwardAuth returns a handler that tells a reverse proxy whether a request
+// may pass: nginx's auth_request, Caddy's forward_auth, Traefik's ForwardAuth,
+// Envoy's ext_authz over HTTP. The document docs/forward-auth-and-grpc.md has
+// the proxies' configurations.
 //
-// A request with a valid token is answered 200 with the identity headers, and
-// others as [Error.ServeHTTP] does, with the challenge. Every answer has every
-// identity header, empty if there is nothing to tell, so that the proxy
-// replaces what a client sent under those names. A request that has one of the
-// names with other separators, such as X_Auth_Subject, is refused: some
-// servers take it for X-Auth-Subject. No answer may be stored. Tokens are not
+// A request with a valid token is answered 200 with the identity headers. Any
+// other is answered as [Error.ServeHTTP] does, with the challenge. Every answer
+// has every identity header, possibly empty, so that the proxy replaces headers
+// of these names that a client sent. A request that has one of the names with
+// other separators, such as X_Auth_Subject, is refused, because some servers
+// read it as X-Auth-Subject. Answers must not be stored. Tokens are not
 // renewed, and [Config.ErrorHandler] is not used.
 //
-// The error lists every fault of c. An Authenticator with [Config].Optional is
-// one, for it would let a request without a token pass, and so is one with
-// Form, for proxies keep the body. The handler is safe for concurrent use.
+// The error joins every fault of c. An Authenticator with [Config].Optional is
+// a fault: it would let a request without a token pass. So is one with Form,
+// because proxies keep the body. The handler is safe for concurrent use.
 func ForwardAuth(a *Authenticator, c ForwardAuthConfig) (http.Handler, error) {
 	f := &forwardAuth{choose: c.Choose, chooses: c.Choose != nil, headers: maps.Clone(c.Headers)}
 	var faults []error
@@ -114,7 +114,7 @@ type forwardAuth struct {
 	peers   forward.Peers
 	names   []string
 	headers map[string]func(*Verified) []string
-	told    atomic.Bool // that the proxy's configuration lacks something
+	told    atomic.Bool // a fault of the proxy's configuration was logged
 }
 
 func (f *forwardAuth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -127,7 +127,7 @@ func (f *forwardAuth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		answer := *err
 		if answer.Status = f.dialect.Status(err.Status); answer.Status != err.Status {
-			answer.body = nil // it says the status
+			answer.body = nil // the status says it
 		}
 		answer.ServeHTTP(w, r)
 		return
@@ -138,8 +138,7 @@ func (f *forwardAuth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// decide returns what the original request's token says, or why it does not
-// pass.
+// decide returns the claims of the original request's token, or the refusal.
 func (f *forwardAuth) decide(r *http.Request) (*Verified, *Error) {
 	if !f.peers.Has(r.RemoteAddr) {
 		return nil, f.refuse(http.StatusForbidden, "peer", "This is not for you.", errors.New("the peer is not one of ForwardAuthConfig.Peers"))
@@ -176,7 +175,7 @@ func (f *forwardAuth) decide(r *http.Request) (*Verified, *Error) {
 func (f *forwardAuth) refuse(status int, reason, text string, cause error) *Error {
 	f.logger.Debug("forward-auth: refused", "status", status, "reason", reason, "cause", cause)
 	e := Error{Status: status, Code: invalidRequest, Reason: reason, Description: text, Err: cause}
-	if status == http.StatusForbidden { // which no token changes, so that there is no challenge
+	if status == http.StatusForbidden { // no token helps, so there is no challenge
 		e.Code = "access_denied"
 		return &e
 	}

@@ -16,91 +16,94 @@ import (
 )
 
 // Issuer is one party whose JWTs are accepted, and how they are checked. Its
-// keys come from exactly one of JWKSURL, Discover, Keys and Secrets, and never
+// keys come from exactly one of JWKSURL, Discover, Keys and Secrets. They never
 // verify another issuer's tokens. An ordinary issuer needs Issuer, Audiences,
-// Algorithms and Discover; docs/identity-providers.md has the rest by
+// Algorithms and Discover. docs/identity-providers.md has the other fields by
 // provider.
 type Issuer struct {
-	// Issuer is the value of iss, compared byte by byte. With "{tenantid}" in
-	// it it is the template of Microsoft Entra's tenants: the token's tid, a
-	// lower-case GUID, stands there, and Tenants says which are accepted.
+	// Issuer is the value of iss, compared byte by byte. If it contains
+	// "{tenantid}", it is the template of Microsoft Entra's tenants: the
+	// token's tid, a lower-case GUID, takes that place, and Tenants lists the
+	// accepted tenants.
 	Issuer string
 	// Tenants are the tenants of a template, or AnyTenant alone.
 	Tenants []string
-	// WithoutIssuer accepts tokens that have no iss too. No other entry may
-	// have one of the keys that verify them.
+	// WithoutIssuer also accepts tokens that have no iss. No other entry may
+	// have a key that verifies them.
 	WithoutIssuer bool
 
-	// Audiences are the values of aud that mean us; one of them must be in
-	// the token.
+	// Audiences are the values of aud that mean this API. A token must have one
+	// of them.
 	Audiences []string
-	// AnyAudience accepts tokens for everybody, or without aud, as
-	// ContactsManager's are. Audiences must then be empty.
+	// AnyAudience accepts tokens with any aud, or without aud, such as
+	// ContactsManager's. Audiences must then be empty.
 	AnyAudience bool
 	// AudienceClaim names the claim that is compared with Audiences; "" means
-	// aud. Another one, such as Cognito's client_id, says who asked for the
-	// token and not for whom it is, so that a mark of an access token must be
+	// aud. Another claim, such as Cognito's client_id, says who asked for the
+	// token and not for whom it is. A mark of an access token must then be
 	// demanded too: typ at+jwt, or /token_use or /typ in Require.Claims.
 	AudienceClaim string
 
-	// Algorithms are those accepted: RS256, RS384, RS512, PS256, PS384, PS512,
-	// ES256, ES384, ES512, EdDSA, Ed25519; with Secrets HS256, HS384, HS512.
+	// Algorithms are the accepted algorithms: RS256, RS384, RS512, PS256,
+	// PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519; with Secrets HS256,
+	// HS384, HS512.
 	Algorithms []string
-	// Types are the values of typ that are accepted, in any case and with or
-	// without "application/", "" for none. Nil means none, JWT and at+jwt.
+	// Types are the accepted values of typ, in any case and with or without
+	// "application/"; "" stands for no typ. nil means no typ, JWT and at+jwt.
 	Types []string
 	// AccessTokenProfile demands RFC 9068: typ at+jwt, and exp, iat, jti, sub
 	// and client_id.
 	AccessTokenProfile bool
-	// Require is demanded of this entry's tokens. One that lacks what Claims
-	// or Audiences demand is not of this entry, and answered 401.
+	// Require is demanded of this entry's tokens. A token that does not meet
+	// its Claims or Audiences does not belong to this entry and is answered
+	// 401.
 	Require Rule
 
 	// SubjectClaim names the claim that is the subject; "" means sub.
 	SubjectClaim string
-	// IntegerSubject says that SubjectClaim, not sub, may be an integer. It is
-	// the same subject as its decimal text.
+	// IntegerSubject says that SubjectClaim may be an integer. It cannot be sub
+	// then. The subject is its decimal text.
 	IntegerSubject bool
-	// Subjects says whether the subjects are Own or Qualified; it is required
+	// Subjects says whether the subjects are Own or Qualified. It is required
 	// if there is more than one source of tokens, or more than one tenant.
 	Subjects Subjects
 
 	// JWKSURL is where the issuer publishes its keys (RFC 7517): https, or
 	// http to a loopback address.
 	JWKSURL string
-	// Discover finds JWKSURL by OpenID Connect Discovery or RFC 8414 from
-	// Issuer, which must then be such a URL. For a template it asks for the
+	// Discover finds JWKSURL from Issuer, by OpenID Connect Discovery or RFC
+	// 8414. Issuer must then be an https URL. For a template it reads the
 	// document of the tenant "common".
 	Discover bool
 	// Keys are public keys by kid: *rsa.PublicKey, *ecdsa.PublicKey or
-	// ed25519.PublicKey. The key of kid "" serves tokens of any other kid, or
+	// ed25519.PublicKey. The key of kid "" is for tokens with any other kid, or
 	// none.
 	Keys map[string]crypto.PublicKey
-	// Secrets are HMAC keys, tried in order: the current one first, then
-	// those it replaced. The token's kid is not looked at.
+	// Secrets are HMAC keys, tried in order: first the current one, then
+	// earlier ones. The token's kid is not used.
 	Secrets [][]byte
-	// DangerouslyShortSecrets accepts Secrets shorter than the hash, which
-	// RFC 7518 section 3.2 forbids because they can be guessed.
+	// DangerouslyShortSecrets accepts Secrets shorter than the hash. RFC 7518
+	// section 3.2 forbids these because they can be guessed.
 	DangerouslyShortSecrets bool
-	// KeyUses are the values of a JWK's use that are accepted, such as
-	// SPIFFE's jwt-svid, "" for none. Nil means sig and none.
+	// KeyUses are the accepted values of a JWK's use, such as SPIFFE's
+	// jwt-svid; "" stands for no use. nil means sig and no use.
 	KeyUses []string
 	// RefreshEvery is how often the key set is fetched again while requests
-	// come, at least 1 s. 0 means every 15 minutes, or as the answer's
-	// Cache-Control says within 1 minute and 1 hour. Unknown kids and removed
-	// keys are noticed as the package comment says.
+	// come, at least 1 s. 0 means 15 minutes, or what the answer's
+	// Cache-Control says, between 1 minute and 1 hour. The package comment says
+	// how unknown kids and removed keys are noticed.
 	RefreshEvery time.Duration
-	// HTTPClient fetches the key set; nil means one over
+	// HTTPClient fetches the key set; nil means a client with
 	// http.DefaultTransport. Redirects are never followed.
 	HTTPClient *http.Client
 	// DangerouslyPlainHTTP lists hosts, each an exact host:port, that may be
-	// reached over http, for a network that protects itself. An address that
-	// was discovered over https must be https still.
+	// reached over http, for a network that is protected in another way. An
+	// address that was discovered over https must itself be https.
 	DangerouslyPlainHTTP []string
 }
 
-// AnyTenant, alone in Issuer.Tenants, accepts every tenant of a template:
-// anybody can have one.
+// AnyTenant, alone in Issuer.Tenants, accepts every tenant of a template. Any
+// person can create a tenant.
 const AnyTenant = "*"
 
 const tenantParam = jws.TenantParam
@@ -228,7 +231,8 @@ func (i *Issuer) checkTenants() (errs []error) {
 	return errs
 }
 
-// lowerGUID is the 8-4-4-4-12 form in lower case, which Entra writes.
+// lowerGUID reports whether s has the 8-4-4-4-12 form in lower case, which
+// Entra writes.
 func lowerGUID(s string) bool {
 	if len(s) != 36 {
 		return false
@@ -247,8 +251,7 @@ func lowerGUID(s string) bool {
 // Back-Channel Logout, RFC 8417).
 var otherTypes = []string{"dpop+jwt", "logout+jwt", "secevent+jwt"}
 
-// mediaType is typ in the form in which it is compared (RFC 7515 section
-// 4.1.9).
+// mediaType returns typ in the form for comparison (RFC 7515 section 4.1.9).
 func mediaType(s string) string {
 	return strings.TrimPrefix(plainhttp.Lower(s), "application/")
 }
@@ -265,8 +268,8 @@ func (i *Issuer) checkTypes() (errs []error) {
 	return errs
 }
 
-// marksAccessTokens reports that the entry demands something that an ID token
-// does not have.
+// marksAccessTokens reports whether the entry demands something that an ID
+// token does not have.
 func (i *Issuer) marksAccessTokens() bool {
 	if i.AccessTokenProfile {
 		return true
@@ -282,7 +285,7 @@ func (i *Issuer) marksAccessTokens() bool {
 	return false
 }
 
-// otherToken reports a value that marks another kind of token.
+// otherToken reports whether mark is that of another kind of token.
 func otherToken(mark string) bool {
 	return slices.ContainsFunc([]string{"id", "refresh", "offline", "logout"}, func(s string) bool { return strings.EqualFold(s, mark) })
 }
@@ -321,7 +324,8 @@ func (i *Issuer) checkAlgorithms() (errs []error) {
 }
 
 // checkAddress checks the address of a key set or an issuer: https, or http to
-// a loopback address or to one of plain. A key set's may have a query.
+// a loopback address or to one of plain. The address of a key set may have a
+// query.
 func checkAddress(field, raw string, plain []string) error {
 	u, err := url.Parse(raw)
 	switch {

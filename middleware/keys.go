@@ -17,14 +17,14 @@ import (
 
 const (
 	defaultRefresh = 15 * time.Minute
-	minRefresh     = time.Minute // bounds of what Cache-Control may ask for
+	minRefresh     = time.Minute // bounds of the time in Cache-Control
 	maxRefresh     = time.Hour
-	maxStale       = 24 * time.Hour // how long a set outlives an issuer that cannot be reached
+	maxStale       = 24 * time.Hour // how long a set is used if its issuer cannot be reached
 	fetchTimeout   = 5 * time.Second
-	refreshWait    = time.Second // how long a request waits for the refresh of a set that is long overdue
+	refreshWait    = time.Second // how long a request waits for the refresh of an overdue set
 	firstRetry     = 100 * time.Millisecond
 	lastRetry      = 10 * time.Second
-	limitEvery     = 10 * time.Second // refetches because of unknown kids
+	limitEvery     = 10 * time.Second // between fetches for unknown kids
 	limitBurst     = 5
 	maxAbsent      = 256 // unknown kids remembered
 	maxTries       = 8   // signature checks of one token
@@ -35,28 +35,28 @@ var (
 	errUnavailable = errors.New("key set is not available")
 )
 
-// waitError is errUnavailable for as long as wait.
+// waitError is errUnavailable with the time to wait.
 type waitError struct{ wait time.Duration }
 
 func (e *waitError) Error() string { return errUnavailable.Error() + ": the last fetch failed" }
 func (e *waitError) Unwrap() error { return errUnavailable }
 
-// keySet holds the keys of one entry. With fetch nil it never changes.
+// keySet holds the keys of one entry. If fetch is nil, the keys never change.
 //
-// There is no goroutine but the fetch under way: requests notice that the set
-// is due and start one, which runs on its own context and serves all who wait
-// for it.
+// The only goroutine is that of the fetch under way. A request notices that the
+// set is due and starts a fetch. The fetch has its own context and serves all
+// requests that wait for it.
 type keySet struct {
 	fetch  func(context.Context) (fetched, error)
 	algs   []string
-	every  time.Duration // 0: as the answers say
+	every  time.Duration // 0: as the answer says
 	clock  *clocks.Clock
 	logger *slog.Logger
-	// observe gets the outcome of each fetch, see core.keysFetched.
+	// observe gets the result of each fetch, see core.keysFetched.
 	observe func(ctx context.Context, began time.Time, err error, change string, n int)
 
 	current          atomic.Pointer[snapshot]
-	dueWall, dueMono atomic.Int64 // when a request has to look closer, on either clock
+	dueWall, dueMono atomic.Int64 // when a request must check whether the set is due, on either clock
 
 	fetches atomic.Uint64 // started so far
 	calls   flight.Group[struct{}]
@@ -65,24 +65,24 @@ type keySet struct {
 	call      *fetchCall // under way
 	failures  int
 	unusable  bool           // was logged
-	failed    clocks.Instant // first of the failures in a row
-	retry     clocks.Instant // no fetch before
+	failed    clocks.Instant // the first of the failures in a row
+	retry     clocks.Instant // the earliest time of the next fetch
 	rotations bucket         // fetches for kids that the set does not have
 	unnamed   bucket         // fetches for tokens without kid
 	absent    map[string]clocks.Instant
 }
 
-// fetched is a set as it came, and how long its publisher says it is good for.
+// fetched is a set as it came, and how long its publisher allows its use.
 type fetched struct {
 	keys   []jws.Key
-	maxAge time.Duration // 0: unsaid
+	maxAge time.Duration // 0: not said
 }
 
 // snapshot is immutable.
 type snapshot struct {
 	ring       *jws.Ring
-	generation uint64 // moves on when a key has gone
-	fetch      uint64 // the one that brought it
+	generation uint64 // changes when a key is removed
+	fetch      uint64 // the fetch that returned it
 	fetched    clocks.Instant
 	interval   time.Duration // to the next refresh
 }
@@ -96,17 +96,17 @@ func fixedKeys(keys []jws.Key, algs []string) *keySet {
 }
 
 // search is the search for the key of one token, over all entries that the
-// token may be of.
+// token may belong to.
 type search struct {
 	token    jws.Token
 	iss, tid string
 	offline  bool  // nothing is fetched
 	named    bool  // a set has the token's kid
 	tried    []any // keys whose signature check failed
-	left     int   // candidates that there was no check left for
+	left     int   // candidates that were not checked
 }
 
-// try checks the signature with candidates, each key once.
+// try checks the signature with candidates. It uses each key once.
 func (q *search) try(candidates []jws.Candidate) (jws.Candidate, bool) {
 next:
 	for _, c := range candidates {
@@ -134,7 +134,7 @@ func samePublic(a, b any) bool {
 	return (&jws.Key{Public: a}).Equal(&jws.Key{Public: b})
 }
 
-// signature is the error of a search without result.
+// signature is the error of a search that found no key.
 func (q *search) signature(why string) error {
 	if q.left > 0 {
 		why = fmt.Sprintf("%s; %d more candidates were not tried", why, q.left)
@@ -145,18 +145,18 @@ func (q *search) signature(why string) error {
 	return fmt.Errorf("%w: %s", jws.ErrSignature, why)
 }
 
-// result is the key that verified a token, of the generation of its set.
+// result is the key that verified a token, and the generation of its set.
 type result struct {
 	key        jws.Candidate
 	generation uint64
 }
 
-// verify looks among the keys in memory. Without a result it says whether
-// another fetch may bring the key; asked is the number of fetches that had
-// begun when it looked.
+// verify looks for the key in memory. Without a result it says whether another
+// fetch may find the key. asked is the number of fetches that had begun at that
+// time.
 //
-// Its errors are errUnknownKey and jws.ErrSignature, to be believed, and
-// everything else, which means that it is not known.
+// The errors errUnknownKey and jws.ErrSignature are final. Every other error
+// means that the answer is not known.
 func (s *keySet) verify(ctx context.Context, q *search) (r result, refetch bool, asked uint64, err error) {
 	asked = s.fetches.Load()
 	snap := s.current.Load()
@@ -203,9 +203,9 @@ func (s *keySet) unknown(q *search) error {
 
 // refetch looks for the key of a token that the set in memory does not have. A
 // fetch that began before the question, number asked or an earlier one, may
-// have missed the key, so that its result is final only if it has it. A token
-// without kid has a budget of its own: forgeries of that kind must not use up
-// the one for rotations.
+// have missed the key. Its result counts only if it has the key. Tokens without
+// kid have a separate limit, because forgeries of that kind must not use up the
+// limit for rotations.
 func (s *keySet) refetch(ctx context.Context, q *search, asked uint64) (result, error) {
 	hinted := q.token.KeyID != ""
 	missing := func() error {
@@ -249,7 +249,7 @@ func (s *keySet) refetch(ctx context.Context, q *search, asked uint64) (result, 
 	}
 }
 
-// fresh reports, at the price of two loads, that nothing is to be done.
+// fresh reports, with two atomic loads, whether there is nothing to do.
 func (s *keySet) fresh(now clocks.Instant) bool {
 	return now.Wall < s.dueWall.Load() && now.Mono < s.dueMono.Load()
 }
@@ -259,17 +259,17 @@ func (s *keySet) setDue(at clocks.Instant) {
 	s.dueMono.Store(at.Mono)
 }
 
-// generation changes when a key is removed, so that what it verified can be
-// forgotten.
+// generation changes when a key is removed. Tokens that the key verified are
+// then forgotten.
 func (s *keySet) generation() uint64 { return s.current.Load().generation }
 
-// has reports that the set in memory has a key with that thumbprint.
+// has reports whether the set in memory has a key with that thumbprint.
 func (s *keySet) has(thumbprint [32]byte) bool {
 	snap := s.current.Load()
 	return snap != nil && snap.ring.Has(thumbprint)
 }
 
-// ready reports that there is a set that may be used, and otherwise starts a
+// ready reports whether there is a set that may be used. If not, it starts a
 // fetch.
 func (s *keySet) ready() bool {
 	if snap := s.current.Load(); snap != nil && s.clock.Now().Since(snap.fetched) <= maxStale {
@@ -279,8 +279,8 @@ func (s *keySet) ready() bool {
 	return false
 }
 
-// usable returns the set to use now. It waits for the first set and for one
-// that has grown too old; a set that is merely due is refreshed in the
+// usable returns the set to use now. It waits for the first set, and for a new
+// set if the old one is too old. A set that is only due is refreshed in the
 // background.
 func (s *keySet) usable(ctx context.Context) (*snapshot, error) {
 	snap := s.current.Load()
@@ -303,8 +303,8 @@ func (s *keySet) usable(ctx context.Context) (*snapshot, error) {
 			return nil, err
 		}
 	case healthy && (now.Since(snap.fetched) > 2*snap.interval || now.Suspended(snap.fetched) > snap.interval):
-		// Without requests, or while the machine was suspended, nothing was
-		// fetched for a long time: keys may have been withdrawn since.
+		// Without requests, or while the machine was suspended, no set was
+		// fetched for a long time. Keys may have been withdrawn since then.
 		_ = f.wait(ctx, refreshWait-now.Since(f.began))
 	}
 	return s.current.Load(), nil

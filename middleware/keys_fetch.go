@@ -19,12 +19,12 @@ type fetchCall struct {
 	ticket flight.Ticket[struct{}]
 }
 
-// errLimited: there have been so many fetches that the set in memory is younger
-// than limitEvery.
+// errLimited means that there were too many fetches. The set in memory is then
+// younger than limitEvery.
 var errLimited = errors.New("too many fetches")
 
-// start joins the fetch under way or begins one. healthy tells that the last
-// fetch succeeded. limiter, if not nil, is the budget that the fetch is of.
+// start joins the fetch under way or begins one. healthy reports whether the
+// last fetch succeeded. limiter, if not nil, limits the fetch.
 func (s *keySet) start(ctx context.Context, limiter *bucket) (f fetchCall, healthy bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,7 +84,7 @@ func (s *keySet) run(cause context.Context, call *flight.Call[struct{}], number 
 	s.end(call, limiter, next, err)()
 }
 
-// change is what a fetch does to the set in memory: "first" if there is none,
+// change says what a fetch does to the set in memory: "first" if there is none,
 // else "same" or "changed".
 func (s *keySet) change(next *snapshot, err error) string {
 	snap := s.current.Load()
@@ -97,8 +97,8 @@ func (s *keySet) change(next *snapshot, err error) string {
 	return keysSame
 }
 
-// failuresWith is how many fetches in a row failed, up to the one that ended
-// with err or before it.
+// failuresWith returns how many fetches in a row failed, up to the one that
+// ended with err.
 func (s *keySet) failuresWith(err error) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,9 +108,9 @@ func (s *keySet) failuresWith(err error) int {
 	return s.failures
 }
 
-// end puts a fetch's outcome in place, and answers those who wait. It returns
-// what the log is to be told, for a handler that fails must not leave anyone
-// waiting.
+// end installs the result of a fetch and answers the requests that wait. It
+// returns a function that writes the log: a log handler that fails must not
+// make a request wait.
 func (s *keySet) end(call *flight.Call[struct{}], limiter *bucket, next *snapshot, err error) (report func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,13 +124,13 @@ func (s *keySet) end(call *flight.Call[struct{}], limiter *bucket, next *snapsho
 	return report
 }
 
-// fail notes a fetch without result. The caller holds s.mu.
+// fail records a fetch without result. The caller holds s.mu.
 func (s *keySet) fail(limiter *bucket, now clocks.Instant, err error) (report func()) {
 	if s.failures++; s.failures == 1 {
 		s.failed = now
 	}
-	// A quarter of the outage: soon back after a short one, and few attempts
-	// in a long one.
+	// The pause is a quarter of the outage so far: short after a short outage,
+	// and long in a long one.
 	pause := min(max(time.Duration(now.Mono-s.failed.Mono)/4, firstRetry), lastRetry)
 	s.retry = now.Add(pause)
 	if limiter != nil {
@@ -143,8 +143,8 @@ func (s *keySet) fail(limiter *bucket, now clocks.Instant, err error) (report fu
 	return s.logFailure(snap, now, pause, err)
 }
 
-// logFailure tells once that the set is not refreshed, and once that there is
-// none to be used; more of the same is for Debug. The caller holds s.mu.
+// logFailure logs once that the set is not refreshed, and once that there is no
+// usable set. Further failures are logged at Debug. The caller holds s.mu.
 func (s *keySet) logFailure(snap *snapshot, now clocks.Instant, pause time.Duration, err error) (report func()) {
 	failures := s.failures
 	switch {
@@ -165,7 +165,7 @@ func (s *keySet) logFailure(snap *snapshot, now clocks.Instant, pause time.Durat
 	}
 }
 
-// install puts a set in place. The caller holds s.mu.
+// install makes next the current set. The caller holds s.mu.
 func (s *keySet) install(next *snapshot) (report func()) {
 	failed, away := s.failures, time.Duration(next.fetched.Mono-s.failed.Mono)
 	s.failures, s.unusable = 0, false
@@ -184,7 +184,8 @@ func (s *keySet) install(next *snapshot) (report func()) {
 	}
 }
 
-// interval is the time to the next refresh, ± 10 % so that replicas spread.
+// interval is the time to the next refresh, ± 10 % so that replicas do not
+// fetch at the same time.
 func (s *keySet) interval(maxAge time.Duration) time.Duration {
 	d := s.every
 	if d == 0 {
@@ -196,7 +197,7 @@ func (s *keySet) interval(maxAge time.Duration) time.Duration {
 	return d - d/10 + rand.N(d/5)
 }
 
-// bucket is a token bucket whose tokens can be given back. Its zero value is
+// bucket is a token bucket whose tokens can be returned. Its zero value is
 // full.
 type bucket struct {
 	used float64

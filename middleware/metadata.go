@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/internal/upstream"
 )
 
-// metadataURL inserts RFC 9728's well-known part between host and path of a
-// resource identifier (section 3.1).
+// metadataURL inserts RFC 9728's well-known part between the host and the path
+// of a resource identifier (section 3.1).
 func metadataURL(resource string) (string, error) {
 	u, err := url.Parse(resource)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" ||
@@ -30,13 +30,13 @@ func metadataPath(u *url.URL) string {
 	return "/.well-known/oauth-protected-resource" + strings.TrimSuffix(u.EscapedPath(), "/")
 }
 
-// Metadata returns the protected resource metadata document (RFC 9728) and
-// the pattern under which an http.ServeMux serves it:
+// Metadata returns the protected resource metadata document (RFC 9728) and the
+// pattern under which an http.ServeMux serves it:
 //
 //	mux.Handle(auth.Metadata())
 //
-// It lists the issuers that are URLs and the scopes that a asks for. Without
-// Config.Resource the handler answers 404.
+// The document lists the issuers that are URLs and the scopes that a demands.
+// Without Config.Resource the handler answers 404.
 func (a *Authenticator) Metadata() (pattern string, h http.Handler) {
 	u, err := url.Parse(a.cfg.Resource)
 	if err != nil || a.metadata == "" {

@@ -12,7 +12,8 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Kinds and Ops of the Authenticator's events. The package comment lists them.
+// These are the kinds and the Ops of the Authenticator's events. The package
+// comment explains them.
 const (
 	kindAccepted    = "accepted"
 	kindKeysFetched = "keys_fetched"
@@ -30,15 +31,15 @@ const (
 	keysChanged = "changed"
 )
 
-// counters are what [Authenticator.Stats] reads. The one that every good
-// request moves is spread over several cache lines, so that it counts exactly
-// and parallel requests do not wait for each other.
+// counters are the values of [Authenticator.Stats]. Every good request changes
+// one counter. It is spread over several cache lines, so that it is exact and
+// parallel requests do not wait for each other.
 type counters struct {
 	remembered                     [16]paddedCounter
 	verified, refused, unavailable atomic.Uint64
 	renewed, renewalsFailed        atomic.Uint64
 	keyFetches, keyFetchesFailed   atomic.Uint64
-	renewalsFail                   atomic.Bool // the last one did
+	renewalsFail                   atomic.Bool // the last renewal failed
 	verdicts, verdictsFailed       atomic.Uint64
 }
 
@@ -85,8 +86,8 @@ func (a *Authenticator) refused(ctx context.Context, e *Error) {
 	}
 }
 
-// reasonLabel is a Reason of the kit. All that a Rule made up are one label,
-// for there may be any number of them.
+// reasonLabel returns s if it is a Reason of the kit. All Reasons that a Rule
+// chose have one label, because their number has no bound.
 func reasonLabel(s string) string {
 	switch s {
 	case "scope", "step_up":
@@ -100,7 +101,7 @@ func reasonLabel(s string) string {
 	return "rule"
 }
 
-// renewal counts the call of Renew.Token that began at began.
+// renewal counts the call of Renew.Token that started at began.
 func (a *Authenticator) renewal(ctx context.Context, began time.Time, err error) {
 	e := providers.Event{Kind: kindRenewed, Outcome: outcome(err), Duration: time.Since(began)}
 	if err != nil {
@@ -121,17 +122,18 @@ func (a *Authenticator) renewal(ctx context.Context, began time.Time, err error)
 	a.observeFlight(ctx, e)
 }
 
-// observeFlight is observe for work that others wait for: whatever the
-// Observer does, it does not end the work.
+// observeFlight is observe for work that several requests wait for: an Observer
+// that panics does not end the work.
 func (c *core) observeFlight(ctx context.Context, e providers.Event) {
 	if c.cfg.Observer != nil {
 		_ = flight.Guard(func() { c.observe(ctx, e) })
 	}
 }
 
-// keysFetched tells of the fetch of a key set that began at began. A set is
-// stale from its first failed refresh on, and back with the next success;
-// change is what it did to the set, n is how many fetches in a row failed.
+// keysFetched reports the fetch of a key set that started at began. A set is
+// stale from its first failed refresh on, and back after the next success.
+// change says what the fetch did to the set. n is how many fetches in a row
+// failed.
 func (c *core) keysFetched(ctx context.Context, began time.Time, err error, change string, n int) {
 	took := time.Since(began)
 	c.counters.keyFetches.Add(1)
@@ -149,8 +151,8 @@ func (c *core) keysFetched(ctx context.Context, began time.Time, err error, chan
 	}
 }
 
-// verdict counts the call of a Verifier that began at began. A token that is
-// not valid is an answer, and not a failure.
+// verdict counts the call of a Verifier that started at began. That a token is
+// not valid is an answer and not a failure.
 func (c *core) verdict(ctx context.Context, began time.Time, err error) {
 	e := providers.Event{Kind: kindVerdict, Outcome: outcome(err), Duration: time.Since(began)}
 	c.counters.verdicts.Add(1)

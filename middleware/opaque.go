@@ -37,7 +37,7 @@ func newOpaque(cfg Opaque, now func() time.Time, observe func(context.Context, t
 	}), observe}
 }
 
-// verify asks the token's owner.
+// verify asks the server that issued the token.
 func (o *opaque) verify(ctx context.Context, token string) (*Verified, reason, error) {
 	caller := ctx
 	got, err := o.verdicts.Verify(ctx, token, func(ctx context.Context) (providers.Verified, error) {
@@ -70,7 +70,7 @@ func (o *opaque) verify(ctx context.Context, token string) (*Verified, reason, e
 	return v, noFault, nil
 }
 
-// accept checks what the answer says, and copies what v needs.
+// accept checks the answer and copies what v needs.
 func (o *opaque) accept(v *Verified, subject string, members []jws.Member) (reason, error) {
 	get := func(name string) string { return jws.Get(members, name) }
 	if value := get("cnf"); value != "" && value != "null" {

@@ -15,42 +15,42 @@ var errSecretForm = errors.New("middleware: a configuration holds secrets and ha
 // Format writes a fixed text: a Config holds secrets.
 func (Config) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "middleware.Config(redacted)") }
 
-// LogValue is a fixed text.
+// LogValue returns a fixed text for log/slog.
 func (Config) LogValue() slog.Value { return slog.StringValue("middleware.Config(redacted)") }
 
-// MarshalText is an error, in JSON and XML too.
+// MarshalText always fails, and with it the encoding as JSON and XML.
 func (Config) MarshalText() ([]byte, error) { return nil, errSecretForm }
 
-// GobEncode is an error.
+// GobEncode always fails.
 func (Config) GobEncode() ([]byte, error) { return nil, errSecretForm }
 
-// String names the issuer alone: an Issuer may hold secrets.
+// String returns the name of the issuer only: an Issuer may hold secrets.
 func (i Issuer) String() string { return "middleware.Issuer(" + i.Issuer + ", redacted)" }
 
-// Format writes what String does.
+// Format writes the text of String.
 func (i Issuer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, i.String()) }
 
-// LogValue is what String returns.
+// LogValue returns the text of String.
 func (i Issuer) LogValue() slog.Value { return slog.StringValue(i.String()) }
 
-// MarshalText is an error, in JSON and XML too.
+// MarshalText always fails, and with it the encoding as JSON and XML.
 func (Issuer) MarshalText() ([]byte, error) { return nil, errSecretForm }
 
-// GobEncode is an error.
+// GobEncode always fails.
 func (Issuer) GobEncode() ([]byte, error) { return nil, errSecretForm }
 
-// String names issuer and subject, and not the token.
+// String returns issuer and subject, without the token.
 func (v Verified) String() string {
 	return fmt.Sprintf("middleware.Verified(%s of %s)", quoted(v.Subject), quoted(v.Issuer))
 }
 
-// Format writes what String does.
+// Format writes the text of String.
 func (v Verified) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, v.String()) }
 
-// LogValue is what String returns.
+// LogValue returns the text of String.
 func (v Verified) LogValue() slog.Value { return slog.StringValue(v.String()) }
 
-// Format writes a fixed text: the configuration is in an Authenticator too.
+// Format writes a fixed text, because an Authenticator holds its configuration.
 func (*Authenticator) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "middleware.Authenticator")
 }

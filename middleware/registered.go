@@ -8,8 +8,8 @@ import (
 	"github.com/bearerkit/bearerkit/internal/jws"
 )
 
-// registered holds the JSON texts of the claims that are looked at in every
-// token, "" for those that it does not have.
+// registered holds the JSON texts of the claims that every token is checked
+// for; "" for those that the token does not have.
 type registered struct {
 	exp, nbf, iat, jti, sub string
 	events, cnf             string
@@ -19,7 +19,7 @@ type registered struct {
 	idtyp, gty              string
 }
 
-// registeredOf finds them in one pass.
+// registeredOf finds the claims in one pass.
 func registeredOf(members []jws.Member) (r registered) {
 	for i := range members {
 		value := members[i].Value
@@ -63,9 +63,9 @@ func registeredOf(members []jws.Member) (r registered) {
 	return r
 }
 
-// ofClient reports that a token is a client's own and no user's: its sub is
-// the client (RFC 9068 section 2.2), or it says so in the words of Entra or
-// Auth0.
+// ofClient reports whether a token belongs to a client and not to a user. Its
+// sub is then the client (RFC 9068 section 2.2), or it has a claim of Entra or
+// Auth0 that says so.
 func (r *registered) ofClient() bool {
 	if sub, _ := jws.Text(r.sub); sub != "" {
 		sub = strings.TrimSuffix(sub, "@clients")
@@ -92,8 +92,8 @@ func scopes(scope, scp string) ([]string, bool) {
 	return nil, true
 }
 
-// seconds reads a plain integer, as nearly every date is, of the JSON that
-// [jws.ParseObject] has seen.
+// seconds reads a plain integer, as nearly every date is. [jws.ParseObject] has
+// checked the JSON.
 func seconds(value string) (sec int64, ok bool) {
 	if len(value) > 10 {
 		return 0, false

@@ -14,35 +14,35 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Renew says how tokens that are authentic and merely expired are renewed.
-// [RenewByGenerate], [RenewByRefresh] and [RenewBySource] are ready-made
-// values of Token.
+// Renew says how tokens are renewed that are authentic and have expired.
+// [RenewByGenerate], [RenewByRefresh] and [RenewBySource] are ready-made values
+// of Token.
 //
-// Requests that present one expired token, with one credential, share one call
-// of Token and, for half a minute, its result. The new token passes the whole
-// verification, and must have the issuer and subject of the old one. The
-// handler runs once, with the new token in its context; its request still
-// carries the old one. An expired token never has keys fetched: have
-// [Authenticator.Ready] asked at the start, or those that come first after it
-// are refused.
+// Requests that present the same expired token with the same credential share
+// one call of Token and, for half a minute, its result. The new token is
+// verified completely and must have the issuer and the subject of the old one.
+// The handler runs once, with the new token in its context; its request still
+// carries the old one. An expired token never causes a fetch of keys: call
+// [Authenticator.Ready] at the start. Otherwise expired tokens that come first
+// after it are refused.
 type Renew struct {
 	// Window is how long after its expiry a token may be renewed; required.
 	Window time.Duration
-	// Credential reads what else the client must show, such as a refresh
-	// token in a cookie; a request for which it returns "" is not renewed.
-	// Nil means that the expired token is enough.
+	// Credential reads what the client must show in addition, such as a refresh
+	// token in a cookie. A request for which it returns "" is not renewed. nil
+	// means that the expired token is enough.
 	Credential func(*http.Request) string
-	// Token gets the successor of expired; required. It runs on a context of
-	// its own, bounded to 30 s.
+	// Token returns the successor of expired; required. Its context ends after
+	// 30 s, and not with the request.
 	Token func(ctx context.Context, expired *Verified, credential string) (providers.Token, error)
-	// Deliver hands the new token to the client, in a cookie or a header of
-	// the response, before the handler runs; required.
+	// Deliver gives the new token to the client, in a cookie or a header of the
+	// response, before the handler runs; required.
 	Deliver func(http.ResponseWriter, *http.Request, providers.Token)
 }
 
-// RenewByGenerate is a Renew.Token that has p issue a new token, like
-// ContactsManager's. request says for which user; nil means for the subject of
-// the expired token, as [Subject] returns it.
+// RenewByGenerate is a Renew.Token that lets p generate a new token, such as
+// ContactsManager's. request says for which user; nil means the subject of the
+// expired token, as [Subject] returns it.
 func RenewByGenerate(p providers.Provider, request func(expired *Verified) providers.Request) func(context.Context, *Verified, string) (providers.Token, error) {
 	if request == nil {
 		request = func(v *Verified) providers.Request { return providers.Request{Subject: v.user()} }
@@ -53,15 +53,16 @@ func RenewByGenerate(p providers.Provider, request func(expired *Verified) provi
 }
 
 // RenewByRefresh is a Renew.Token that spends Renew.Credential, a refresh
-// token, at p. Deliver finds the next one in the token.
+// token, at p. The token that Deliver gets has the next refresh token.
 func RenewByRefresh(p providers.Refresher) func(context.Context, *Verified, string) (providers.Token, error) {
 	return func(ctx context.Context, expired *Verified, refresh string) (providers.Token, error) {
 		return p.Refresh(ctx, providers.Request{Subject: expired.user()}, refresh)
 	}
 }
 
-// RenewBySource is a Renew.Token for tokens that a token cache holds, refresh
-// token included: source chooses the record, like *tokencache.Cache.Source.
+// RenewBySource is a Renew.Token for tokens that a token cache holds together
+// with their refresh tokens. source chooses the record, like
+// *tokencache.Cache.Source.
 func RenewBySource(source func(expired *Verified, credential string) TokenSource) func(context.Context, *Verified, string) (providers.Token, error) {
 	return func(ctx context.Context, expired *Verified, credential string) (providers.Token, error) {
 		s := source(expired, credential)
@@ -75,10 +76,10 @@ func RenewBySource(source func(expired *Verified, credential string) TokenSource
 
 const (
 	renewTimeout = 30 * time.Second
-	renewGrace   = 30 * time.Second // how long a successor is handed out again
-	renewFail    = time.Second      // how long a failure holds
+	renewGrace   = 30 * time.Second // how long a successor is used for further requests
+	renewFail    = time.Second      // how long a failure is used for further requests
 	maxRenewals  = 10_000
-	// maxRenewalBytes bounds the tokens that are handed out again.
+	// maxRenewalBytes bounds the tokens that are kept for further requests.
 	maxRenewalBytes = 16 << 20
 )
 
@@ -111,14 +112,14 @@ type renewals struct {
 
 type renewalKey [sha256.Size]byte
 
-// renewal is one that is under way or done. What it brought is written before
-// its call is answered.
+// renewal is under way or done. Its result is written before its call is
+// answered.
 type renewal struct {
 	token    providers.Token
 	verified *Verified
 	err      error
 	done     bool
-	until    clocks.Instant // how long it is handed out, once it is done
+	until    clocks.Instant // how long its result is used, once it is done
 	size     int
 }
 
@@ -130,7 +131,7 @@ func (r *renewals) within(v *Verified, now time.Time) bool {
 	return now.Sub(v.Expiry) <= r.cfg.Window
 }
 
-// renew returns what the new token says, nil if there is none.
+// renew returns the claims of the new token, or nil if there is none.
 func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token string, v *Verified) *Verified {
 	s := a.renewals
 	credential := ""
@@ -139,7 +140,7 @@ func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token stri
 			return nil
 		}
 	}
-	bare := &Authenticator{core: a.core, errors: a.errors, quiet: true} // the rules are each request's own
+	bare := &Authenticator{core: a.core, errors: a.errors, quiet: true} // the rules belong to each request
 	n := s.join(r.Context(), token, credential, func(ctx context.Context) (providers.Token, *Verified, error) {
 		began := time.Now()
 		t, err := s.cfg.Token(ctx, v, credential)
@@ -171,9 +172,9 @@ func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token stri
 }
 
 // join returns the renewal of token, under way or just done, or starts one. It
-// returns nil if there are too many or if ctx ends before it is done. The
-// credential is part of the key: a client that has only the expired token must
-// not get what another request's refresh token brought.
+// returns nil if there are too many, or if ctx ends before the renewal is done.
+// The credential is part of the key: a client that has only the expired token
+// must not get the result of another request's refresh token.
 func (s *renewals) join(ctx context.Context, token, credential string, do func(context.Context) (providers.Token, *Verified, error)) *renewal {
 	key := renewalKey(sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(token), token, credential)))
 	n, ticket := s.enter(key, do)
@@ -188,7 +189,8 @@ func (s *renewals) join(ctx context.Context, token, credential string, do func(c
 	return n
 }
 
-// enter finds or starts the renewal of key. Without a ticket it is done.
+// enter finds or starts the renewal of key. Without a ticket the renewal is
+// done.
 func (s *renewals) enter(key renewalKey, do func(context.Context) (providers.Token, *Verified, error)) (*renewal, *flight.Ticket[struct{}]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,15 +239,15 @@ func (s *renewals) run(call *flight.Call[struct{}], key renewalKey, n *renewal, 
 		n.size += len(verified.token) + len(verified.Claims)
 	}
 	if s.bytes+n.size > maxRenewalBytes {
-		s.sweep(now.Add(renewGrace)) // all that are done make room
+		s.sweep(now.Add(renewGrace)) // remove all that are done, to make room
 	}
 	s.bytes += n.size
 	n.done = true
 	call.Answer(struct{}{}, nil)
 }
 
-// sweep forgets what is done and not handed out at now any more. The caller
-// holds s.mu.
+// sweep removes renewals that are done and whose time is over at now. The
+// caller holds s.mu.
 func (s *renewals) sweep(now clocks.Instant) {
 	for key, n := range s.last {
 		if n.done && now.Reached(n.until) {

@@ -18,20 +18,20 @@ import (
 const (
 	resolveFor     = 5 * time.Minute  // how long an Issuer is used before Resolve is asked again
 	resolveStale   = 15 * time.Minute // how long it is used while Resolve fails
-	resolveRefused = 30 * time.Second // how long a refusal holds
-	resolveFailed  = time.Second      // how long an error does
+	resolveRefused = 30 * time.Second // how long a refusal is used
+	resolveFailed  = time.Second      // how long an error is used
 	resolveTimeout = 5 * time.Second
 	resolveAtOnce  = 32
 	resolveWaiting = 1024
 	maxResolved    = 4096 // accepted issuers
-	maxRefused     = 4096 // refused ones, which push out no accepted one
+	maxRefused     = 4096 // refused issuers, which do not remove accepted ones
 	maxIssuerBytes = 1024 // of an iss that Resolve is asked for
 )
 
-// errRefusedIssuer: Resolve says that the issuer is not accepted.
+// errRefusedIssuer means that Resolve does not accept the issuer.
 var errRefusedIssuer = errors.New("Resolve does not accept the issuer")
 
-// resolver remembers what Config.Resolve says of issuers.
+// resolver remembers the answers of Config.Resolve.
 type resolver struct {
 	resolve func(context.Context, string) (*Issuer, error)
 	build   func(Issuer) *entry
@@ -42,7 +42,7 @@ type resolver struct {
 	shared  *http.Client // for issuers without an HTTPClient
 	calls   flight.Group[*entry]
 	known   *verdict.Gate // for issuers that were accepted before
-	unknown *verdict.Gate // for all others, of whom there may be a flood
+	unknown *verdict.Gate // for all others, which may be very many
 
 	mu      sync.RWMutex
 	entries map[string]resolved
@@ -51,8 +51,8 @@ type resolver struct {
 
 type resolved struct {
 	entry *entry
-	until clocks.Instant // Resolve is to be asked again
-	end   clocks.Instant // the entry is not used any more
+	until clocks.Instant // when Resolve is called again
+	end   clocks.Instant // when the use of the entry ends
 }
 
 type refusal struct {
@@ -69,7 +69,8 @@ func newResolver(c *Config, build func(Issuer) *entry, clock *clocks.Clock, logg
 	}
 }
 
-// current is the entry for iss that is good now, nil if Resolve must be asked.
+// current returns the entry for iss that is valid now, or nil if Resolve must
+// be called.
 func (r *resolver) current(iss string) *entry {
 	r.mu.RLock()
 	found, ok := r.entries[iss]
@@ -80,7 +81,7 @@ func (r *resolver) current(iss string) *entry {
 	return found.entry
 }
 
-// entry is the entry for iss, from memory or from Resolve.
+// entry returns the entry for iss, from memory or from Resolve.
 func (r *resolver) entry(ctx context.Context, iss string) (*entry, error) {
 	if len(iss) > maxIssuerBytes {
 		return nil, fmt.Errorf("%w: it is longer than %d bytes", errRefusedIssuer, maxIssuerBytes)
@@ -116,7 +117,7 @@ func (r *resolver) remembered(iss string) error {
 	return nil
 }
 
-// ask calls Resolve and remembers what it says.
+// ask calls Resolve and remembers its answer.
 func (r *resolver) ask(ctx context.Context, iss string) (*entry, error) {
 	asked := r.clock.Now()
 	cfg, err := r.resolve(ctx, iss)
@@ -162,8 +163,8 @@ func (r *resolver) refuse(iss string, err error, until clocks.Instant) {
 	r.refused[iss] = refusal{err, until}
 }
 
-// makeRoom drops entries that have ended, or else the one that ends first. The
-// caller holds r.mu.
+// makeRoom removes entries that have ended, or else the one that ends first.
+// The caller holds r.mu.
 func (r *resolver) makeRoom() {
 	if len(r.entries) < maxResolved {
 		return
@@ -182,7 +183,7 @@ func (r *resolver) makeRoom() {
 	}
 }
 
-// check looks at an answer of Resolve. Its error is an outage to clients.
+// check checks an answer of Resolve. To clients its error is an outage.
 func (r *resolver) check(cfg *Issuer, iss string) error {
 	errs := cfg.check()
 	if cfg.Issuer != iss {
@@ -208,8 +209,8 @@ func (r *resolver) check(cfg *Issuer, iss string) error {
 	return nil
 }
 
-// sameIssuer reports that two answers are the same. Clients are compared by
-// address: what is in one is in use.
+// sameIssuer reports whether two answers are the same. Clients are compared by
+// address, because the content of one may be in use.
 func sameIssuer(a, b Issuer) bool {
 	if a.HTTPClient != b.HTTPClient {
 		return false
@@ -218,7 +219,7 @@ func sameIssuer(a, b Issuer) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// sameKeys reports that two configurations of one issuer have one key set.
+// sameKeys reports whether two configurations of one issuer have one key set.
 func sameKeys(a, b *Issuer) bool {
 	keys := func(i *Issuer) Issuer {
 		return Issuer{
@@ -229,7 +230,7 @@ func sameKeys(a, b *Issuer) bool {
 	return (a.JWKSURL != "" || a.Discover) && sameIssuer(keys(a), keys(b))
 }
 
-// each calls do with every entry that Resolve's answers stand for now.
+// each calls do with every entry that Resolve's answers have now.
 func (r *resolver) each(do func(*entry)) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -238,7 +239,7 @@ func (r *resolver) each(do func(*entry)) {
 	}
 }
 
-// client is cfg's HTTPClient, kept from private addresses.
+// client returns cfg's HTTPClient without access to private addresses.
 func (r *resolver) client(cfg *Issuer) *http.Client {
 	if cfg.HTTPClient == nil {
 		return r.shared

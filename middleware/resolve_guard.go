@@ -16,12 +16,12 @@ import (
 	"github.com/bearerkit/bearerkit/internal/plainhttp"
 )
 
-// What Resolve names must not become a way into our own network (RFC 8725
-// section 3.10): key sets are fetched over https, and not from loopback,
-// private or link-local addresses. A name says nothing about that, so that the
-// address is looked at when it is dialled.
+// An answer of Resolve must not open a way into our own network (RFC 8725
+// section 3.10). Key sets are therefore fetched over https, and not from
+// loopback, private or link-local addresses. A name does not show its address,
+// so the address is checked when it is dialled.
 
-// checkReach refuses what cannot be guarded.
+// checkReach refuses a configuration that cannot be guarded.
 func (r *resolver) checkReach(cfg *Issuer) error {
 	raw := cfg.JWKSURL
 	if cfg.Discover {
@@ -50,9 +50,9 @@ func (r *resolver) checkReach(cfg *Issuer) error {
 }
 
 // guard returns a client with c's timeout and, if c has an *http.Transport, its
-// TLS configuration and limits. It dials public addresses alone, but for the
-// hosts in private, and uses no proxy, which would dial in its place. Any other
-// RoundTripper of c is used for the hosts in private alone.
+// TLS configuration and limits. It dials public addresses and the hosts in
+// private. It uses no proxy, because a proxy would dial instead. Any other
+// RoundTripper of c is used for the hosts in private only.
 func guard(c *http.Client, private []string) *http.Client {
 	var out http.Client
 	var base http.RoundTripper = http.DefaultTransport
@@ -71,7 +71,7 @@ func guard(c *http.Client, private []string) *http.Client {
 		TLSClientConfig: t.TLSClientConfig, TLSHandshakeTimeout: fetchTimeout, ResponseHeaderTimeout: t.ResponseHeaderTimeout,
 		MaxIdleConns: 100, MaxIdleConnsPerHost: t.MaxIdleConnsPerHost, IdleConnTimeout: 90 * time.Second,
 		MaxResponseHeaderBytes: t.MaxResponseHeaderBytes, ForceAttemptHTTP2: true,
-		HTTP2:       &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: fetchTimeout}, // notices a dead connection
+		HTTP2:       &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: fetchTimeout}, // detects a dead connection
 		DialContext: dialPublic(private),
 	}
 	return &out
@@ -112,8 +112,8 @@ func (o onlyHosts) RoundTrip(r *http.Request) (*http.Response, error) {
 	return o.base.RoundTrip(r)
 }
 
-// special are ranges that lead to no public host (IANA's registries of special
-// addresses) and that netip has no method for.
+// special are ranges without public hosts (IANA's registries of special
+// addresses) for which netip has no method.
 var special = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"), netip.MustParsePrefix("192.88.99.0/24"),
 	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("2002::/16"),
@@ -123,7 +123,7 @@ var special = []netip.Prefix{
 // nat64 leads to the IPv4 address in its last four bytes (RFC 6052).
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
-// public reports that ip may be another host's on the Internet.
+// public reports whether ip may be a public host on the Internet.
 func public(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("")
 	if nat64.Contains(ip) {

@@ -13,30 +13,30 @@ import (
 	"github.com/bearerkit/bearerkit/internal/jws"
 )
 
-// Rule is what a route demands of a token beyond its being valid. All fields
-// that are set must hold; the zero Rule demands nothing. Rules run on every
-// request, also when the token is remembered.
+// Rule is what a route demands of a valid token. All fields that are set must
+// hold; the zero Rule demands nothing. Rules are checked for every request,
+// also if the token is remembered.
 type Rule struct {
-	// AllScopes must all be granted. Scopes are read from scope or scp.
+	// AllScopes lists scopes that must all be granted, in scope or scp.
 	AllScopes []string
 	// AnyScope lists scopes of which one must be granted.
 	AnyScope []string
-	// Audiences lists values of which one must be in [Verified.Audience]: for
-	// routes that take only some of an Issuer's Audiences. A token without one
-	// is answered 401.
+	// Audiences lists values of which one must be in [Verified.Audience], for
+	// routes that accept only some of an Issuer's Audiences. A token without
+	// one is answered 401.
 	Audiences []string
 	// Claims demands claims by JSON Pointer (RFC 6901), such as
-	// "/realm_access/roles" or "/token_use": what is there must be one of the
-	// values, or an array of strings with one of them. A token without is
+	// "/realm_access/roles" or "/token_use". The claim must be one of the
+	// values, or an array of strings that contains one. Any other token is
 	// answered 403.
 	Claims map[string][]string
-	// ACR lists the authentication contexts that suffice, the token's acr
-	// being one of them, and MaxAge bounds the age of auth_time. A token that
-	// falls short is answered as RFC 9470 says, so that the client can send
-	// its user to sign in again.
+	// ACR lists the accepted authentication contexts: the token's acr must be
+	// one of them. MaxAge bounds the age of auth_time. A token that does not
+	// meet them is answered as RFC 9470 says, so that the client can send its
+	// user to sign in again.
 	ACR    []string
 	MaxAge time.Duration
-	// Check is asked last. An [*Error] is the answer; any other error means
+	// Check is called last. An [*Error] is the answer. Any other error means
 	// 403 insufficient_scope and is not shown to the client.
 	Check func(context.Context, *Verified) error
 }
@@ -70,7 +70,8 @@ func (r *Rule) check() error {
 	return errors.Join(errs...)
 }
 
-// scopeToken is RFC 6749's: visible ASCII without quote and backslash.
+// scopeToken reports whether s is RFC 6749's scope-token: visible ASCII without
+// quote and backslash.
 func scopeToken(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' {
@@ -80,7 +81,7 @@ func scopeToken(s string) bool {
 	return s != ""
 }
 
-// rule is a Rule, compiled.
+// rule is a compiled Rule.
 type rule struct {
 	Rule
 	claims []claimRule
@@ -102,8 +103,8 @@ func newRule(r Rule) *rule {
 	return out
 }
 
-// kind checks Audiences and Claims, which no other sign-in of the same user
-// would change.
+// kind checks Audiences and Claims. Another sign-in of the same user would not
+// change them.
 func (r *rule) kind(v *Verified) (reason, error) {
 	if len(r.Audiences) > 0 && !slices.ContainsFunc(r.Audiences, func(s string) bool { return slices.Contains(v.Audience, s) }) {
 		return badAudience, &fault{"the audience", strings.Join(v.Audience, ", "), "one of " + strings.Join(r.Audiences, ", ")}
@@ -132,7 +133,7 @@ func (c *claimRule) holds(claims string) error {
 	return nil
 }
 
-// obey asks the rules in their order, those of the entry first.
+// obey checks the rules in their order, first those of the entry.
 func (a *Authenticator) obey(ctx context.Context, v *Verified, now time.Time) *Error {
 	if v.entry != nil {
 		if err := a.obeyOne(ctx, v.entry.require, v, now); err != nil {
@@ -152,7 +153,7 @@ func (a *Authenticator) obey(ctx context.Context, v *Verified, now time.Time) *E
 	return nil
 }
 
-// obeyOne checks all of r but what [rule.kind] does.
+// obeyOne checks the part of r that [rule.kind] does not.
 func (a *Authenticator) obeyOne(ctx context.Context, r *rule, v *Verified, now time.Time) *Error {
 	switch {
 	case !holdsAll(v.Scopes, r.AllScopes):
@@ -188,7 +189,8 @@ func holdsAll(have, want []string) bool {
 
 func (v *Verified) hasScope(s string) bool { return slices.Contains(v.Scopes, s) }
 
-// scope is the scope parameter of a challenge: what a token should have had.
+// scope returns the scope parameter of a challenge: the scopes that a token
+// needs.
 func (r *Rule) scope() string {
 	if len(r.AllScopes) > 0 {
 		return strings.Join(r.AllScopes, " ")

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Stats are counters of an Authenticator since it was made, and gauges of now.
-// Authenticators that [Authenticator.Require] derives share them.
+// Stats are counters since an Authenticator was made, and gauges of its present
+// state. Authenticators that [Authenticator.Require] derives share them.
 type Stats struct {
-	// Remembered counts accepted tokens that were in memory, Verified those
-	// whose signature was checked, that a Verifier accepted, or that were
+	// Remembered counts accepted tokens that were in memory. Verified counts
+	// those whose signature was checked, that a Verifier accepted, or that were
 	// renewed. Both are exact.
 	Remembered, Verified uint64
 	// Refused counts answers with 400, 401 or 403, Unavailable those with 503.
@@ -21,19 +21,18 @@ type Stats struct {
 	// Verdicts counts calls of Verifiers, VerdictsFailed those without an answer.
 	Verdicts, VerdictsFailed uint64
 
-	// Entries is how many verified tokens are remembered now.
+	// Entries is how many verified tokens are in memory now.
 	Entries int
-	// KeySetsMissing is how many issuers have no key set that may be used.
+	// KeySetsMissing is how many issuers have no usable key set.
 	KeySetsMissing int
-	// KeySetsStale is how many key sets are in use whose last refresh failed.
+	// KeySetsStale is how many key sets in use failed their last refresh.
 	KeySetsStale int
-	// OldestKeySet is the age of the oldest key set that was fetched; 0
-	// without one.
+	// OldestKeySet is the age of the oldest fetched key set; 0 without one.
 	OldestKeySet time.Duration
 }
 
-// Stats returns the counters and gauges. It takes a few locks for a moment and
-// makes no calls.
+// Stats returns the counters and gauges. It takes a few locks briefly and makes
+// no calls.
 func (a *Authenticator) Stats() Stats {
 	c := &a.counters
 	s := Stats{
@@ -59,7 +58,7 @@ func (a *Authenticator) Stats() Stats {
 	return s
 }
 
-// keySets are those of the configured issuers and of the resolved ones.
+// keySets returns those of the configured and of the resolved issuers.
 func (c *core) keySets() []*keySet {
 	if c.resolver == nil {
 		return c.sets
@@ -75,8 +74,8 @@ func (c *core) keySets() []*keySet {
 	return sets
 }
 
-// health is the age of the set, whether there is none that may be used, and
-// whether its last refresh failed.
+// health returns the age of the set, whether there is no usable set, and
+// whether the last refresh failed.
 func (s *keySet) health() (age time.Duration, missing, stale bool) {
 	snap := s.current.Load()
 	if snap == nil {
@@ -88,7 +87,7 @@ func (s *keySet) health() (age time.Duration, missing, stale bool) {
 	return age, age > maxStale, s.failures > 0
 }
 
-// size is how many tokens are remembered, each counted once.
+// size returns how many tokens are remembered. Each token counts once.
 func (c *cache) size() (n int) {
 	for i := range c.shards {
 		s := &c.shards[i]

@@ -7,16 +7,16 @@ import (
 	"github.com/bearerkit/bearerkit/internal/subject"
 )
 
-// Subjects says what a source's subjects are to the rest of the program.
+// Subjects says whose users the subjects of a source are.
 type Subjects int
 
 const (
-	// Own subjects are this program's users by name.
+	// Own subjects are names of this program's users.
 	Own Subjects = iota + 1
-	// Qualified subjects are another's: [Subject] returns them with their
-	// issuer, in a form that no other issuer's subject has. The vendors of the
-	// kit refuse that form; to let such users in, map [Verified.Issuer] and
-	// [Verified.Subject] to a user of your own.
+	// Qualified subjects are names of another party's users. [Subject] returns
+	// them with their issuer, in a form that no subject of another issuer has.
+	// The vendors of the kit refuse that form. To let such users in, map
+	// [Verified.Issuer] and [Verified.Subject] to a user of your own.
 	Qualified
 )
 
@@ -27,10 +27,11 @@ func (s Subjects) check() []error {
 	return nil
 }
 
-// Subject returns the subject of the token that ctx carries: the plain one of
-// a source with Own subjects or of the only source, else a text that holds the
-// issuer too. ok is false if there is no token, if the token has no subject,
-// and if it is a client's own, which has no user: its sub is its client_id.
+// Subject returns the subject of the token that ctx carries. If its source has
+// Own subjects or is the only source, that is the plain subject, else a text
+// that also contains the issuer. ok is false if there is no token, if the token
+// has no subject, or if it belongs to a client (its sub is its client_id),
+// which is no user.
 func Subject(ctx context.Context) (subject string, ok bool) {
 	v, ok := VerifiedFrom(ctx)
 	if !ok {
@@ -39,7 +40,7 @@ func Subject(ctx context.Context) (subject string, ok bool) {
 	return v.User()
 }
 
-// User is whom the token is for, as the function [Subject] returns it.
+// User returns the token's subject, as the function [Subject] does.
 func (v *Verified) User() (subject string, ok bool) {
 	if v.Subject == "" || v.client {
 		return "", false
@@ -47,7 +48,7 @@ func (v *Verified) User() (subject string, ok bool) {
 	return v.user(), true
 }
 
-// user is whom v's token is for, in the form that the whole kit uses.
+// user returns v's subject in the form that the whole kit uses.
 func (v *Verified) user() string {
 	if v.qualified && v.Subject != "" {
 		return subject.Qualify(v.Issuer, v.Subject)
@@ -55,8 +56,8 @@ func (v *Verified) user() string {
 	return v.Subject
 }
 
-// takeSubject puts s, which the token says, into v. A plain subject must not
-// have the form of another source's qualified one.
+// takeSubject stores s, the token's subject, in v. A plain subject must not
+// have the form of a qualified one.
 func (v *Verified) takeSubject(s string, how Subjects) bool {
 	v.Subject, v.qualified = s, how == Qualified
 	return v.qualified || !subject.Qualified(s)

@@ -6,14 +6,14 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// TokenFrom returns the verified token that ctx carries, after a renewal its
-// successor, for exchanging it for a token of the next API on behalf of the
-// caller (RFC 8693, RFC 7523): it is the Assertion of a [providers.Request],
-// and prints redacted. It is for nothing else: an API that gets a caller's
-// token as it is can act as the caller everywhere.
+// TokenFrom returns the verified token that ctx carries, or its successor after
+// a renewal. Use it only to exchange it for a token of the next API on behalf
+// of the caller (RFC 8693, RFC 7523): it is the Assertion of a
+// [providers.Request], and prints redacted. Do not send it to another API as it
+// is: that API could act as the caller everywhere.
 //
-// Issuer is the one that verified the token, so that a provider sends it only
-// to servers that may see it. ok is false without a verified token.
+// Issuer is the issuer that verified the token, so that a provider sends the
+// token only to servers that may see it. ok is false without a verified token.
 func TokenFrom(ctx context.Context) (token providers.Assertion, ok bool) {
 	v, ok := VerifiedFrom(ctx)
 	if !ok || v.token == "" {

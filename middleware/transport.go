@@ -16,71 +16,74 @@ import (
 type TokenSource interface {
 	// Token returns the token to present now.
 	Token(context.Context) (providers.Token, error)
-	// Renew returns a token newer than rejected, which a server refused.
+	// Renew returns a newer token than rejected, which a server refused.
 	Renew(ctx context.Context, rejected providers.Token) (providers.Token, error)
 }
 
-// Fixed is a [Transport.Source] that uses s for every request.
+// Fixed returns a [Transport.Source] that uses s for every request.
 func Fixed(s TokenSource) func(*http.Request) (TokenSource, error) {
 	return func(*http.Request) (TokenSource, error) { return s, nil }
 }
 
 // Transport is an http.RoundTripper that attaches a token to a clone of each
-// request. When the server answers 401 it renews the token and sends the
-// request once more, so that a RoundTrip costs two sends at most. It wraps a
-// caller's retrying RoundTripper (as Base) or is wrapped by one.
+// request. If the server answers 401, it renews the token and sends the request
+// once more. A RoundTrip therefore sends at most two requests. A RoundTripper
+// that retries may be its Base or may wrap it.
 //
-// The first 401 reaches the caller, its body unread, if the renewal fails or
-// brings the same token, if the request's body cannot be sent again, if the
-// request's context is done, or if the challenge asks for something a newer
-// token would not have: see [ChallengeFrom]. A second 401 is final. Observer
-// and RenewalErrors tell why a renewal failed.
+// The caller gets the first 401, with its body unread, in these cases: the
+// renewal fails or returns the same token; the request's body cannot be sent
+// again; the request's context is done; or the challenge asks for something
+// that a newer token would not have, see [ChallengeFrom]. A second 401 is
+// final. Observer and RenewalErrors tell why a renewal failed.
 //
 // A token is attached only over https, to a loopback host, or to a host of
-// DangerouslyPlainHTTP, and only while every hop of a redirect chain stays
-// within Origins, or without Origins, within the origin the caller addressed
-// (RFC 6454). From the first hop outside, and from a hop that leads from https
-// to http, requests go without a token, and their 401s renew nothing.
+// DangerouslyPlainHTTP. Every hop of a redirect chain must also be within
+// Origins or, without Origins, within the origin that the caller addressed (RFC
+// 6454). From the first hop outside, and from a hop that leads from https to
+// http, requests have no token, and a 401 to them renews nothing.
 //
-// The zero value fails every request; only Source is required. A Transport is
-// safe for concurrent use; its fields must not change after the first request.
+// Only Source is required. The zero value fails every request. A Transport is
+// safe for concurrent use. Its fields must not change after the first request.
 type Transport struct {
-	// Source chooses whose token a request carries, from its context, claims
-	// or headers. Its error, or the TokenSource's, fails the request unsent.
+	// Source chooses the TokenSource of a request, from its context, claims or
+	// headers. If it or the TokenSource fails, the request is not sent and
+	// RoundTrip returns the error.
 	Source func(*http.Request) (TokenSource, error)
 	// Base sends the requests. Nil means http.DefaultTransport.
 	Base http.RoundTripper
-	// Origins are those that may see the token, like "https://api.example.com".
+	// Origins are the origins that may see the token, such as
+	// "https://api.example.com".
 	Origins []string
 	// DangerouslyPlainHTTP lists servers, as exact host:port like
-	// "orders:8080", that may see the token over http: inside a compose
-	// network or a service mesh. Anyone on the way can read it.
+	// "orders:8080", that may see the token over http: inside a compose network
+	// or a service mesh. Every host between can read the token.
 	DangerouslyPlainHTTP []string
-	// Attach puts the token on a request, whose Header and URL it may write
-	// to. Nil means "Authorization: Bearer" (RFC 6750 section 2.1).
+	// Attach puts the token on a request. It may write to the request's Header
+	// and URL. nil means "Authorization: Bearer" (RFC 6750 section 2.1).
 	Attach func(*http.Request, providers.Token)
-	// Rejected reports whether an answer that is no 401 means that the token
-	// was refused, as Kudo's 403 "Wrong token" does. It is asked about 403 and
-	// RejectedStatuses, but not about answers to HEAD, streams of events or
-	// records, or challenges that [ChallengeFrom] reads. start is up to 512
-	// bytes of the body. Nil means that only 401 does.
+	// Rejected reports whether an answer other than 401 means that the token
+	// was refused, such as Kudo's 403 "Wrong token". It is called for 403 and
+	// RejectedStatuses. It is not called for answers to HEAD, for streams of
+	// events or records, or for challenges that [ChallengeFrom] reads. start is
+	// up to 512 bytes of the body. nil means that only 401 refuses a token.
 	Rejected func(res *http.Response, start []byte) bool
-	// RejectedStatuses are more statuses that Rejected is asked about, such as
-	// 400, 498, or 200 for servers that report errors with it. Unlike 401 and
-	// 403 they do not show that the request had no effect, so only requests
-	// with an idempotent method (RFC 9110 section 9.2.2) or with one of
-	// RejectedMethods are renewed and sent again. Statuses below 200 are
+	// RejectedStatuses are further statuses for which Rejected is called, such
+	// as 400, 498, or 200 for servers that report errors with it. Unlike 401
+	// and 403 they do not show that the request had no effect. A request is
+	// therefore renewed and sent again only if its method is idempotent (RFC
+	// 9110 section 9.2.2) or in RejectedMethods. Statuses below 200 are
 	// ignored.
 	RejectedStatuses []int
-	// RejectedMethods are methods, like "POST", that are safe to send again
-	// after an answer with one of RejectedStatuses.
+	// RejectedMethods are methods, such as "POST", that may be sent again after
+	// an answer with one of RejectedStatuses.
 	RejectedMethods []string
-	// MaxReplayBody is how many bytes of a body without GetBody are kept to
-	// be sent again. 0 means 256 KiB, negative none. A body of which the
-	// first send read nothing needs no copy and is sent again at any size.
+	// MaxReplayBody is how many bytes of a body without GetBody are kept to be
+	// sent again. 0 means 256 KiB, negative means none. If the first send read
+	// nothing of the body, the body needs no copy and is sent again at any
+	// size.
 	MaxReplayBody int
-	// RenewalErrors makes RoundTrip return a [*RenewalError] in place of an
-	// answer that refused the token when the renewal failed.
+	// RenewalErrors makes RoundTrip return a [*RenewalError] if the renewal
+	// failed, instead of the answer that refused the token.
 	RenewalErrors bool
 	// Observer, if set, gets the Transport's events, with the request's
 	// context, before RoundTrip returns. The package comment lists them. It
@@ -93,8 +96,9 @@ const (
 	maxPeek  = 512
 )
 
-// RenewalError is why a token that a server refused was not renewed. The
-// server did not act on the request. [Transport.RenewalErrors] asks for it.
+// RenewalError says why a token that a server refused was not renewed. The
+// server did not act on the request. RoundTrip returns it if
+// [Transport.RenewalErrors] is set.
 type RenewalError struct {
 	// Status is the status with which the server refused the token.
 	Status int
@@ -111,8 +115,8 @@ func (e *RenewalError) Unwrap() error { return e.Err }
 
 var errSameToken = errors.New("the renewal brought no other token")
 
-// RoundTrip implements http.RoundTripper. Errors of Source are returned as
-// they are; errors.As finds the *providers.Error in them.
+// RoundTrip implements http.RoundTripper. It returns errors of Source
+// unchanged; errors.As finds the *providers.Error in them.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	attach, err := t.mayAttach(req)
 	if err != nil {
@@ -138,8 +142,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		body.Settle()
 		return t.unrenewed(res, err)
 	}
-	// Reading on keeps an HTTP/1 connection alive. HTTP/2 has no need of it, and
-	// a server still waiting for the first body would never end its answer.
+	// Reading the rest keeps an HTTP/1 connection alive. HTTP/2 does not need
+	// it, and a server that still waits for the first body would never end its
+	// answer.
 	drain := res.ProtoMajor == 1 && body.Sent() && res.ContentLength <= maxDrain && !streaming(res.Header.Get("Content-Type"))
 	second, ok := body.Second()
 	if !ok {
@@ -153,7 +158,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.attempt(req, second, next, sendReplay)
 }
 
-// CloseIdleConnections passes the call on to Base.
+// CloseIdleConnections calls that of Base.
 func (t *Transport) CloseIdleConnections() {
 	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
@@ -168,7 +173,7 @@ func (t *Transport) base() http.RoundTripper {
 }
 
 // notAccess is the type of a token that is an assertion for another server and
-// not one to present (RFC 8693 section 2.2.1).
+// must not be presented (RFC 8693 section 2.2.1).
 const notAccess = "N_A"
 
 var errNotAccess = errors.New("middleware: TokenSource returned a token of type N_A, which is not an access token")
@@ -195,9 +200,9 @@ func (t *Transport) token(req *http.Request) (TokenSource, providers.Token, erro
 	return source, tok, err
 }
 
-// attempt sends a clone of req. Header, and URL if there is an Attach, are the
-// only parts of the clone that are written to; Trailer stays shared, for its
-// values arrive while the body is read.
+// attempt sends a clone of req. It writes only to the clone's Header, and to
+// its URL if there is an Attach. The clone shares Trailer, because its values
+// arrive while the body is read.
 func (t *Transport) attempt(req *http.Request, body io.ReadCloser, tok providers.Token, op string) (*http.Response, error) {
 	clone := req.WithContext(req.Context())
 	clone.Header = req.Header.Clone()
@@ -216,8 +221,9 @@ func (t *Transport) attempt(req *http.Request, body io.ReadCloser, tok providers
 	return t.send(clone, req, op)
 }
 
-// send makes Response.Request the caller's request: the clone's token stays in
-// here, and http.Client's redirects find their way back along it.
+// send sets Response.Request to the caller's request. The clone's token is then
+// not visible to the caller, and http.Client's redirects follow the caller's
+// requests.
 func (t *Transport) send(out, req *http.Request, op string) (*http.Response, error) {
 	began := t.clock()
 	res, err := t.base().RoundTrip(out)

@@ -11,31 +11,32 @@ import (
 	"github.com/bearerkit/bearerkit/internal/challenges"
 )
 
-// ChallengeError is what a server's challenge asks for that a newer token of
-// the same grant would not have.
+// ChallengeError is what a server's challenge asks for and a newer token of the
+// same grant would not have.
 type ChallengeError struct {
 	// Code is "insufficient_scope" (RFC 6750 section 3.1),
 	// "insufficient_user_authentication" (RFC 9470 section 3), or
 	// "insufficient_claims", the claims challenge of Microsoft Entra.
 	Code string
-	// Scopes are the scopes the server wants; nil if it does not say.
+	// Scopes are the scopes that the server asks for; nil if it does not say.
 	Scopes []string
-	// ACRValues are the authentication contexts it accepts, in its order.
+	// ACRValues are the accepted authentication contexts, in the server's
+	// order.
 	ACRValues []string
 	// MaxAge is how old the user's sign-in may be; negative if it does not say.
 	MaxAge time.Duration
 	// Claims is the claims request (OpenID Connect Core section 5.5) of an
-	// insufficient_claims challenge, as decoded JSON. It goes into the claims
-	// parameter of the next request for a token. Nil if there is none that can
-	// be read.
+	// insufficient_claims challenge, as decoded JSON. It belongs into the
+	// claims parameter of the next request for a token. It is nil if there is
+	// none that can be read.
 	Claims json.RawMessage
 }
 
 func (e *ChallengeError) Error() string { return "middleware: server answered " + e.Code }
 
 // ChallengeFrom reads the WWW-Authenticate headers of a 401 or 403 and returns
-// the [*ChallengeError] in them, or nil for an answer that has none. It does
-// not touch the body.
+// the [*ChallengeError] in them, or nil if there is none. It does not read the
+// body.
 func ChallengeFrom(res *http.Response) *ChallengeError {
 	if res.StatusCode != http.StatusUnauthorized && res.StatusCode != http.StatusForbidden {
 		return nil
@@ -70,8 +71,8 @@ func challengeList(s string) []string {
 	return strings.Fields(s)
 }
 
-// challengeClaims decodes a claims request. Entra sends base64 with padding;
-// either alphabet is taken, with or without padding.
+// challengeClaims decodes a claims request. Entra sends base64 with padding.
+// Both alphabets are accepted, with or without padding.
 func challengeClaims(s string) json.RawMessage {
 	s = strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(s), "=")
 	claims, err := base64.RawStdEncoding.DecodeString(s)

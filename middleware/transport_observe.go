@@ -9,7 +9,8 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Kinds and Ops of the Transport's events. The package comment lists them.
+// These are the kinds and the Ops of the Transport's events. The package
+// comment explains them.
 const (
 	kindSent          = "sent"
 	kindRefused       = "refused"
@@ -32,7 +33,7 @@ func (t *Transport) observe(req *http.Request, e providers.Event) {
 	t.Observer(req.Context(), e)
 }
 
-// clock is the time, which is not read unless an event needs it.
+// clock returns the time. It reads no clock if no event needs it.
 func (t *Transport) clock() time.Time {
 	if t.Observer == nil {
 		return time.Time{}
@@ -65,7 +66,7 @@ func (t *Transport) observeRenewal(req *http.Request, began time.Time, err error
 	t.observe(req, e)
 }
 
-// outcome is err as one of a few fixed words: "ok", the class of a
+// outcome returns err as one of a few fixed words: "ok", the class of a
 // *providers.Error, "canceled", "timeout", "same_token" or "error".
 func outcome(err error) string {
 	var e *providers.Error

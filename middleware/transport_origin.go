@@ -12,9 +12,9 @@ import (
 	"github.com/bearerkit/bearerkit/internal/upstream"
 )
 
-// mayAttach reports whether req, and every request whose redirect led to it,
-// stays where the token may go. The error is about the configuration, or about
-// a request that must not be sent at all.
+// mayAttach reports whether req, and every request whose redirect led to it, is
+// within the origins that may see the token. An error means that the
+// configuration is wrong or that the request must not be sent.
 func (t *Transport) mayAttach(req *http.Request) (bool, error) {
 	if err := plainhttp.Check("middleware: Transport.DangerouslyPlainHTTP", t.DangerouslyPlainHTTP); err != nil {
 		return false, err
@@ -58,7 +58,7 @@ func (t *Transport) withinOrigins(req *http.Request) (bool, error) {
 		case hop.Response.Request == nil:
 			return false, nil
 		case hop.Response.Request.URL.Scheme == "https" && hop.URL.Scheme != "https":
-			return false, nil // what begins with https does not go on in clear
+			return false, nil // no token after a redirect from https to http
 		}
 	}
 }
@@ -75,8 +75,8 @@ func parseOrigin(o string) (*url.URL, error) {
 	return u, nil
 }
 
-// originEqual compares origins (RFC 6454 section 5). Letters beyond ASCII have
-// no case here, so that a host that has one never equals an ASCII host.
+// originEqual compares origins (RFC 6454 section 5). Case is ignored for ASCII
+// letters only, so a host with other letters never equals an ASCII host.
 func originEqual(a, b *url.URL) bool {
 	return plainhttp.Lower(a.Scheme) == plainhttp.Lower(b.Scheme) &&
 		plainhttp.Lower(a.Hostname()) == plainhttp.Lower(b.Hostname()) &&

@@ -10,7 +10,7 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// refused reports whether a newer token may turn res into a success.
+// refused reports whether the answer may be a success with a newer token.
 func (t *Transport) refused(req *http.Request, res *http.Response) bool {
 	refused := false
 	switch {
@@ -29,7 +29,7 @@ func (t *Transport) refused(req *http.Request, res *http.Response) bool {
 	return refused
 }
 
-// asks reports whether Rejected is asked about res.
+// asks reports whether Rejected is called for res.
 func (t *Transport) asks(req *http.Request, res *http.Response) bool {
 	switch {
 	case t.Rejected == nil || res.StatusCode < 200 || req.Method == http.MethodHead:
@@ -40,8 +40,8 @@ func (t *Transport) asks(req *http.Request, res *http.Response) bool {
 	return !streaming(res.Header.Get("Content-Type")) && challengeIn(res.Header) == nil
 }
 
-// repeatable reports whether a request whose answer leaves open if it had an
-// effect may be sent again.
+// repeatable reports whether a request may be sent again if its answer does not
+// show whether it had an effect.
 func (t *Transport) repeatable(method string) bool {
 	switch method {
 	case "", http.MethodGet, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
@@ -50,8 +50,8 @@ func (t *Transport) repeatable(method string) bool {
 	return slices.Contains(t.RejectedMethods, method)
 }
 
-// streaming reports a media type whose bodies come bit by bit, so that reading
-// the start would hold the answer back.
+// streaming reports whether bodies of a media type come in small parts. Reading
+// the start of such a body would delay the answer.
 func streaming(contentType string) bool {
 	kind, _, _ := strings.Cut(contentType, ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
@@ -63,7 +63,7 @@ func streaming(contentType string) bool {
 	return strings.HasPrefix(kind, "application/grpc") || strings.HasPrefix(kind, "application/connect+")
 }
 
-// peek returns the start of the body and leaves the body whole.
+// peek returns the start of the body. The body can still be read in full.
 func peek(res *http.Response) []byte {
 	start, err := io.ReadAll(io.LimitReader(res.Body, maxPeek))
 	rest := io.Reader(res.Body)

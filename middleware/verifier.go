@@ -11,16 +11,16 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// tellExpired is how long after its end a token is still worth a signature
-// check, so that the answer may say that it expired: that is said of authentic
+// tellExpired is how long after a token's end its signature is still checked,
+// so that the answer may say that it expired. The answer says so of authentic
 // tokens only.
 const tellExpired = 24 * time.Hour
 
-// maxRetryAfter bounds what clients are told to wait.
+// maxRetryAfter is the longest time that a client is asked to wait.
 const maxRetryAfter = 5 * time.Minute
 
-// verify runs the whole pipeline. With an authentic token whose only fault is
-// its age it returns both.
+// verify makes all checks. If an authentic token is only too old, it returns
+// both the claims and an error.
 func (a *Authenticator) verify(ctx context.Context, token string) (*Verified, *Error) {
 	if len(token) > a.maxBytes {
 		return nil, a.errors.with(tooLong, errTooLong)
@@ -53,7 +53,7 @@ func (c *core) late(v *Verified, now time.Time) bool {
 	return !v.Expiry.IsZero() && !now.Before(v.Expiry.Add(c.leeway))
 }
 
-// permit is what is asked on every request, however well the token is known.
+// permit makes the checks of every request, also for a remembered token.
 func (a *Authenticator) permit(ctx context.Context, v *Verified, now time.Time) *Error {
 	if a.cfg.Revoked != nil {
 		switch gone, err := a.cfg.Revoked(ctx, v); {
@@ -66,8 +66,8 @@ func (a *Authenticator) permit(ctx context.Context, v *Verified, now time.Time) 
 	return a.obey(ctx, v, now)
 }
 
-// remembered looks the token up among those already verified. Its entry and
-// the key it was verified with must still be there.
+// remembered looks the token up among the verified ones. Its entry and the key
+// that verified it must still be in use.
 func (a *Authenticator) remembered(ctx context.Context, token string, now time.Time) (*Verified, *Error) {
 	v := a.cache.get(token)
 	if v == nil {
@@ -91,7 +91,7 @@ func (a *Authenticator) remembered(ctx context.Context, token string, now time.T
 	return v, nil
 }
 
-// stands reports that v's entry is still the one that Resolve answers with.
+// stands reports whether v's entry is still the one that Resolve returns.
 func (a *Authenticator) stands(ctx context.Context, v *Verified, now time.Time) (bool, *Error) {
 	if a.late(v, now) {
 		return a.resolver.current(v.Issuer) == v.entry, nil
@@ -103,7 +103,7 @@ func (a *Authenticator) stands(ctx context.Context, v *Verified, now time.Time) 
 	return e == v.entry, nil
 }
 
-// option is an entry that a token may be of, and what the token says then.
+// option is an entry that a token may belong to, and the claims in that case.
 type option struct {
 	entry   *entry
 	says    *Verified
@@ -139,7 +139,7 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 		return nil, a.errors.with(why, err)
 	}
 	v.token, v.input, v.Claims = token, t.Input, json.RawMessage(t.Payload)
-	offline := a.late(v, now) // no fetch for a token that cannot pass
+	offline := a.late(v, now) // no fetch for a token that is refused in any case
 	entries, refused := a.entriesFor(ctx, v, &t, members, offline)
 	if refused != nil {
 		return nil, refused
@@ -168,8 +168,8 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 	return nil, a.keyError(err)
 }
 
-// entriesFor finds the entries that the token may be of, by exact comparison
-// of iss, and puts the issuer into v.
+// entriesFor finds the entries that the token may belong to, by exact
+// comparison of iss, and stores the issuer in v.
 func (a *Authenticator) entriesFor(ctx context.Context, v *Verified, t *jws.Token, members []jws.Member, offline bool) ([]*entry, *Error) {
 	value := jws.Get(members, "iss")
 	if value == "" {
@@ -223,9 +223,9 @@ func (a *Authenticator) resolveError(err error) *Error {
 	return a.cannotTell(err)
 }
 
-// options are those of entries whose checks the token passes, all but the
-// signature. Without one it returns the refusal by the last entry that takes
-// the token's algorithm.
+// options returns those of entries whose checks, except for the signature, the
+// token passes. If there is none, it returns the refusal of the last entry that
+// accepts the token's algorithm.
 func (a *Authenticator) options(list []option, entries []*entry, v *Verified, t *jws.Token, members []jws.Member) ([]option, *Error) {
 	why, cause := noFault, error(nil)
 	for _, e := range entries {
@@ -256,9 +256,9 @@ func (a *Authenticator) options(list []option, entries []*entry, v *Verified, t 
 	return list, nil
 }
 
-// signature finds the option whose key verifies the token. Keys in memory come
-// first, over all options, so that the token of one entry causes no fetch for
-// another.
+// signature finds the option whose key verifies the token. It first tries the
+// keys in memory of all options, so that the token of one entry causes no fetch
+// for another.
 func (a *Authenticator) signature(ctx context.Context, q *search, options []option) (*Verified, error) {
 	var errs []error
 	for n := range options {
@@ -286,8 +286,8 @@ func (a *Authenticator) signature(ctx context.Context, q *search, options []opti
 	return nil, mostOpen(errs)
 }
 
-// mostOpen is the error after which most may still be true: that the answer is
-// not known, before a bad signature, before an unknown key.
+// mostOpen returns the error that leaves most open: first that the answer is
+// not known, then a bad signature, then an unknown key.
 func mostOpen(errs []error) (worst error) {
 	rank := func(err error) int {
 		switch {
@@ -318,9 +318,9 @@ func (a *Authenticator) verified(o *option, r result) (*Verified, error) {
 	return v, nil
 }
 
-// sharedKey reports that another entry has the key that verified a token
-// without iss: the token may then be that issuer's. It looks at the sets as
-// they are now, for they come and go.
+// sharedKey reports whether another entry has the key that verified a token
+// without iss. The token may then be of that issuer. It uses the present sets,
+// because sets change.
 func (c *core) sharedKey(v *Verified) (shared bool) {
 	look := func(e *entry) { shared = shared || e != v.entry && e.keys.has(v.thumbprint) }
 	for _, e := range c.entries {
@@ -355,7 +355,7 @@ func (a *Authenticator) keyError(err error) *Error {
 	return a.cannotTell(err)
 }
 
-// cannotTell is the answer when the server that knows does not answer.
+// cannotTell is the answer if the server that knows does not answer.
 func (a *Authenticator) cannotTell(err error) *Error {
 	e := a.errors.with(unavailable, err)
 	var keys *waitError

@@ -11,28 +11,30 @@ import (
 	"time"
 )
 
-// Case is a request, and the answer it must get from a handler that accepts
-// the Issuer's tokens for its Audience in the Authorization header, with all
-// of its algorithms, and asks for nothing else.
+// Case is a request and the answer that it must get from a handler. The handler
+// accepts tokens of the Issuer for its Audience in the Authorization header,
+// with all of the Issuer's algorithms, and demands nothing else.
 type Case struct {
 	// Name is unique in a corpus, like "alg/none".
 	Name string
-	// Ref says where the case comes from: a CVE, an RFC's section, or the
-	// case of the kit's threat list.
+	// Ref says where the case comes from: a CVE, a section of an RFC, or a case
+	// of the kit's threat list.
 	Ref string
-	// Token is the token of Header, "" if the case is about more than that.
+	// Token is the token in Header; "" if the case has no single token.
 	Token string
-	// Header and Query are the request's, Form its url-encoded body if not "".
+	// Header and Query are those of the request. Form is its url-encoded body,
+	// or "".
 	Header http.Header
 	Query  string
 	Form   string
-	// Status is the one required; 200 stands for whatever the handler behind
-	// answers.
+	// Status is the required status. 200 means the answer of the protected
+	// handler.
 	Status int
-	// Error is the error parameter that the Bearer challenge must have, ""
-	// for a challenge without one.
+	// Error is the error parameter that the Bearer challenge must have; ""
+	// means a challenge without one.
 	Error string
-	// Never lists what must not be in the answer, beside the token.
+	// Never lists further texts, besides the token, that the answer must not
+	// have.
 	Never []string
 }
 
@@ -51,7 +53,7 @@ func (c Case) Request(target string) *http.Request {
 	return r
 }
 
-// Run fires cases at h, one subtest each.
+// Run sends every case to h, as one subtest each.
 func Run(t *testing.T, h http.Handler, cases []Case) {
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
@@ -64,7 +66,7 @@ func Run(t *testing.T, h http.Handler, cases []Case) {
 	}
 }
 
-// Check compares an answer with the one required.
+// Check compares an answer with the required one.
 func (c Case) Check(res *http.Response, body string) error {
 	challenge := res.Header.Get("WWW-Authenticate")
 	answer := challenge + "\n" + body
@@ -93,9 +95,9 @@ func (c Case) Check(res *http.Response, body string) error {
 	return nil
 }
 
-// Corpus returns the cases for i, whose URL and Audience must be final. The
-// tokens in it are good for an hour, or not at all; the keys are the current
-// ones. Cases about algorithms of which i has no key are left out.
+// Corpus returns the cases for i, whose URL and Audience must be final. Its
+// good tokens are valid for an hour and are signed with the current keys. Cases
+// about algorithms for which i has no key are left out.
 func Corpus(i *Issuer) ([]Case, error) {
 	b := &builder{issuer: i, key: i.current[0], now: time.Now()}
 	for _, add := range []func(*builder){
@@ -144,7 +146,7 @@ func (b *builder) header(name, ref string, status int, code string, lines ...str
 
 func (b *builder) add(c Case) { b.cases = append(b.cases, c) }
 
-// never adds what the answer to the last case must not say.
+// never adds a text that the answer to the last case must not have.
 func (b *builder) never(word string) {
 	last := &b.cases[len(b.cases)-1]
 	last.Never = append(last.Never, word)
@@ -152,10 +154,10 @@ func (b *builder) never(word string) {
 
 func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
 
-// token signs good claims with over laid over them.
+// token signs good claims, with the members of over in place of theirs.
 func (b *builder) token(over object) string { return b.sign(nil, b.issuer.claims(over)) }
 
-// headed signs good claims under a header with over laid over it.
+// headed signs good claims under a header with the members of over.
 func (b *builder) headed(over object) string { return b.sign(over, b.issuer.claims(nil)) }
 
 func (b *builder) sign(header object, claims any) string { return b.signWith(b.key, header, claims) }
@@ -179,7 +181,7 @@ func (b *builder) fail(err error) {
 	}
 }
 
-// keyOf is the issuer's key for alg, nil if it has none.
+// keyOf returns the issuer's key for alg, or nil if it has none.
 func (b *builder) keyOf(alg string) *signingKey {
 	for _, k := range b.issuer.current {
 		if k.alg == alg {

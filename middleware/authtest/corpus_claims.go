@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// audiences has everything in aud but the audience.
+// audiences has values of aud that are not the audience.
 func audiences(b *builder) {
 	aud := b.issuer.Audience
 	for name, v := range map[string]any{
@@ -23,7 +23,7 @@ func audiences(b *builder) {
 	b.refuse("aud/null", "CVE-2020-26160", b.with(`"aud":null`, "aud"))
 }
 
-// issuers has everything in iss but the issuer.
+// issuers has values of iss that are not the issuer.
 func issuers(b *builder) {
 	iss := b.issuer.URL
 	for name, v := range map[string]any{

@@ -8,7 +8,7 @@ import (
 
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-// encodings has spellings of a good token that are not base64url's.
+// encodings has spellings of a good token that are not base64url.
 func encodings(b *builder) {
 	t := b.token(object{"sub": "ada lovelace"})
 	header, payload, signature := cut(t)
@@ -35,7 +35,7 @@ func encodings(b *builder) {
 	b.header("padding inside", "RFC 6750 2.1", 400, invalidRequest, "Bearer "+header+"=."+payload+"."+signature)
 }
 
-// segments has the wrong number of them.
+// segments has tokens with a wrong number of segments.
 func segments(b *builder) {
 	header, payload, signature := cut(b.token(nil))
 	none, err := json.Marshal(object{"alg": "none"})
@@ -55,8 +55,8 @@ func segments(b *builder) {
 // jwe is an encrypted token in the shape of RFC 7516.
 const jwe = "eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA"
 
-// shapes has headers and payloads that are not the JSON they should be, under
-// a good signature.
+// shapes has headers and payloads that are not the right JSON, under a good
+// signature.
 func shapes(b *builder) {
 	claims, err := json.Marshal(b.issuer.claims(nil))
 	b.fail(err)

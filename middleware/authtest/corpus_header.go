@@ -91,7 +91,7 @@ func critical(b *builder) {
 	}
 }
 
-// keyIDs has kids under a good signature that the key set does not have.
+// keyIDs has kids that the key set does not have, under a good signature.
 func keyIDs(b *builder) {
 	for name, kid := range map[string]any{
 		"unknown": "unknown", "empty": "", "number": 1, "zero": 0, "array": []string{b.key.kid}, "object": object{"kid": b.key.kid}, "false": false,
@@ -112,7 +112,7 @@ func keyIDs(b *builder) {
 	b.refuse("kid/twice", "RFC 7515 4", b.text(`{"alg":"`+b.key.alg+`","kid":"x","kid":"`+b.key.kid+`"}`, string(claims)))
 }
 
-// types has tokens that are something else.
+// types has tokens of another type.
 func types(b *builder) {
 	for _, typ := range []string{
 		"dpop+jwt", "logout+jwt", "secevent+jwt", "token-introspection+jwt", "oauth-authz-req+jwt", "id_token+jwt", "JOSE", "JOSE+JSON", "JWE", "jwt ", "at+jwt2",

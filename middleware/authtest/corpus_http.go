@@ -5,7 +5,7 @@ import (
 	"net/url"
 )
 
-// good holds what must not be refused.
+// good has tokens that must be accepted.
 func good(b *builder) {
 	b.accept("plain", "RFC 7519", b.token(nil))
 	for _, typ := range []string{"JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt"} {
@@ -26,10 +26,11 @@ func good(b *builder) {
 		"realm_access": object{"roles": []string{"x"}}, "resource_access": object{"a": object{"roles": []string{"x"}}},
 		"sessionState": "x", "at_hash": "x", "nonce": "x", "empty": object{}, "null": nil, "t": true, "n": -1.5e-3,
 	}))
-	// Names that decide nothing are case-sensitive, at every depth.
+	// Names of claims that the kit does not use are case-sensitive, at every
+	// depth.
 	b.accept("names by case", "RFC 7519 10.1.1", b.with(`"role":"user","Role":"admin","resource_access":{"portal":{"roles":["a"]},"Portal":{"roles":["b"]},"SUB":1,"sub":2}`))
 	b.accept("half surrogate in a note", "RFC 8259 8.2", b.with(`"note":"\ud800","notes":["\udc00"]`))
-	// Where others would look for a key: never fetched, never used.
+	// Other libraries look for a key here. It must not be fetched or used.
 	for name, header := range map[string]object{
 		"jku": {"jku": "https://attacker.example/jwks"}, "jku of UAA": {"jku": "https://uaa.example/token_keys"}, "jku of no type": {"jku": 1}, "x5u": {"x5u": "https://attacker.example/cert.pem"},
 		"x5c": {"x5c": []string{"MIIB"}}, "x5c as text": {"x5c": "MIIB"}, "x5t of no type": {"x5t": object{}, "x5t#S256": 1}, "cty": {"cty": "JWT"},
@@ -102,7 +103,7 @@ func credentials(b *builder) {
 	}
 }
 
-// elsewhere puts a good token, or the claim to be somebody, where it does not
+// elsewhere puts a good token, or the claim to be a user, where it does not
 // count.
 func elsewhere(b *builder) {
 	t := b.token(nil)

@@ -23,7 +23,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// confusion has HMACs keyed with everything that is public about the keys.
+// confusion has HMACs that use the public keys as secrets.
 func confusion(b *builder) {
 	claims := b.issuer.claims(nil)
 	mac := func(alg string, key []byte, kid any) string {
@@ -53,7 +53,7 @@ func confusion(b *builder) {
 	}
 }
 
-// publicForms spells k's public key in every way somebody may have stored it.
+// publicForms returns k's public key in every form in which it may be stored.
 func publicForms(b *builder, k *signingKey) map[string][]byte {
 	public := k.private.Public()
 	der, err := x509.MarshalPKIXPublicKey(public)
@@ -82,14 +82,14 @@ func publicForms(b *builder, k *signingKey) map[string][]byte {
 	return forms
 }
 
-// keySwaps uses keys with an algorithm that is not theirs.
+// keySwaps uses keys with an algorithm of other keys.
 func keySwaps(b *builder) {
 	for _, k := range b.issuer.current {
 		for _, alg := range []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed448", "ES256K"} {
 			if alg == k.alg {
 				continue
 			}
-			// Signed by another algorithm as far as the key can, else by its own.
+			// If the key cannot sign with alg, it signs with its own algorithm.
 			method := jwt.GetSigningMethod(alg)
 			for name, kid := range map[string]any{"": k.kid, ", no kid": nil} {
 				head, err := segment(overlay(object{"alg": alg, "typ": "JWT", "kid": kid}, nil))
@@ -113,7 +113,7 @@ func keySwaps(b *builder) {
 			}
 		}
 	}
-	if k := b.keyOf("ES256"); k != nil { // 96 bytes, as ES384 wants them
+	if k := b.keyOf("ES256"); k != nil { // 96 bytes, as ES384 expects
 		token := b.signWith(k, object{"alg": "ES384"}, b.issuer.claims(nil))
 		input := token[:strings.LastIndexByte(token, '.')]
 		digest := sha512.Sum384([]byte(input))
@@ -123,7 +123,7 @@ func keySwaps(b *builder) {
 	}
 }
 
-// ecdsaEdges has r and s where they must not be.
+// ecdsaEdges has values of r and s that are not allowed.
 func ecdsaEdges(b *builder) {
 	k := b.keyOf("ES256")
 	if k == nil {
@@ -150,8 +150,8 @@ func ecdsaEdges(b *builder) {
 	} {
 		b.refuse("ecdsa/"+name, "CVE-2022-21449, IN-17", input+"."+encode(raw))
 	}
-	// The other signature every ECDSA signature has. It is valid, which is why
-	// nothing may be withdrawn by a token's bytes (F14).
+	// Every ECDSA signature has a second form, which is valid too. Nothing may
+	// therefore be withdrawn by the bytes of a token (F14).
 	b.accept("ES256 with s negated", "F14", input+"."+encode(join(r, new(big.Int).Sub(params.N, s))))
 	if k := b.keyOf("EdDSA"); k != nil {
 		ed := b.signWith(k, nil, b.issuer.claims(nil))
@@ -195,7 +195,7 @@ func rsaEdges(b *builder) {
 	}
 }
 
-// rsaPaddings has PKCS #1 v1.5 paddings that a lax parser takes for good ones,
+// rsaPaddings has PKCS #1 v1.5 paddings that a lax parser accepts. They are
 // made with the private key.
 func rsaPaddings(b *builder) {
 	k := b.keyOf("RS256")

@@ -8,11 +8,12 @@
 //	}}})
 //	token, err := issuer.Token(map[string]any{"sub": "ada"})
 //
-// No socket is opened unless you serve the Issuer, an http.Handler, yourself;
-// it therefore works inside a testing/synctest bubble, whose clock it follows.
+// The package opens no socket. The Issuer is an http.Handler that you may serve
+// yourself. It therefore works inside a testing/synctest bubble, whose clock it
+// follows.
 //
-// [Corpus] returns attacks, malformed requests and good tokens in every shape
-// as data; [Run] fires them at a handler that trusts the issuer.
+// [Corpus] returns attacks, malformed requests and good tokens of every shape
+// as data. [Run] sends them to a handler that trusts the issuer.
 //
 // # Concurrency
 //
@@ -20,11 +21,11 @@
 //
 // # Errors
 //
-// Errors name what the caller asked for and cannot have, such as an algorithm
-// that is not known or claims that JSON cannot express.
+// An error names what the caller asked for and cannot have, such as an unknown
+// algorithm or claims that JSON cannot express.
 //
 // # Security
 //
-// For tests and demonstrations only: keys are made anew by every New and
-// live in memory, and anybody who holds the Issuer can sign anything.
+// Use this package for tests and demonstrations only. New makes new keys each
+// time and keeps them in memory. Code that has the Issuer can sign anything.
 package authtest

@@ -22,22 +22,22 @@ import (
 	"github.com/bearerkit/bearerkit/internal/jose"
 )
 
-// Lifetime is that of the tokens of [Issuer.Token] without exp.
+// Lifetime is the lifetime of the tokens of [Issuer.Token] without exp.
 const Lifetime = time.Hour
 
-// Issuer is an authorization server: it signs tokens and publishes its keys at
+// Issuer is an authorization server. It signs tokens and publishes its keys at
 // URL/jwks, with a discovery document in both well-known places. [New] makes
 // it.
 type Issuer struct {
-	// URL is the issuer's identifier and address. Set it to a server's URL
-	// before the first use if the Issuer is served by one.
+	// URL is the issuer's identifier and address. If a server serves the
+	// Issuer, set it to the server's URL before the first use.
 	URL string
 	// Audience is the aud of its tokens.
 	Audience string
 
 	mu      sync.Mutex
 	keys    []*signingKey // published
-	current []*signingKey // by algorithm, the first being the default
+	current []*signingKey // by algorithm; the first is the default
 	made    int
 	fetches int
 	fault   fault
@@ -49,9 +49,10 @@ type signingKey struct {
 	public   jose.JWK
 }
 
-// New returns an Issuer with one key for each algorithm, any of RS256, RS384,
-// RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA; without algs, for
-// ES256. Its tokens are signed with the first unless a header says otherwise.
+// New returns an Issuer with one key for each of algs: RS256, RS384, RS512,
+// PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA. Without algs it has a key
+// for ES256. The first key signs the tokens unless a header names another
+// algorithm.
 func New(algs ...string) (*Issuer, error) {
 	if len(algs) == 0 {
 		algs = []string{"ES256"}
@@ -98,8 +99,8 @@ func generate(alg string) (crypto.Signer, error) {
 	return nil, fmt.Errorf("authtest: algorithm %q is not known", alg)
 }
 
-// Rotate makes a new key for every algorithm and signs with it from now on.
-// The keys it replaces stay published if overlap is true.
+// Rotate makes a new key for every algorithm, which signs from now on. If
+// overlap is true, the old keys stay published.
 func (i *Issuer) Rotate(overlap bool) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -118,9 +119,8 @@ func (i *Issuer) Rotate(overlap bool) error {
 	return nil
 }
 
-// Token signs a token that is good for an hour: iss, sub ("ada"), aud, iat,
-// exp and jti as they should be, claims laid over them. A nil claim is left
-// out.
+// Token signs a token that is valid for an hour. It has iss, sub ("ada"), aud,
+// iat, exp and jti. Members of claims replace them; a nil claim is left out.
 func (i *Issuer) Token(claims map[string]any) (string, error) { return i.Sign(nil, i.claims(claims)) }
 
 func (i *Issuer) claims(over map[string]any) map[string]any {
@@ -130,7 +130,7 @@ func (i *Issuer) claims(over map[string]any) map[string]any {
 	}, over)
 }
 
-// overlay returns base with over's members, those that are nil left out.
+// overlay returns base with the members of over, without those that are nil.
 func overlay(base, over map[string]any) map[string]any {
 	out := maps.Clone(base)
 	maps.Copy(out, over)
@@ -138,10 +138,10 @@ func overlay(base, over map[string]any) map[string]any {
 	return out
 }
 
-// Sign signs claims, a JSON text as string or []byte or anything JSON can
-// express. The header has alg, kid and typ "JWT", and header laid over it; a
-// nil member is left out. An algorithm named in header selects the key, if the
-// Issuer has one of it.
+// Sign signs claims: a JSON text as string or []byte, or any value that JSON
+// can express. The header has alg, kid and typ "JWT". Members of header replace
+// them; a nil member is left out. An alg in header selects the key, if the
+// Issuer has one for it.
 func (i *Issuer) Sign(header map[string]any, claims any) (string, error) {
 	i.mu.Lock()
 	k := i.current[0]
@@ -168,7 +168,7 @@ func (k *signingKey) sign(header map[string]any, claims any) (string, error) {
 	return k.seal(head + "." + body)
 }
 
-// seal signs input with the key's own algorithm, whatever input says.
+// seal signs input with the algorithm of the key, whatever input says.
 func (k *signingKey) seal(input string) (string, error) {
 	sig, err := jwt.GetSigningMethod(k.alg).Sign(input, k.private)
 	return input + "." + encode(sig), err
@@ -190,7 +190,7 @@ func segment(v any) (string, error) {
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// JWKS is the key set as it is published.
+// JWKS returns the published key set.
 func (i *Issuer) JWKS() []byte {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -200,12 +200,12 @@ func (i *Issuer) JWKS() []byte {
 	for _, k := range i.keys {
 		set.Keys = append(set.Keys, k.public)
 	}
-	b, _ := json.Marshal(set) // strings alone
+	b, _ := json.Marshal(set) // strings always have a JSON form
 	return b
 }
 
-// PublicKeys are the published keys by kid, for a verifier that is configured
-// with keys.
+// PublicKeys returns the published keys by kid, for a verifier that is
+// configured with keys.
 func (i *Issuer) PublicKeys() map[string]crypto.PublicKey {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -216,7 +216,7 @@ func (i *Issuer) PublicKeys() map[string]crypto.PublicKey {
 	return keys
 }
 
-// Fetches is how many requests for the key set arrived.
+// Fetches returns how many requests for the key set arrived.
 func (i *Issuer) Fetches() int {
 	i.mu.Lock()
 	defer i.mu.Unlock()

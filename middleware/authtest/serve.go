@@ -10,23 +10,23 @@ import (
 	"time"
 )
 
-// fault is how the Issuer misbehaves.
+// fault says how the Issuer misbehaves.
 type fault struct {
 	down    bool
 	delay   time.Duration
 	instead http.Handler
 }
 
-// Down makes every request fail with 503, or not any more.
+// Down makes every request fail with 503; false ends it.
 func (i *Issuer) Down(down bool) { i.set(func(f *fault) { f.down = down }) }
 
 // Slow delays every answer. The delay ends early with the request's context.
 func (i *Issuer) Slow(d time.Duration) { i.set(func(f *fault) { f.delay = d }) }
 
-// Serve answers requests for the key set with h; nil ends it.
+// Serve answers requests for the key set by h; nil ends it.
 func (i *Issuer) Serve(h http.Handler) { i.set(func(f *fault) { f.instead = h }) }
 
-// ServeSet publishes body as the key set, whatever it is.
+// ServeSet publishes body as the key set without checking it.
 func (i *Issuer) ServeSet(body []byte) {
 	i.Serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) }))
 }
@@ -72,13 +72,13 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Client returns a client that reaches the Issuer without a network, and
-// nothing else.
+// Client returns a client that reaches the Issuer without a network. It reaches
+// no other server.
 func (i *Issuer) Client() *http.Client { return &http.Client{Transport: inProcess{i}} }
 
 type inProcess struct{ issuer *Issuer }
 
-// RoundTrip runs the handler and hands its answer over as it is written, so
+// RoundTrip runs the handler and passes its answer on while it is written, so
 // that an answer may be larger than memory or never end.
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	u, err := url.Parse(p.issuer.URL)

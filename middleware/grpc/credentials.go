@@ -14,10 +14,11 @@ import (
 )
 
 // Credentials returns per-RPC credentials that present the source's current
-// token. They demand transport security, so that gRPC refuses a connection in
-// clear. A call without a token fails with UNAVAILABLE if the source may have
-// one later, and with UNAUTHENTICATED if not; the message is the public half of
-// a *providers.Error. They are safe for concurrent use.
+// token. They require transport security, so that gRPC does not send a token
+// over an unencrypted connection. A call without a token fails with UNAVAILABLE
+// if the source may have one later, else with UNAUTHENTICATED. The message is
+// the public half of a *providers.Error. Credentials are safe for concurrent
+// use.
 func Credentials(source middleware.TokenSource) credentials.PerRPCCredentials {
 	return perRPC{source}
 }

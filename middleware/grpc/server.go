@@ -17,7 +17,7 @@ import (
 )
 
 // UnaryServerInterceptor returns an interceptor that lets calls with a valid
-// token through. It is safe for concurrent use.
+// token pass. It is safe for concurrent use.
 func UnaryServerInterceptor(a *middleware.Authenticator) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 		ctx, err := authenticate(ctx, a, info.FullMethod, func(md metadata.MD) { _ = grpc.SetTrailer(ctx, md) })
@@ -49,8 +49,8 @@ type stream struct {
 func (s stream) Context() context.Context { return s.ctx }
 
 // authenticate checks a call as the Authenticator checks a request with the
-// same authorization header, so that missing, repeated and malformed
-// credentials and Config.Optional mean the same.
+// same authorization header. Missing, repeated and malformed credentials and
+// Config.Optional therefore mean the same.
 func authenticate(ctx context.Context, a *middleware.Authenticator, method string, setTrailer func(metadata.MD)) (context.Context, error) {
 	if a == nil {
 		return nil, status.Error(codes.Internal, "grpcauth: no Authenticator")
@@ -70,7 +70,7 @@ func authenticate(ctx context.Context, a *middleware.Authenticator, method strin
 	return ctx, nil
 }
 
-// refusal is the Authenticator's err as a gRPC status.
+// refusal returns the Authenticator's err as a gRPC status.
 func refusal(ctx context.Context, err error, setTrailer func(metadata.MD)) error {
 	if gone := ctx.Err(); gone != nil {
 		return status.FromContextError(gone).Err()

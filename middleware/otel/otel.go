@@ -1,5 +1,5 @@
-// Package otelmiddleware makes OpenTelemetry metrics and spans of the events of
-// package middleware and of handlers.Proxy.
+// Package otelmiddleware makes OpenTelemetry metrics and spans from the events
+// of package middleware and of handlers.Proxy.
 //
 //	o, err := otelmiddleware.New(otelmiddleware.Config{})
 //	auth, err := middleware.New(middleware.Config{Observer: o.Observe, …})
@@ -8,13 +8,13 @@
 //
 // # Metrics
 //
-// Instruments, with the attributes that the semantic conventions have names for
-// (http.response.status_code, error.type) and bearerkit.op:
+// These are the instruments. Their attributes are those of the semantic
+// conventions (http.response.status_code, error.type) and bearerkit.op:
 //
 //	bearerkit.authenticator.tokens    counter: tokens and requests decided on
 //	bearerkit.authenticator.renewal.duration    histogram, s
 //	bearerkit.authenticator.keys.fetch.duration histogram, s
-//	bearerkit.authenticator.verdict.duration    histogram, s: a Verifier was asked
+//	bearerkit.authenticator.verdict.duration    histogram, s: calls of a Verifier
 //	bearerkit.transport.request.duration        histogram, s: each send
 //	bearerkit.transport.refused       counter: answers that refused the token
 //	bearerkit.transport.renewal.duration        histogram, s
@@ -28,8 +28,8 @@
 //
 // # Spans
 //
-// Renewals, replays, fetches of key sets and calls of a Verifier become spans,
-// children of the span of the request that caused them. A call that serves
+// Renewals, replays, fetches of key sets and calls of a Verifier become spans.
+// Each is a child of the span of the request that caused it. A call that serves
 // several requests is one span.
 package otelmiddleware
 
@@ -51,13 +51,14 @@ import (
 
 const scope = "github.com/bearerkit/bearerkit/middleware/otel"
 
-// Config says where metrics and spans go.
+// Config says where metrics and spans are sent.
 type Config struct {
-	// MeterProvider and TracerProvider; nil means OpenTelemetry's global ones.
+	// MeterProvider and TracerProvider receive them; nil means OpenTelemetry's
+	// global ones.
 	MeterProvider  metric.MeterProvider
 	TracerProvider trace.TracerProvider
-	// Attributes are put on everything, such as the name of the vendor behind
-	// a Transport. Their values must be few.
+	// Attributes are added to every metric and span, such as the name of the
+	// vendor behind a Transport. Each must have few values.
 	Attributes []attribute.KeyValue
 }
 
