@@ -40,9 +40,11 @@ type ForwardAuthConfig struct {
 	// comma and percent sign. Lists are joined by commas.
 	Headers map[string]func(*Verified) []string
 	// Choose returns the Authenticator for the original request, so that
-	// routes have rules of their own; nil refuses the request with 403. A nil
-	// Choose means the one that was given to ForwardAuth. The request has no
-	// body. With Choose a path that the application could read as another is
+	// routes can have different rules. If it returns nil, the request is
+	// refused with 403. If Choose is nil, the Authenticator given to
+	// ForwardAuth is used. The request has no body.
+	//
+	// With Choose, a path that the application could read differently is
 	// refused with 403: one with a segment "." or "..", an empty segment, a
 	// backslash, or one of these encoded.
 	Choose func(original *http.Request) *Authenticator

@@ -11,42 +11,42 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// hold is what an attempt has of its record.
+// hold is an attempt's access to its record.
 type hold struct {
 	key    string        // the record's, in the Store
 	name   string        // the attempt's, among all replicas
 	record record.Record // as last read
 	rev    uint64        // of record in the Store
-	lease  *lease        // nil: not held, or the Store has none
-	leased bool          // the lease is held, or the Store has none
+	lease  *lease        // nil: not taken, or the Store has no leases
+	leased bool          // the lease is taken, or the Store has no leases
 	fenced int           // how often a later lease had written the record
 	watch  watch
-	slot   bool // of MaxFlights
-	alone  bool // Shared: the Store is away, and the attempt goes on without it
+	slot   bool // one of MaxFlights is taken
+	alone  bool // Shared: the attempt continues without the Store
 	foreign
 	confirmed  bool   // no replica has newer tokens than the Store
 	rollCalled bool   // the other replicas were asked for newer tokens
 	op         string // the last upstream call
 }
 
-// foreign is another attempt's intent, and until when it is waited for.
+// foreign is another attempt's intent, and how long this attempt waits for it.
 type foreign struct {
 	intent record.Intent
-	until  time.Duration // by the monotonic clock
+	until  time.Duration // on the monotonic clock
 }
 
 // maxRounds bounds how often an attempt starts over because its record changed.
 const maxRounds = 16
 
-// work does what a is for: acquire the record, decide, write the intent, call,
-// record the outcome. It returns only when the provider has.
+// work does the steps of a: acquire the record, decide, write the intent, call,
+// record the outcome. It returns only after the provider has returned.
 func (a *attempt) work(ctx context.Context) {
 	defer a.release()
 	if a.after != nil {
 		select {
 		case <-a.after:
 		case <-ctx.Done():
-			return // answered by expire
+			return // expire has answered it
 		}
 	}
 	a.c.event(a.cause, providers.Event{Kind: "flight_started"})
@@ -82,7 +82,7 @@ func (a *attempt) work(ctx context.Context) {
 	a.answer(nil, fault(providers.CodeBusy, providers.Transient, "the record keeps changing", nil))
 }
 
-// setCalling tells that a has an upstream call under way.
+// setCalling records whether a has an upstream call under way.
 func (a *attempt) setCalling(calling bool) {
 	a.e.mu.Lock()
 	defer a.e.mu.Unlock()
@@ -107,9 +107,9 @@ func (a *attempt) settled(action record.Action) bool {
 	return true
 }
 
-// acquire reads the record, and says what is to be done with it. Where that
-// changes the grant, a then holds the record: its lease, a slot for the call,
-// and nobody else's call is under way.
+// acquire reads the record and returns what to do with it. If that changes the
+// grant, a then holds the record: a has its lease and a slot for the call, and
+// no other attempt's call is under way.
 func (a *attempt) acquire(ctx context.Context) (record.Action, error) {
 	for {
 		if err := a.load(ctx, true); err != nil {
@@ -144,8 +144,8 @@ func (a *attempt) decide() record.Action {
 	return record.Decide(&a.record, &w.Want, age, a.c.nowFor(v), &a.c.rules)
 }
 
-// prepare reports whether a may act on the record as read. If not, it has
-// taken a step towards that, or has waited, and the record must be read again.
+// prepare reports whether a may act on the record as read. If not, prepare has
+// done one step towards that or has waited, and the record must be read again.
 func (a *attempt) prepare(ctx context.Context, action record.Action) (bool, error) {
 	if a.c.shared != nil && !a.alone {
 		if ready, err := a.prepareShared(ctx, action); !ready || err != nil {
@@ -159,8 +159,8 @@ func (a *attempt) prepare(ctx context.Context, action record.Action) (bool, erro
 	return !waited, err
 }
 
-// takeSlot waits for one of the MaxFlights slots. waited tells that the record
-// may have changed meanwhile.
+// takeSlot waits for one of the MaxFlights slots. If waited is true, the record
+// may have changed during the wait.
 func (a *attempt) takeSlot(ctx context.Context) (waited bool, err error) {
 	select {
 	case a.c.slots <- struct{}{}:
@@ -184,7 +184,7 @@ func (a *attempt) freeSlot() {
 	}
 }
 
-// release lets go of the record and of the slot.
+// release gives back the lease and the slot.
 func (a *attempt) release() {
 	a.freeSlot()
 	a.releaseLease()
@@ -197,8 +197,8 @@ func (a *attempt) releaseLease() {
 	a.lease, a.leased = nil, false
 }
 
-// load reads the record. With begin, what a does counts as begun now: only a
-// later Purge overtakes it.
+// load reads the record. If begin is true, the attempt counts as started now:
+// only a later Purge overtakes it.
 func (a *attempt) load(ctx context.Context, begin bool) error {
 	if a.c.shared != nil && !a.alone {
 		err := a.loadShared(ctx, begin)
@@ -215,8 +215,8 @@ func (a *attempt) load(ctx context.Context, begin bool) error {
 	return nil
 }
 
-// goAlone lets a Shared attempt go on without the Store, whose call ended with
-// err, and reports whether it may.
+// goAlone reports whether a may continue without the Store after a call of the
+// Store failed with err. Only a Shared attempt may.
 func (a *attempt) goAlone(err error) bool {
 	if a.c.rules.Mode == providers.Shared && !a.alone && !errors.Is(err, errPurged) {
 		a.alone = true
@@ -232,8 +232,7 @@ type outcome struct {
 	err   error
 }
 
-// perform does what action says: it calls the upstream, or brings the token
-// that is to be installed.
+// perform does action: it calls the upstream, or returns the token to install.
 func (a *attempt) perform(action record.Action) outcome {
 	c := a.c
 	if action.Step == record.Install {
@@ -244,8 +243,8 @@ func (a *attempt) perform(action record.Action) outcome {
 		a.op = "refresh"
 	}
 	c.stats.calls.Add(1)
-	// Not below the attempt's context: the call has its whole time, also where
-	// acquiring the record took long.
+	// The context is not derived from that of the attempt: the call has its
+	// whole time even if acquiring the record took long.
 	ctx, cancel := context.WithTimeout(c.ctx, c.callLimit)
 	defer cancel()
 	o := outcome{sent: c.wallNow()}
@@ -268,7 +267,7 @@ func (a *attempt) perform(action record.Action) outcome {
 	return o
 }
 
-// explain adds to a missing grant, for logs, why it may be missing.
+// explain adds, for logs, why a grant may be missing.
 func explain(err error) error {
 	pe, ok := err.(*providers.Error)
 	if !ok || pe.Code != providers.CodeGrantRequired || pe.Err != nil {
@@ -279,8 +278,8 @@ func explain(err error) error {
 	return &e
 }
 
-// classify is err as the cache reads it: where a provider does not say, the
-// outcome of a refresh is in doubt.
+// classify returns err as the cache understands it. If the provider gives no
+// class, the outcome of a refresh is in doubt.
 func classify(action record.Action, err error) error {
 	var pe *providers.Error
 	if err == nil || errors.As(err, &pe) && !errors.Is(err, errProvider) {

@@ -13,16 +13,16 @@ type id [sha256.Size]byte
 // shardCount is the number of locks of a bounded map.
 const shardCount = 64
 
-// bounded is a map of at most max values, with a lock for each shard. A full
-// map makes room by dropping the least of a few values. It serves the entries,
-// the index of refresh tokens and the tombstones.
+// bounded is a map of at most max values, with a lock for each shard. To add to
+// a full map, it drops the lowest of a few values. It holds the entries, the
+// index of refresh tokens and the tombstones.
 type bounded[V any] struct {
 	max  int64
 	size atomic.Int64
-	// rank orders values for eviction, the least first; -1 keeps a value.
+	// rank orders values for eviction, the lowest first; -1 keeps a value.
 	rank func(V) int64
-	// drop ends a value that is to go. It returns false for a value that
-	// has become busy since it was ranked.
+	// drop ends a value that is removed. It returns false if the value has
+	// become busy since it was ranked.
 	drop   func(V) bool
 	shards [shardCount]struct {
 		mu sync.RWMutex
@@ -47,8 +47,9 @@ func (b *bounded[V]) get(k *id) (V, bool) {
 }
 
 // put sets k's value to what next makes of the present one; next returns false
-// to leave it. A full map drops another value first. put returns the value
-// that k has then, and false if the map is full of values that must stay.
+// to leave it. If the map is full, put first drops another value. It returns
+// the value that k has then, or false if the map is full of values that must
+// stay.
 func (b *bounded[V]) put(k *id, next func(old V, ok bool) (V, bool)) (V, bool) {
 	for {
 		if v, done := b.tryPut(k, next); done {
@@ -93,8 +94,8 @@ func (b *bounded[V]) reserve() bool {
 	}
 }
 
-// evict drops the least of a few values, or looks on until it finds one that
-// may go.
+// evict drops the lowest of a few values. If it must stay, evict continues
+// until it finds one that may go.
 func (b *bounded[V]) evict() bool {
 	const sample = 8
 	var best struct {
@@ -140,7 +141,8 @@ func (b *bounded[V]) remove(k *id) {
 
 func (b *bounded[V]) len() int { return int(b.size.Load()) }
 
-// each calls fn for every value that is there throughout. fn may use b.
+// each calls fn for every value that is in the map during the whole call. fn
+// may use b.
 func (b *bounded[V]) each(fn func(id, V)) {
 	type item struct {
 		key   id

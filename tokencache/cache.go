@@ -18,73 +18,74 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// Options have defaults in all fields: the zero value caches in this process.
+// Options are optional: the zero value caches in this process.
 type Options struct {
-	// Store is where replicas share records. Nil: this process is alone, and
-	// what it forgets is forgotten.
+	// Store is where replicas share records. nil means that this process is
+	// alone and that its records end with it.
 	Store Store
-	// Namespace tells this cache's records from those of other caches over
-	// the same Store: name the provider and the account. Required with a Store.
+	// Namespace separates this cache's records from those of other caches in
+	// the same Store. Name the provider and the account. Required with a Store.
 	Namespace string
 	// SealKeys encrypt values in the Store (AES-256-GCM, 32 bytes each): the
-	// first encrypts, all decrypt. A value cannot be moved to another record,
-	// and one that is not sealed is refused. None: values are stored as they
-	// are.
+	// first one encrypts, all decrypt. A sealed value cannot be moved to
+	// another record, and a value that is not sealed is refused. Without
+	// SealKeys values are stored unencrypted.
 	SealKeys [][]byte
-	// NameKey is 32 bytes, required with SealKeys. What a Store keeps is named
-	// by HMACs under it, so that a guessed subject cannot be looked for. It is
-	// not rotated: under another one, every record is absent.
+	// NameKey is 32 bytes, required with SealKeys. The names in the Store are
+	// HMACs under it, so that a guessed subject cannot be searched for. It
+	// cannot be rotated: under another NameKey every record is absent.
 	NameKey []byte
-	// StoreTimeout bounds a call of the Store, 250 ms.
+	// StoreTimeout bounds one call of the Store; 0 means 250 ms.
 	StoreTimeout time.Duration
-	// FetchTimeout is how long callers wait for a token at most, 30 s. One
-	// upstream call gets a third of it. Over a Store, take 9 s or more: after
-	// the death of a replica that was calling, the next call begins when 2 s
-	// and a third of FetchTimeout have passed.
+	// FetchTimeout is the longest time that callers wait for a token; 0 means
+	// 30 s. One upstream call gets a third of it. Over a Store use 9 s or more:
+	// if a replica dies during a call, the next call starts after 2 s and a
+	// third of FetchTimeout.
 	FetchTimeout time.Duration
-	// ForcedFloor is the least time between two forced renewals of a grant,
-	// 5 s: a server that refuses every token cannot make us ask without end.
+	// ForcedFloor is the shortest time between two forced renewals of a grant;
+	// 0 means 5 s. It protects the upstream from a server that refuses every
+	// token.
 	ForcedFloor time.Duration
-	// Grace is how long a replaced refresh token still gets its successor,
-	// 60 s.
+	// Grace is how long a replaced refresh token still gets its successor; 0
+	// means 60 s.
 	Grace time.Duration
-	// DefaultLifetime is the lifetime of a token that has no expiry. 0 means
-	// 5 minutes for a token that can be refreshed, and that a token without a
-	// refresh token is served until it is refused.
+	// DefaultLifetime is the lifetime of a token that has no expiry. 0 means 5
+	// minutes for a token with a refresh token. A token without a refresh token
+	// is then served until it is refused.
 	DefaultLifetime time.Duration
 	// RefreshLifetime is how long a refresh token without an expiry is
-	// remembered after its last use, and how long a sign-out of it is, a year.
+	// remembered after its last use, and how long its sign-out is remembered; 0
+	// means a year.
 	RefreshLifetime time.Duration
-	// MaxEntries bounds the records in memory, 10,000, and apart from them as
-	// many tokens that were got for an assertion. Without a Store, grants
-	// that came by Adopt or Refresh stay and may be three quarters of them;
-	// Adopt of one more is [providers.CodeBusy].
+	// MaxEntries bounds the records in memory; 0 means 10,000. As many tokens
+	// for assertions are kept in addition. Without a Store, grants that came by
+	// Adopt or Refresh are not evicted and may be three quarters of the
+	// records; Adopt of one more is [providers.CodeBusy].
 	MaxEntries int
-	// MaxFlights bounds the upstream calls under way over all grants, 64.
+	// MaxFlights bounds the upstream calls under way over all grants; 0 means
+	// 64.
 	MaxFlights int
-	// Observer gets events, see [Cache.Stats] for their kinds. The
-	// context carries the values of the caller that caused the event. It must
-	// be fast and safe for concurrent use; a panic in it affects no caller. Nil
-	// means none.
+	// Observer gets events; [Stats] lists their kinds. The context has the
+	// values of the caller that caused the event. Observer must be fast and
+	// safe for concurrent use. A panic in it affects no caller. nil means none.
 	Observer func(context.Context, providers.Event)
-	// Logger gets failures at Warn. Nil: slog.Default. slog.DiscardHandler is
-	// for silence.
+	// Logger gets failures at Warn; nil means slog.Default. slog.DiscardHandler
+	// is silence.
 	Logger *slog.Logger
-	// Now is the wall clock. Nil: time.Now.
+	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// Cache keeps the current token of every grant and is the only place that
-// calls the provider's token endpoint. It is a [providers.Provider] and a
-// [providers.Refresher] itself. Make one with [New]; it is safe for concurrent
-// use.
+// Cache keeps the current token of every grant, and only the Cache calls the
+// provider's token endpoint. It is itself a [providers.Provider] and a
+// [providers.Refresher]. [New] makes it. It is safe for concurrent use.
 type Cache struct {
 	clocks
 	p         providers.Provider
 	refresher providers.Refresher // nil if p is none
 	rules     record.Rules
 	o         Options
-	prefix    []byte        // of all digests: the namespace
+	prefix    []byte        // the namespace, which begins all digests
 	buffers   sync.Pool     // of *[]byte, in which keys are written
 	callLimit time.Duration // of one upstream call
 	flights   flight.Group[*providers.Token]
@@ -92,18 +93,18 @@ type Cache struct {
 	shared    *shared       // nil without a Store
 
 	entries    *bounded[*entry]
-	exchanged  *bounded[*entry] // those of tokens that were got for an assertion
+	exchanged  *bounded[*entry] // entries of tokens for an assertion
 	index      *bounded[owner]  // of refresh tokens, without a Store
 	tombstones *bounded[tombstone]
-	brought    atomic.Int64 // entries of grants that were brought
-	// unsavedPurges tells that a sign-out is to be carried on.
+	brought    atomic.Int64 // entries of grants that came by Adopt or Refresh
+	// unsavedPurges says that a sign-out must be continued.
 	unsavedPurges atomic.Bool
 
 	stats  counters
 	deaths deathRate
 	jitter func() float64 // in [0, 1)
 
-	ctx     context.Context // the cache's life
+	ctx     context.Context // the cache's lifetime
 	cancel  context.CancelFunc
 	life    sync.Mutex
 	closed  bool
@@ -162,7 +163,7 @@ func New(p providers.Provider, o Options) (*Cache, error) {
 	return c, nil
 }
 
-// prepare makes a Cache that does not listen to other replicas yet.
+// prepare makes a Cache that does not yet listen to other replicas.
 func prepare(p providers.Provider, o Options) (*Cache, error) {
 	o, faults := o.withDefaults()
 	if p == nil {
@@ -204,18 +205,17 @@ func prepare(p providers.Provider, o Options) (*Cache, error) {
 	return c, nil
 }
 
-// Generate returns the current token of req's grant while it is valid,
-// and otherwise renews it: by its refresh token where there is one, else by
-// the provider's Generate. All callers of one grant share one upstream call,
-// which goes on when they leave.
+// Generate returns the current token of req's grant while it is valid.
+// Otherwise it renews it: by its refresh token if there is one, else by the
+// provider's Generate. All callers of one grant share one upstream call. The
+// call goes on when they leave.
 //
-// A call that began before a [Cache.Purge] of its grant, and did not end before
-// it, fails with [providers.CodeNotSignedIn]: it must not sign the user in
-// again.
+// A [Cache.Purge] of the grant during Generate makes Generate fail with
+// [providers.CodeNotSignedIn]: it must not sign the user in again.
 //
-// The error is a [*providers.Error], or ctx.Err() as soon as ctx has ended.
-// After a failure the grant fails fast with the same error for a while, whose
-// rest is in RetryAfter.
+// The error is a [*providers.Error], or ctx.Err() as soon as ctx ends. After a
+// failure the grant fails fast with the same error for a while. RetryAfter is
+// the rest of that time.
 func (c *Cache) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
 	k, err := c.key(&req)
 	if err != nil {
@@ -227,10 +227,11 @@ func (c *Cache) Generate(ctx context.Context, req providers.Request) (providers.
 	return c.generate(ctx, k, req)
 }
 
-// Renew says that rejected, a token of req's grant, was refused. Any token
-// with a higher version is an answer, one that is on its way too. If the
-// rejected one is still current, it is renewed, at most once per ForcedFloor:
-// within it, the current token is returned although it was rejected.
+// Renew reports that rejected, a token of req's grant, was refused, and returns
+// a token with a higher version. That may be a token that is already there or
+// that another call is bringing. If rejected is still current it is renewed,
+// but at most once per ForcedFloor: within that time Renew returns the current
+// token although it was rejected.
 func (c *Cache) Renew(ctx context.Context, req providers.Request, rejected providers.Token) (providers.Token, error) {
 	k, err := c.key(&req)
 	if err != nil {
@@ -239,7 +240,7 @@ func (c *Cache) Renew(ctx context.Context, req providers.Request, rejected provi
 	return copyOf(c.renew(ctx, &k, &req, rejected.Version, true))
 }
 
-// copyOf is the caller's own copy of a token.
+// copyOf returns a copy of a token for one caller.
 func copyOf(token *providers.Token, err error) (providers.Token, error) {
 	if err != nil {
 		return providers.Token{}, err
@@ -247,13 +248,13 @@ func copyOf(token *providers.Token, err error) (providers.Token, error) {
 	return *token, nil
 }
 
-// generate is the way of Generate beyond memory. Apart from it, so that a hit
+// generate is Generate for a miss. It is a separate function so that a hit
 // leaves its request on the stack.
 func (c *Cache) generate(ctx context.Context, k id, req providers.Request) (providers.Token, error) {
 	return copyOf(c.current(ctx, &k, &req, true))
 }
 
-// fresh returns the token of k if it can be served without a second look.
+// fresh returns the token of k if it can be served without further checks.
 func (c *Cache) fresh(k *id) *providers.Token {
 	if e, ok := c.find(k); ok {
 		if v := e.view.Load(); v.age(c.now()) == record.Fresh {
@@ -282,10 +283,10 @@ func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, fail
 	return c.do(ctx, k, &want{Want: record.Want{Kind: record.Current}, req: req, failIfPurged: failIfPurged})
 }
 
-// renewAhead starts a renewal of v that nobody waits for.
+// renewAhead starts a renewal of v for which no caller waits.
 func (c *Cache) renewAhead(ctx context.Context, e *entry, v *view, req *providers.Request) {
 	if !e.mu.TryLock() {
-		return // somebody else is at it
+		return // another caller does it
 	}
 	defer e.mu.Unlock()
 	if e.attempt != nil || e.view.Load() != v || v.Failure.Remaining(c.nowFor(v)) > 0 {
@@ -303,7 +304,7 @@ func (c *Cache) key(req *providers.Request) (id, error) {
 	buf := c.buffers.Get().(*[]byte)
 	b := append(append((*buf)[:0], c.prefix...), keyPart...)
 	defer func() {
-		clear(b) // a key may hold an assertion
+		clear(b) // a key may contain an assertion
 		*buf = b
 		c.buffers.Put(buf)
 	}()
@@ -314,7 +315,8 @@ func (c *Cache) key(req *providers.Request) (id, error) {
 		}
 		b = appendPart(b, k)
 	} else {
-		// The length of the key goes before it, like those of the other parts.
+		// The length of the key is written before it, like those of the other
+		// parts.
 		n := len(b)
 		b = append(b, 0, 0, 0, 0)
 		var err error
@@ -323,7 +325,7 @@ func (c *Cache) key(req *providers.Request) (id, error) {
 		}
 		binary.BigEndian.PutUint32(b[n:], uint32(len(b)-n-4))
 	}
-	// What is got for an assertion is for its bearer alone.
+	// A token for an assertion belongs to the bearer of the assertion only.
 	for _, a := range []providers.Assertion{req.Assertion, req.Actor} {
 		if a.Token != "" {
 			b = appendPart(appendPart(appendPart(b, a.Token), a.Type), a.Issuer)
@@ -339,12 +341,12 @@ func (c *Cache) key(req *providers.Request) (id, error) {
 	return k, nil
 }
 
-// keyPart is the part of a digest that tells a record's key from a refresh
-// token.
+// keyPart is the part of a digest that separates the key of a record from a
+// refresh token.
 var keyPart = string(appendPart(nil, "key"))
 
-// digest names s, which is of a kind. It is injective over the namespace, kind
-// and s: the length of each is written before it.
+// digest names s of a kind. Different namespaces, kinds and strings have
+// different encodings: the length of each is written before it.
 func (c *Cache) digest(kind, s string) id {
 	var buf [512]byte
 	b := append(buf[:0], c.prefix...)
@@ -355,9 +357,9 @@ func appendPart(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
 }
 
-// Ready reports, from memory alone, that the Cache is open and, over a Store,
-// has joined the other replicas. A Store that fails later does not change that,
-// for valid tokens are still served. It belongs into /readyz.
+// Ready reports, from memory alone, whether the Cache is open and, over a
+// Store, has joined the other replicas. A Store that fails later does not
+// change the answer, because valid tokens are still served. Use it in /readyz.
 func (c *Cache) Ready() bool {
 	c.life.Lock()
 	closed := c.closed
@@ -365,9 +367,9 @@ func (c *Cache) Ready() bool {
 	return !closed && (c.shared == nil || c.shared.joined())
 }
 
-// Close stops new work and waits for what is under way, until ctx ends or it
-// is past its time. Then it cancels it. The error says how many upstream calls
-// did not return even so: their provider ignores its context.
+// Close refuses new work and waits for the work under way until ctx ends or the
+// work's own time is over. Then it cancels the work. The error says how many
+// upstream calls did not return even then: their provider ignores its context.
 func (c *Cache) Close(ctx context.Context) error {
 	c.life.Lock()
 	c.closed = true
@@ -408,7 +410,7 @@ func (c *Cache) Close(ctx context.Context) error {
 	return fmt.Errorf("tokencache: %d calls still under way: the provider ignores its context", c.running)
 }
 
-// closeGrace is the time in which cancelled work may return.
+// closeGrace is how long Close waits for cancelled work.
 const closeGrace = time.Second
 
 func (c *Cache) enter() bool {

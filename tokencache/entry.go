@@ -16,24 +16,25 @@ type entry struct {
 
 	evicted atomic.Bool // the entry is no longer in the map
 
-	mu      sync.Mutex // guards what follows, and writes to view
+	mu      sync.Mutex // guards the following fields, and writes to view
 	attempt *attempt   // the work under way; nil if none
 }
 
-// view is a record as this process knows it, with the deadlines of its token
-// at both clocks. A view is immutable.
+// view is a record as this process knows it, with the deadlines of its token on
+// both clocks. A view is immutable.
 type view struct {
 	record.Record
 	serveUntil deadline
 	renewFrom  deadline
-	// seen is when the record was taken over. What is counted from the
-	// record's times goes on by the monotonic clock from there, also if the
-	// wall clock is set back.
+	// seen is when this process read or wrote the record. From there on times
+	// of the record are counted by the monotonic clock, also if the wall clock
+	// is set back.
 	seen moment
-	// unverified tells that the token may be over: another replica said so, or
-	// notices were missed. The record is read again before it is served.
+	// unverified says that the token may have ended: another replica said so,
+	// or notices were missed. The record is read again before the token is
+	// served.
 	unverified bool
-	// overBelow is a version below which tokens are over.
+	// overBelow is the version below which tokens have ended.
 	overBelow uint64
 }
 
@@ -41,30 +42,31 @@ type view struct {
 // the nanoseconds since the cache began.
 type moment struct{ wall, mono int64 }
 
-// deadline is a moment that has come once either clock has reached it.
+// deadline is a moment that has passed as soon as one of the clocks has reached
+// it.
 type deadline moment
 
 func (d deadline) passed(now moment) bool { return now.wall >= d.wall || now.mono >= d.mono }
 
-// at is the deadline t, seen from now.
+// at returns the time t as a deadline, counted from now.
 func (now moment) at(t time.Time) deadline {
 	wall := t.UnixNano()
 	return deadline{wall, now.mono + (wall - now.wall)}
 }
 
 // clocks let a hit read one clock instead of two: the monotonic clock, and how
-// far the wall clock was ahead of it when that was last read, a moment ago.
+// far the wall clock was ahead of it at its last reading.
 type clocks struct {
 	wallClock func() time.Time // nil: time.Now
 	base      time.Time        // when the monotonic clock was 0
-	_         [64]byte         // what follows is written every wallEvery
+	_         [64]byte         // the following fields are written every wallEvery
 	read      atomic.Int64     // when the wall clock was read
 	offset    atomic.Int64
 	_         [64]byte
 }
 
-// wallEvery is for how long a reading of the wall clock is believed. A jump of
-// the wall clock is noticed after as much running time.
+// wallEvery is how long a reading of the wall clock is used. A jump of the wall
+// clock is noticed after this running time.
 const wallEvery = int64(time.Millisecond)
 
 // now reads both clocks.
@@ -87,7 +89,7 @@ func (c *clocks) readWall() moment {
 	return m
 }
 
-// wallNow is the wall clock itself.
+// wallNow returns the wall clock.
 func (c *clocks) wallNow() time.Time {
 	if c.wallClock == nil {
 		return time.Now().Round(0)
@@ -95,11 +97,11 @@ func (c *clocks) wallNow() time.Time {
 	return c.wallClock().Round(0)
 }
 
-// since is the monotonic clock.
+// since returns the monotonic clock.
 func (c *clocks) since() time.Duration { return time.Since(c.base) }
 
-// nowFor is the time by which v's record is judged: the wall clock, or the time
-// that has passed since the record was taken over if that is later.
+// nowFor returns the time for decisions about v's record: the wall clock, or
+// the time since the record was read by the monotonic clock if that is later.
 func (c *clocks) nowFor(v *view) time.Time {
 	wall := c.wallNow()
 	if v == nil {
@@ -111,7 +113,7 @@ func (c *clocks) nowFor(v *view) time.Time {
 	return wall
 }
 
-// age is how v's access token stands at both clocks.
+// age returns the age of v's access token on both clocks.
 func (v *view) age(now moment) record.Age {
 	switch {
 	case v == nil || v.unverified || v.Token.AccessToken == "" || v.serveUntil.passed(now):
@@ -122,10 +124,11 @@ func (v *view) age(now moment) record.Age {
 	return record.Fresh
 }
 
-// nothing is the record of which nothing is known. It is not changed.
+// nothing is the empty record. It is never changed.
 var nothing record.Record
 
-// known is the record of v, which is not changed: the zero Record if v is nil.
+// known returns the record of v, or the zero Record if v is nil. It must not be
+// changed.
 func (v *view) known() *record.Record {
 	if v == nil {
 		return &nothing
@@ -133,20 +136,20 @@ func (v *view) known() *record.Record {
 	return &v.Record
 }
 
-// purges is how often the grant was signed out.
+// purges returns how often the grant was signed out.
 func (v *view) purges() uint64 { return v.known().Purges }
 
-// record is a copy of what e knows. Callers hold e.mu.
+// record returns a copy of the record that e knows. Callers hold e.mu.
 func (e *entry) record() record.Record { return *e.view.Load().known() }
 
-// install makes r, which has just been read or written, what e knows: what was
-// unverified is so no longer. Callers hold e.mu.
+// install makes r, which was just read or written, the record that e knows. The
+// token is no longer unverified. Callers hold e.mu.
 func (c *Cache) install(e *entry, r record.Record) {
 	old := e.view.Load()
 	now := c.now()
 	v := &view{Record: r, seen: now}
 	if old != nil && sameToken(&old.Token, &r.Token) {
-		// The deadlines are drawn once for each token.
+		// The random part of the deadlines is chosen once for each token.
 		v.serveUntil, v.renewFrom = old.serveUntil, old.renewFrom
 	} else {
 		v.serveUntil = now.at(record.ServeUntil(&r.Token))
@@ -156,8 +159,8 @@ func (c *Cache) install(e *entry, r record.Record) {
 	e.view.Store(v)
 }
 
-// amend makes r what e knows, of which neither was read nor written: a token
-// that is to be read again still is. Callers hold e.mu.
+// amend makes r, which was neither read nor written, the record that e knows.
+// An unverified token stays unverified. Callers hold e.mu.
 func (c *Cache) amend(e *entry, r record.Record) {
 	old := e.view.Load()
 	c.install(e, r)
@@ -168,7 +171,7 @@ func (c *Cache) amend(e *entry, r record.Record) {
 	}
 }
 
-// broughtBy is 1 if v is of a grant that was brought, else 0.
+// broughtBy returns 1 if v's grant came by Adopt or Refresh, else 0.
 func broughtBy(v *view) int64 {
 	if v != nil && v.Brought && !v.Empty() {
 		return 1
@@ -180,10 +183,11 @@ func sameToken(a, b *providers.Token) bool {
 	return a.Version == b.Version && a.AccessToken == b.AccessToken && a.RefreshToken == b.RefreshToken
 }
 
-// exchangedBit tells the ids of what was got for an assertion from the others.
+// exchangedBit marks the ids of tokens for an assertion.
 const exchangedBit = 1
 
-// table is where k's entry is: many short exchanges push out no other grant.
+// table returns the map of k's entry. Tokens for assertions have a separate
+// map, so that they evict no other grant.
 func (c *Cache) table(k *id) *bounded[*entry] {
 	if k[len(k)-1]&exchangedBit != 0 {
 		return c.exchanged
@@ -194,14 +198,14 @@ func (c *Cache) table(k *id) *bounded[*entry] {
 // find returns k's entry if there is one.
 func (c *Cache) find(k *id) (*entry, bool) { return c.table(k).get(k) }
 
-// eachEntry calls fn for every entry that is there throughout.
+// eachEntry calls fn for every entry that exists during the whole call.
 func (c *Cache) eachEntry(fn func(id, *entry)) {
 	c.entries.each(fn)
 	c.exchanged.each(fn)
 }
 
-// entry returns k's entry, made if need be. A record that was signed out
-// before its entry was evicted begins where it ended.
+// entry returns k's entry and makes it if needed. If the record was signed out
+// before its entry was evicted, the new entry begins with its tombstone.
 func (c *Cache) entry(k *id) (*entry, error) {
 	if e, ok := c.find(k); ok {
 		return e, nil
@@ -222,20 +226,20 @@ func (c *Cache) entry(k *id) (*entry, error) {
 	return e, nil
 }
 
-// pinned reports whether v must stay in memory: the grant was brought, there is
-// no Store that has it too, and it is not over.
+// pinned reports whether v must stay in memory: its grant came by Adopt or
+// Refresh, no Store has it, and it has not ended.
 func (c *Cache) pinned(v *view) bool {
 	return c.o.Store == nil && broughtBy(v) > 0 && (c.refresher != nil && v.CanRefresh(c.nowFor(v)) || v.age(c.now()) != record.Over)
 }
 
-// roomToPin reports whether one more grant may be pinned: three quarters of
-// the entries may, so that callers without one are still served.
+// roomToPin reports whether one more grant may be pinned. At most three
+// quarters of the entries may be, so that there is room for the others.
 func (c *Cache) roomToPin() bool {
 	limit := int64(c.o.MaxEntries) * 3 / 4
 	if c.o.Store != nil || c.brought.Load() < limit {
 		return true
 	}
-	// Grants that are over may still be counted.
+	// Grants that have ended may still be counted.
 	c.eachEntry(func(_ id, e *entry) {
 		if v := e.view.Load(); broughtBy(v) > 0 && !c.pinned(v) {
 			c.table(&e.id).remove(&e.id)
@@ -244,7 +248,7 @@ func (c *Cache) roomToPin() bool {
 	return c.brought.Load() < limit
 }
 
-// evictionRank orders entries for eviction, the least first. An entry that is
+// evictionRank orders entries for eviction, the lowest first. An entry that is
 // busy or pinned stays.
 func (c *Cache) evictionRank(e *entry) int64 {
 	if !e.mu.TryLock() {
@@ -280,14 +284,14 @@ func (c *Cache) evict(e *entry) bool {
 	return true
 }
 
-// tombstone is what stays of a record that was signed out, in little space: it
+// tombstone is what remains of a record that was signed out. It is small and
 // outlives the entry.
 type tombstone struct {
 	version, purges uint64
 	ends            int64 // Unix seconds, see record.Record.Ends
 	ended           []record.Digest
 	tenant          string
-	unsaved         bool // the Store, or a replica, may not know yet
+	unsaved         bool // the Store or a replica may not know it yet
 }
 
 func tombstoneOf(r *record.Record, unsaved bool) tombstone {
@@ -298,7 +302,7 @@ func (t tombstone) record() record.Record {
 	return record.Record{Version: t.version, Purges: t.purges, Ends: time.Unix(t.ends, 0), Ended: t.ended, Tenant: t.tenant}
 }
 
-// bury keeps what r tells of a sign-out.
+// bury keeps what r says about a sign-out.
 func (c *Cache) bury(k *id, r *record.Record, unsaved bool) {
 	if r.Purges == 0 {
 		return

@@ -22,20 +22,20 @@ var (
 	errUnsaved  error = &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Op: op, Description: "the token store is unavailable", RetryAfter: time.Second}
 	errOverdue  error = fault(providers.CodeTimeout, providers.Transient, "no answer from the provider in time", context.DeadlineExceeded)
 	errRejected error = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: op}
-	// errSignedOut is for a caller of Generate or Renew whom a Purge overtook.
+	// errSignedOut is the error of a Generate or Renew that a Purge overtook.
 	errSignedOut error = &providers.Error{Code: providers.CodeNotSignedIn, Class: providers.Permanent, Op: op, Description: "Signed out meanwhile."}
 	errPurged    error = &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: op, Description: "signed out meanwhile"}
 )
 
-// errAnotherGrant is the likely cause where an adopted grant is not found.
+// errAnotherGrant is the likely cause if an adopted grant is not found.
 var errAnotherGrant = errors.New("tokencache: no token is kept for this request; a request that differs from the adopted one in any field, such as Scopes, is another grant (see providers.Keyer)")
 
 func fault(code providers.Code, class providers.Class, text string, err error) *providers.Error {
 	return &providers.Error{Code: code, Class: class, Op: op, Description: text, Err: err}
 }
 
-// badResponse is the error of an answer that cannot be used. What became of a
-// refresh token that was presented is then not known.
+// badResponse is the error of an answer that cannot be used. It is then unknown
+// whether a presented refresh token is spent.
 func badResponse(action record.Action, text string) error {
 	class := providers.Transient
 	if action.Step == record.CallRefresh {
@@ -44,8 +44,8 @@ func badResponse(action record.Action, text string) error {
 	return fault(providers.CodeBadResponse, class, text, nil)
 }
 
-// asProviderError makes a [*providers.Error] of an error of package flight and
-// leaves other errors alone.
+// asProviderError turns an error of package flight into a [*providers.Error]
+// and leaves other errors unchanged.
 func asProviderError(err error) error {
 	var p *flight.PanicError
 	switch {
@@ -57,8 +57,8 @@ func asProviderError(err error) error {
 	return err
 }
 
-// reportPanic logs what a hook or the provider did. The value of a panic may
-// hold a credential and is not logged, unless the runtime made it.
+// reportPanic logs a panic of a hook or the provider. The value of a panic may
+// hold a credential, so it is logged only if it comes from the runtime.
 func (c *Cache) reportPanic(err error) {
 	var p *flight.PanicError
 	if errors.As(err, &p) {
@@ -68,7 +68,8 @@ func (c *Cache) reportPanic(err error) {
 	c.o.Logger.Error("tokencache: a call ended its goroutine", "error", err)
 }
 
-// unlessAlone is err as callers see it, nil if a goes on without the Store.
+// unlessAlone returns err as callers see it, or nil if a continues without the
+// Store.
 func (a *attempt) unlessAlone(err error) error {
 	if a.alone {
 		return nil
@@ -76,7 +77,8 @@ func (a *attempt) unlessAlone(err error) error {
 	return storeError(err)
 }
 
-// storeError is the error of a Store that cannot be reached, as callers see it.
+// storeError returns the error of a Store that cannot be reached, as callers
+// see it.
 func storeError(err error) error {
 	var pe *providers.Error
 	if errors.As(err, &pe) {

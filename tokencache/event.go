@@ -14,41 +14,42 @@ import (
 
 // Stats are counts since the cache began, and a few present values.
 //
-// The Observer gets these kinds of events, whose Source is "tokencache":
+// The Observer gets events of these kinds. Their Source is "tokencache":
 //
 //	flight_started  work on a record began
-//	flight          it ended: Op, Outcome, Duration, and N callers that joined it.
-//	                Op is generate, refresh or none; "ahead-" before it tells that
-//	                a valid token was being served, "forced-" that it was refused
-//	fail_fast       a caller was answered from the window after a failure: Outcome
+//	flight          the work ended: Op, Outcome, Duration, and N callers that
+//	                joined it. Op is generate, refresh or none. "ahead-" before
+//	                it means that a valid token was being served, "forced-" that
+//	                the token was refused
+//	fail_fast       a caller got the error of a recent failure: Outcome
 //	adopted         a token came from another replica
-//	evicted         a record left the full memory; its grant is made again, or read
-//	                from the Store
-//	lease_lost      a lease ended under work
+//	evicted         a record left the full memory; its grant is generated again,
+//	                or read from the Store
+//	lease_lost      a lease ended during work
 //	store_error     a call of the Store failed
 //	store_lost      the Store had lost a record, which was written again
-//	uncoordinated   work of a Shared provider went on without the Store
+//	uncoordinated   work of a Shared provider continued without the Store
 //	unsaved         a token could not be stored yet, and is served meanwhile
 type Stats struct {
 	// Hits counts tokens served from memory.
 	Hits uint64
-	// Flights, Calls: work begun on a record, and upstream calls made.
+	// Flights counts work begun on a record, Calls the upstream calls.
 	Flights, Calls uint64
 	// Coalesced counts callers that joined work under way.
 	Coalesced uint64
-	// FailFast counts callers answered from the window after a failure.
+	// FailFast counts callers that got the error of a recent failure.
 	FailFast uint64
 	// Failed counts work that ended in an error.
 	Failed uint64
-	// Adopted counts tokens taken over from another replica, StoreErrors
-	// failed calls of the Store, Evicted records that left a full memory.
+	// Adopted counts tokens from another replica, StoreErrors failed calls of
+	// the Store, and Evicted records that left the full memory.
 	Adopted, StoreErrors, Evicted uint64
-	// Entries is the number of records in memory, InFlight of records that
-	// are worked on, Overdue of those whose provider has not returned although
-	// its time was over: their grants wait for it.
+	// Entries is the number of records in memory. InFlight is how many of them
+	// are worked on. Overdue is how many have a provider that has not returned
+	// in its time; their grants wait for it.
 	Entries, InFlight, Overdue int
-	// InDoubt is the number of grants of whose last upstream call the outcome
-	// is unknown, Unsaved of those whose token the Store does not have yet.
+	// InDoubt is how many grants have a last upstream call of unknown outcome.
+	// Unsaved is how many have a token that the Store does not have yet.
 	InDoubt, Unsaved int
 }
 
@@ -59,11 +60,11 @@ type counters struct {
 	warnedEviction                                                     sync.Once
 }
 
-// striped is a counter for many writers. Each adds to one of several places,
-// so that they seldom meet.
+// striped is a counter for many writers. Each adds to one of several places, so
+// that writers rarely meet.
 type striped [16]struct {
 	n atomic.Uint64
-	_ [56]byte // a cache line each
+	_ [56]byte // each has its own cache line
 }
 
 func (s *striped) add() { s[rand.Uint32()%16].n.Add(1) }
@@ -75,7 +76,7 @@ func (s *striped) sum() (n uint64) {
 	return n
 }
 
-// Stats returns the counts. It looks at every entry.
+// Stats returns the counts. It reads every entry.
 func (c *Cache) Stats() Stats {
 	c.life.Lock()
 	inFlight := c.running
@@ -99,7 +100,7 @@ func (c *Cache) Stats() Stats {
 	return s
 }
 
-// event tells the Observer. Whatever the Observer does, it harms nobody.
+// event calls the Observer. A panic of the Observer affects no caller.
 func (c *Cache) event(ctx context.Context, e providers.Event) {
 	if c.o.Observer == nil {
 		return
@@ -110,24 +111,24 @@ func (c *Cache) event(ctx context.Context, e providers.Event) {
 	}
 }
 
-// failedFast tells that a caller got err without work.
+// failedFast reports that a caller got err without work.
 func (c *Cache) failedFast(ctx context.Context, err error) {
 	c.stats.failFast.Add(1)
 	c.event(ctx, providers.Event{Kind: "fail_fast", Outcome: providers.AsError(err).Class.String()})
 }
 
-// countEviction tells that a record left the full memory.
+// countEviction reports that a record left the full memory.
 func (c *Cache) countEviction() {
 	c.stats.evicted.Add(1)
 	if c.o.Observer != nil {
-		go c.event(c.ctx, providers.Event{Kind: "evicted"}) // not under the locks that are held here
+		go c.event(c.ctx, providers.Event{Kind: "evicted"}) // not under the locks of the caller
 	}
 	c.stats.warnedEviction.Do(func() {
 		c.o.Logger.Warn("tokencache: more grants than MaxEntries; the least recently renewed leave the memory and cost a call when they are asked for again", "max_entries", c.o.MaxEntries)
 	})
 }
 
-// report tells of the end of a.
+// report reports the end of a.
 func (a *attempt) report() {
 	c := a.c
 	a.e.mu.Lock()
@@ -138,7 +139,8 @@ func (a *attempt) report() {
 		pe := providers.AsError(err)
 		e.Outcome = pe.Class.String()
 		c.stats.failed.Add(1)
-		// Not for a sign-out, nor for what anybody may present.
+		// A sign-out is not logged, nor is a refresh token that any caller may
+		// present.
 		if !errors.Is(err, errPurged) && (a.op != "" || pe.Code != providers.CodeRefreshRejected) {
 			c.o.Logger.Warn("tokencache: no token; callers of this grant get the error until its window ends", "op", e.Op, "error", pe, "took", e.Duration)
 		}
@@ -146,7 +148,7 @@ func (a *attempt) report() {
 	c.event(a.cause, e)
 }
 
-// opName is the Op of a's event.
+// opName returns the Op of a's event.
 func (a *attempt) opName() string {
 	name := a.op
 	if name == "" {
@@ -161,8 +163,8 @@ func (a *attempt) opName() string {
 	return name
 }
 
-// deathRate tells whether so many refresh tokens of one provider are refused
-// that the fault is likely ours: a changed client, a wrong endpoint.
+// deathRate notices when so many refresh tokens of one provider are refused
+// that the fault is probably ours: a changed client, a wrong endpoint.
 type deathRate struct {
 	mu     sync.Mutex
 	since  time.Duration // when the present minute began
@@ -171,7 +173,7 @@ type deathRate struct {
 }
 
 // manyDeaths is how many refusals within a minute are suspicious, if they are
-// half of the calls too.
+// also half of the calls.
 const manyDeaths = 20
 
 func (d *deathRate) roll(now time.Duration) {

@@ -10,56 +10,55 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// want is what a caller wants, and for which request.
+// want is a caller's wish, and the request it is for.
 type want struct {
 	record.Want
 	req          *providers.Request
-	owner        owner            // Refresh: what is known of the refresh token
-	token        *providers.Token // Adopt: the token brought
-	ahead        bool             // nobody waits: the current token is still served
-	failIfPurged bool             // fails if a Purge overtakes it, instead of asking for another token
-	since        *uint64          // fails unless the grant has been signed out as often; nil: not looked at
+	owner        owner            // Refresh: the known owner of the refresh token
+	token        *providers.Token // Adopt: the token to adopt
+	ahead        bool             // no caller waits: the current token is still served
+	failIfPurged bool             // fails if a Purge overtakes it; otherwise it asks for another token
+	since        *uint64          // fails if the grant has been signed out more often than this; nil: no check
 }
 
-// shares reports whether a caller with w takes the error of an attempt for
-// other for its own.
+// shares reports whether a caller with w gets the error of an attempt for
+// other.
 func (w *want) shares(other *want) bool {
 	return w.Kind == other.Kind && (w.Kind == record.Current || w.Kind == record.Refresh && w.Digest == other.Digest)
 }
 
-// attempt is the work on one record: at most one is under way for each entry.
-// It has two ends. When it is answered, its callers have their result and
-// nobody joins any more: later callers read the entry. When it is finished, the
-// outcome is saved, the lease is released and the entry is free for the next
-// attempt.
+// attempt is the work on one record. Each entry has at most one under way. An
+// attempt has two ends. When it is answered, its callers have their result and
+// no caller joins it any more: later callers read the entry. When it is
+// finished, the outcome is saved, the lease is released and the next attempt
+// may work.
 type attempt struct {
 	c     *Cache
 	e     *entry
 	want  want
 	cause context.Context // the values of the caller that caused the attempt, for the Observer
 	began time.Time
-	after <-chan struct{} // closed when the attempt before has finished; nil if there was none
+	after <-chan struct{} // closed when the previous attempt has finished; nil if there was none
 
 	hold // on the record; only the attempt's own goroutine uses it
 
-	// Guarded by entry.mu.
+	// The following fields are guarded by entry.mu.
 	call      *flight.Call[*providers.Token]
 	purges    uint64 // the entry's when the attempt last read the record
 	answered  bool
-	err       error         // the answer's
+	err       error         // the error of the answer
 	overdue   bool          // answered because FetchTimeout was over
 	unsaved   bool          // answered, while the Store does not have the token yet
 	calling   bool          // an upstream call is under way, or its outcome is not recorded
-	joined    int           // callers besides the first
+	joined    int           // callers after the first
 	finished  chan struct{} // closed at the end; the next attempt of the entry waits for it
 	overtaken bool          // a Purge came before the answer
 }
 
-// do gets w its answer: from memory, from the attempt under way, or from a new
-// one.
+// do answers w: from memory, from the attempt under way, or from a new one.
 //
-// Tokens are passed by pointer, and what is passed is small: of ten thousand
-// callers that wait, each would have its stack grown for a copy.
+// Tokens are passed by pointer, and arguments are small. Otherwise each of ten
+// thousand waiting callers would have a larger stack.
 func (c *Cache) do(ctx context.Context, k *id, w *want) (*providers.Token, error) {
 	var came joined
 	first := true
@@ -95,7 +94,7 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (*providers.Token, error
 		case overtook:
 			continue
 		}
-		switch { // the first two are answers to other callers' wishes: once more
+		switch { // in the first two cases the answer was for another wish: try again
 		case !j.own && !w.shares(&j.attempt.want):
 		case !j.own && err == nil && w.Kind == record.Current && token.Version <= w.After && w.After > 0 && !j.attempt.want.Forced:
 		default:
@@ -104,29 +103,29 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (*providers.Token, error
 	}
 }
 
-// overtook reports whether e was signed out, or went, since a began: its
-// answer may be from before. purges is how often e had been signed out when a
-// last began. It takes no lock, for all callers of a come here at once; what it
-// reads of a does not change after the answer.
+// overtook reports whether e was signed out or evicted since a began. The
+// answer may then be outdated. purges is how often e had been signed out when a
+// last began. It takes no lock, because all callers of a call it at the same
+// time. The fields of a that it reads do not change after the answer.
 func (e *entry) overtook(a *attempt) (overtook bool, purges uint64) {
 	return e.evicted.Load() || a.overtaken || e.view.Load().purges() != a.purges, a.purges
 }
 
-// joined is how a caller goes on: with an answer from memory, with a ticket of
-// an attempt, or once more.
+// joined says how a caller continues: with an answer from memory, with a ticket
+// of an attempt, or by joining again.
 type joined struct {
 	attempt *attempt
 	ticket  flight.Ticket[*providers.Token]
-	own     bool   // the attempt was begun for this caller
+	own     bool   // the attempt was started for this caller
 	purges  uint64 // how often the grant had been signed out when the caller came
-	known   bool   // purges is certain: the record had been read
+	known   bool   // purges is exact: the record had been read
 	again   bool
 	token   *providers.Token
 	err     error
 }
 
-// join answers w from memory or joins or begins an attempt. Joining or
-// beginning is exact, since it happens under the entry's lock.
+// join answers w from memory, or joins or starts an attempt. It holds the
+// entry's lock, so no caller starts a second attempt.
 func (c *Cache) join(ctx context.Context, e *entry, w *want) (j joined) {
 	defer func() {
 		if j.attempt == nil && j.err != nil && !errors.Is(j.err, errClosed) {
@@ -170,7 +169,7 @@ func (c *Cache) join(ctx context.Context, e *entry, w *want) (j joined) {
 
 func (e *entry) flightKey() string { return string(e.id[:]) }
 
-// start begins an attempt, or returns nil if the cache is closed. Callers hold
+// start starts an attempt, or returns nil if the cache is closed. Callers hold
 // e.mu.
 func (c *Cache) start(ctx context.Context, e *entry, w *want) (*attempt, flight.Ticket[*providers.Token]) {
 	if !c.enter() {
@@ -193,8 +192,9 @@ func (c *Cache) start(ctx context.Context, e *entry, w *want) (*attempt, flight.
 	return a, c.flights.Start(e.flightKey(), a.run)
 }
 
-// run is the whole life of a. The work, and whatever it calls, may panic or
-// call runtime.Goexit: it runs in a goroutine of its own, and a ends in order.
+// run is the whole life of a. The work and the code that it calls may panic or
+// call runtime.Goexit. The work therefore runs in a separate goroutine, and a
+// ends in order.
 func (a *attempt) run(call *flight.Call[*providers.Token]) {
 	c := a.c
 	defer c.leave()
@@ -209,22 +209,22 @@ func (a *attempt) run(call *flight.Call[*providers.Token]) {
 	if err != nil {
 		c.reportPanic(err)
 		a.answer(nil, asProviderError(err))
-		_ = flight.Guard(a.release) // its own release may be what panicked
+		_ = flight.Guard(a.release) // release may be the call that panicked
 	}
 	a.finish()
 	_ = flight.Guard(a.report)
 }
 
-// answer gives the callers of a their result and records a failure that is not
-// in the record yet. Only the first answer of an attempt counts.
+// answer gives the callers of a their result and records a failure that the
+// record does not have yet. Only the first answer of an attempt counts.
 func (a *attempt) answer(token *providers.Token, err error) {
 	a.e.mu.Lock()
 	defer a.e.mu.Unlock()
 	a.answerLocked(token, err)
 }
 
-// answerPurged answers a that the grant was signed out meanwhile. A caller that
-// came before that fails, and one that came later begins an attempt of its own.
+// answerPurged answers a after the grant was signed out. A caller that came
+// before the sign-out fails. A caller that came later starts a new attempt.
 func (a *attempt) answerPurged() {
 	a.e.mu.Lock()
 	defer a.e.mu.Unlock()
@@ -244,8 +244,8 @@ func (a *attempt) answerLocked(token *providers.Token, err error) {
 	a.call.Answer(token, err)
 }
 
-// openWindow makes e fail fast with err, unless a window is open already.
-// Callers hold e.mu.
+// openWindow makes e fail fast with err, unless it already fails fast. Callers
+// hold e.mu.
 func (c *Cache) openWindow(e *entry, err error) {
 	pe := providers.AsError(err)
 	r, now := e.record(), c.nowFor(e.view.Load())
@@ -258,8 +258,8 @@ func (c *Cache) openWindow(e *entry, err error) {
 	c.amend(e, r)
 }
 
-// expire answers a when FetchTimeout is over. A provider that ignores its
-// context keeps the attempt, and so the grant, until it returns.
+// expire answers a when FetchTimeout is over. If a provider ignores its
+// context, the attempt keeps the grant until the provider returns.
 func (a *attempt) expire() {
 	a.e.mu.Lock()
 	defer a.e.mu.Unlock()
@@ -285,9 +285,9 @@ func (a *attempt) finish() {
 	a.scheduleResolve()
 }
 
-// scheduleResolve tries again what is in doubt, although nobody asks: the
-// upstream may forgive a second presentation for a short while only. Callers
-// hold e.mu.
+// scheduleResolve retries a call whose outcome is in doubt, also if no caller
+// asks: some upstreams accept a second presentation for a short time only.
+// Callers hold e.mu.
 func (a *attempt) scheduleResolve() {
 	c, e := a.c, a.e
 	inDoubt := func() (time.Duration, bool) {
@@ -309,5 +309,5 @@ func (a *attempt) scheduleResolve() {
 	})
 }
 
-// maxResolve is how often a call in doubt is tried again: for half a minute.
+// maxResolve is how often a call in doubt is retried: for half a minute.
 const maxResolve = 6

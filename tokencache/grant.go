@@ -11,21 +11,22 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// CanRefresh reports whether the provider is a [providers.Refresher], as which
-// a Cache itself always counts.
+// CanRefresh reports whether the provider is a [providers.Refresher]. A Cache
+// itself always has the method Refresh.
 func (c *Cache) CanRefresh() bool { return c.refresher != nil }
 
-// Refresh spends refreshToken and returns the pair that replaces it. A token
-// that was replaced within Grace gets its successor without an upstream call,
-// so that concurrent and repeated calls agree; one that was replaced earlier,
-// signed out or refused is [providers.CodeRefreshRejected] without one.
-// Refresh never generates.
+// Refresh spends refreshToken and returns the pair that replaces it. It never
+// generates. A refresh token that was replaced within Grace gets its successor
+// without an upstream call, so that concurrent and repeated calls agree. A
+// refresh token that was replaced earlier, signed out or refused is
+// [providers.CodeRefreshRejected], also without an upstream call.
 //
-// A replaced token is remembered for a day, or for the last 360 renewals of
-// its grant if those are fewer: for six hours where tokens live a minute.
+// A replaced refresh token is remembered for a day, but at most for the last
+// 360 renewals of its grant. For tokens that live a minute, that is six hours.
 //
-// req may name no user: the refresh token finds its grant. If req does name a
-// user, which the caller must have verified, the grant must be theirs.
+// req need not name a user: the refresh token finds its grant. If req names a
+// user, the caller must have verified the user, and the grant must belong to
+// that user.
 func (c *Cache) Refresh(ctx context.Context, req providers.Request, refreshToken string) (providers.Token, error) {
 	if c.refresher == nil {
 		return providers.Token{}, fault(providers.CodeInternal, providers.Permanent, "the provider cannot refresh", nil)
@@ -58,21 +59,22 @@ func (c *Cache) Refresh(ctx context.Context, req providers.Request, refreshToken
 
 var errFull error = &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Op: op, Description: "the cache is full of grants that must stay: raise MaxEntries, or give it a Store"}
 
-// Adopt makes tok, obtained elsewhere, the current token of req's grant: at a
-// login, or at a start from where the application kept it. A token that has
-// expired, or a refresh token alone, is renewed by the next call that needs a
-// token.
+// Adopt makes tok, which was obtained elsewhere, the current token of req's
+// grant. Call it at a login, or at the start for tokens that the application
+// has kept. If tok has expired, or is a refresh token alone, the next call that
+// needs a token renews it.
 //
-// Requests that differ in any field are different grants, unless the provider
-// is a [providers.Keyer]: a pair adopted for a Subject alone is not found by a
-// Source whose request has Scopes too.
+// Requests that differ in any field have different grants, unless the provider
+// is a [providers.Keyer]. For example, a pair adopted for a Subject is not
+// found by a Source whose request also has Scopes.
 //
-// A pair whose refresh token the cache has or had already is older than what is
-// there: Adopt then changes nothing, or fails with
-// [providers.CodeRefreshRejected] if the grant was signed out or refused. With a
-// vendor that rotates refresh tokens the application's own copy is stale after
-// the first renewal: only a [Store] outlives the process. Without a Store and
-// with three quarters of MaxEntries adopted, Adopt is [providers.CodeBusy].
+// If the cache already has or had the refresh token of tok, its own pair is
+// newer. Adopt then changes nothing. It fails with
+// [providers.CodeRefreshRejected] if the grant was signed out or refused. If a
+// vendor rotates refresh tokens, the application's own copy is outdated after
+// the first renewal: only a [Store] keeps grants over a restart. Without a
+// Store, Adopt is [providers.CodeBusy] once adopted grants are three quarters
+// of MaxEntries.
 func (c *Cache) Adopt(ctx context.Context, req providers.Request, tok providers.Token) error {
 	k, err := c.key(&req)
 	if err != nil {
@@ -98,7 +100,7 @@ func (c *Cache) Adopt(ctx context.Context, req providers.Request, tok providers.
 }
 
 // knows reports whether refreshToken came with an earlier pair of k's record.
-// It is an error if that record has ended.
+// If that record has ended, it returns an error.
 func (c *Cache) knows(ctx context.Context, k id, req *providers.Request, refreshToken string) (bool, error) {
 	if refreshToken == "" {
 		return false, nil
@@ -106,7 +108,7 @@ func (c *Cache) knows(ctx context.Context, k id, req *providers.Request, refresh
 	o, err := c.claim(ctx, c.tokenDigest(refreshToken), owner{id: k, tenant: req.Tenant, claimed: true})
 	switch {
 	case err != nil && c.rules.Mode == providers.Shared:
-		return false, nil // goes on without the Store
+		return false, nil // continues without the Store
 	case err != nil:
 		return false, storeError(err)
 	case o.dead:
@@ -126,21 +128,21 @@ func (c *Cache) knows(ctx context.Context, k id, req *providers.Request, refresh
 	switch r := e.record(); {
 	case r.Token.RefreshToken != "":
 		return true, nil
-	case r.Version == 0: // forgotten, as when it fell out of a full cache
+	case r.Version == 0: // forgotten, for example evicted from a full cache
 		return false, nil
 	}
 	return false, errRejected
 }
 
-// Purge signs req's grant out. Once it has returned nil, no replica hands out
-// a token from before, also none that is on its way, and the grant's refresh
+// Purge signs req's grant out. After it has returned nil, no replica hands out
+// an earlier token, not even one that is on its way, and the grant's refresh
 // tokens are refused. If the provider is a [providers.Revoker], the current
 // token is revoked.
 //
-// With a Store, Purge waits until every live replica has heard of it. If that
-// cannot be made sure within ctx, or within a third of FetchTimeout, Purge
-// returns [providers.CodeBusy]: the sign-out then has happened in this process
-// and is carried on in the background.
+// With a Store, Purge waits until every live replica has read of the sign-out.
+// If that takes longer than ctx or a third of FetchTimeout, Purge returns
+// [providers.CodeBusy]. The sign-out has then happened in this process and
+// continues in the background.
 func (c *Cache) Purge(ctx context.Context, req providers.Request) error {
 	k, err := c.key(&req)
 	if err != nil {
@@ -166,7 +168,7 @@ func (c *Cache) Purge(ctx context.Context, req providers.Request) error {
 	return errors.Join(err, c.revoke(ctx, last))
 }
 
-// purgeLocal signs e out in this process. It returns what e was and the
+// purgeLocal signs e out in this process. It returns the record before and the
 // tombstone.
 func (c *Cache) purgeLocal(e *entry) (record.Record, tombstone) {
 	e.mu.Lock()
@@ -180,9 +182,8 @@ func (c *Cache) purgeLocal(e *entry) (record.Record, tombstone) {
 	return was, tombstoneOf(&r, c.shared != nil)
 }
 
-// spreadPurge writes a sign-out to the Store and makes it known to all
-// replicas, trying again until ctx ends. It returns the token that the Store
-// had.
+// spreadPurge writes a sign-out to the Store and tells all replicas. It retries
+// until ctx ends. It returns the token that the Store had.
 func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone) (last providers.Token, err error) {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		var stored record.Record
@@ -206,7 +207,7 @@ func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone) (last provi
 }
 
 // storePurgeRecord writes a sign-out into its record in the Store. It returns
-// the record before, and what the tombstone then is.
+// the record before and the new tombstone.
 func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone) (record.Record, tombstone, error) {
 	h, key := c.shared, c.shared.recordKey(k)
 	for range maxRounds {
@@ -236,7 +237,7 @@ func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone) (recor
 	return record.Record{}, t, fault(providers.CodeInternal, providers.Transient, "the token store refuses every write", nil)
 }
 
-// purgedAs brings this process to a sign-out as the Store has it.
+// purgedAs applies a sign-out that the Store has to this process.
 func (c *Cache) purgedAs(k *id, r *record.Record) {
 	e, ok := c.find(k)
 	if !ok {
@@ -261,7 +262,7 @@ func (c *Cache) storePurge(ctx context.Context, k *id, t tombstone) error {
 	return err
 }
 
-// retryPurges carries on the sign-outs that not all replicas know of.
+// retryPurges continues the sign-outs that some replicas do not know yet.
 func (c *Cache) retryPurges(ctx context.Context) {
 	if !c.unsavedPurges.Swap(false) {
 		return
@@ -290,8 +291,8 @@ func (c *Cache) revoke(ctx context.Context, tok providers.Token) error {
 	return nil
 }
 
-// cloneRequest copies req deeply: an attempt reads it after its caller has
-// left.
+// cloneRequest copies req deeply, because an attempt reads it after its caller
+// has left.
 func cloneRequest(req providers.Request) providers.Request {
 	req.Scopes = slices.Clone(req.Scopes)
 	req.Identifiers = maps.Clone(req.Identifiers)

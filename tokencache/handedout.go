@@ -10,60 +10,59 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// HandedOut is a [Cache] that knows again the access tokens that it has handed
-// out. It is the Provider of the endpoints that give tokens to pages, and it
-// lets such a page show its token to a proxy of the same vendor: the token finds
-// its grant, and the proxy sends the grant's current token. Nothing is asked
-// upstream for that. It works for tokens that only the vendor can verify.
+// HandedOut is a [Cache] that recognizes the access tokens that it has handed
+// out. Use it as the Provider of the endpoints that give tokens to pages. A
+// page can then show its token to a proxy of the same vendor: HandedOut finds
+// the grant of the token, and the proxy sends the grant's current token. That
+// needs no upstream call. It works for tokens that only the vendor can verify.
 //
 // # What such a token proves
 //
-// It proves what Authorize proved when the token was handed out. Where any
-// caller may name any person, it proves nothing about a person. So a HandedOut
-// is no [providers.Verifier] and cannot be a source of an Authenticator: a
-// [Grant] is good for calls of the vendor whose token it is, and for no route
-// of the application.
+// The token proves what Authorize proved when the token was handed out. If any
+// caller may name any person, it proves nothing about a person. A HandedOut is
+// therefore no [providers.Verifier] and cannot be a source of an Authenticator:
+// use a [Grant] for calls of its vendor, and for no route of the application.
 //
-// # For how long
+// # How long it is recognized
 //
-// A token is known until it expires, and no longer than until a sign-out of its
-// grant. In a cache whose mode is not Shared, a token that was replaced is known
-// for Grace more. Tokens are remembered by digest, in the Store where there is
-// one, and are bounded by four times MaxEntries in memory.
+// A token is recognized until it expires or its grant is signed out. In a cache
+// whose mode is not Shared, a replaced token is recognized for Grace more.
+// Tokens are remembered by digest, in the Store if there is one. In memory
+// their number is bounded by four times MaxEntries.
 //
-// It is safe for concurrent use. Make one with [NewHandedOut].
+// A HandedOut is safe for concurrent use. [NewHandedOut] makes it.
 type HandedOut struct {
 	*Cache
 	window time.Duration
 	tokens *bounded[handedToken] // by digest, of access tokens and of refresh tokens
-	grants *bounded[handedGrant] // by record, without a Store
+	grants *bounded[handedGrant] // by record; only without a Store
 }
 
-// handedToken is a token that a page has. It never changes.
+// handedToken is a token that a page has. It is immutable.
 type handedToken struct {
 	ID      id
 	Request handedRequest
 	Version uint64
-	Purges  uint64        // of the record when it had the token
+	Purges  uint64        // those of the record when it had the token
 	Refresh record.Digest // of the refresh token that came with it
 	Expiry  time.Time     // of the access token
 
-	until   int64         // Unix seconds, when it is of no more use
-	written time.Duration // when it was last written or read, by the monotonic clock
+	until   int64         // Unix seconds, when it is dropped
+	written time.Duration // when it was last written or read, on the monotonic clock
 }
 
 // handedGrant is the newest pair of a record that a page has.
 type handedGrant struct {
 	Version uint64
 	Purges  uint64
-	Refresh id // names the handedToken of its refresh token
-	Before  id // likewise, of the pair that the page had before
+	Refresh id // the id of the handedToken of its refresh token
+	Before  id // the same, of the pair before
 	At      time.Time
 }
 
 // NewHandedOut returns a HandedOut over c. An access token that has expired is
-// known for window more, and its grant is renewed then; 0 means that the page
-// must refresh.
+// recognized for window longer, and its grant is then renewed. 0 means that the
+// page must refresh.
 func NewHandedOut(c *Cache, window time.Duration) (*HandedOut, error) {
 	var faults []error
 	if c == nil {
@@ -83,13 +82,13 @@ func NewHandedOut(c *Cache, window time.Duration) (*HandedOut, error) {
 	}, nil
 }
 
-// Generate is [Cache.Generate], and remembers the token.
+// Generate is [Cache.Generate] and remembers the token.
 func (h *HandedOut) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
 	tok, err := h.Cache.Generate(ctx, req)
 	return h.named(ctx, req, tok, err)
 }
 
-// Renew is [Cache.Renew], and remembers the token.
+// Renew is [Cache.Renew] and remembers the token.
 func (h *HandedOut) Renew(ctx context.Context, req providers.Request, rejected providers.Token) (providers.Token, error) {
 	tok, err := h.Cache.Renew(ctx, req, rejected)
 	return h.named(ctx, req, tok, err)
@@ -106,13 +105,13 @@ func (h *HandedOut) named(ctx context.Context, req providers.Request, tok provid
 	return tok, err
 }
 
-// Refresh is [Cache.Refresh], and remembers the token. The newest refresh token
-// that a page has stays good: where a proxy has renewed the grant since, it gets
-// the pair that no page has yet.
+// Refresh is [Cache.Refresh] and remembers the token. The newest refresh token
+// of a page stays valid: if a proxy has renewed the grant since then, the page
+// gets the newer pair.
 func (h *HandedOut) Refresh(ctx context.Context, req providers.Request, refreshToken string) (providers.Token, error) {
 	was, present := refreshToken, newHandedRequest(&req)
 	known, cur, err := h.behind(ctx, &req, refreshToken)
-	if err != nil && h.rules.Mode != providers.Shared { // a Shared cache goes on without the Store
+	if err != nil && h.rules.Mode != providers.Shared { // a Shared cache continues without the Store
 		return providers.Token{}, err
 	}
 	if known.Version != 0 {
@@ -133,16 +132,16 @@ func (h *HandedOut) Refresh(ctx context.Context, req providers.Request, refreshT
 	return tok, nil
 }
 
-// behind finds what is known of a refresh token. If it is the newest that a page
-// has, or was so within Grace, and its record has gone on, cur is the record's pair, without the access
-// token if that is over.
+// behind finds the page's refresh token. If it is the newest of a page, or was
+// so within Grace, and its record has a newer pair, cur is that pair. The
+// access token is left out of cur if it has ended.
 func (h *HandedOut) behind(ctx context.Context, req *providers.Request, refreshToken string) (t handedToken, cur providers.Token, err error) {
 	d, t, ok, err := h.find(ctx, handedRefresh, refreshToken)
 	if !ok || err != nil {
 		return handedToken{}, cur, err
 	}
 	if !t.admits(h.Cache, req) {
-		return handedToken{}, cur, nil // the cache says what is wrong
+		return handedToken{}, cur, nil // the cache reports the error
 	}
 	newest, err := h.newest(ctx, &t.ID)
 	if err != nil || newest.Refresh != d && (newest.Before != d || h.wallNow().Sub(newest.At).Abs() >= h.o.Grace) {
@@ -171,7 +170,7 @@ func (t *handedToken) admits(c *Cache, req *providers.Request) bool {
 	return err == nil && k == t.ID
 }
 
-// recordOf is the record of tok, which a Refresh has brought.
+// recordOf returns the record of tok, the result of a Refresh.
 func (h *HandedOut) recordOf(ctx context.Context, known handedToken, tok providers.Token) (id, bool) {
 	if known.Version != 0 {
 		return known.ID, true
@@ -183,17 +182,16 @@ func (h *HandedOut) recordOf(ctx context.Context, known handedToken, tok provide
 	return o.id, ok && err == nil && !o.dead
 }
 
-// Grant is the grant of an access token that a page has shown. It yields the
-// grant's current token as a [Source] does, for calls of the same vendor, until
-// the grant is signed out: both methods then fail with
-// [providers.CodeNotSignedIn].
+// Grant is the grant of an access token that a page has shown. Like a [Source]
+// it yields the grant's current token, for calls of the same vendor. After a
+// sign-out of the grant both methods fail with [providers.CodeNotSignedIn].
 type Grant struct {
 	h     *HandedOut
 	token handedToken
 }
 
-// Grant returns the grant of an access token that was handed out; ok is false
-// for any other text. An error means that the Store cannot tell.
+// Grant returns the grant of an access token that was handed out. ok is false
+// for any other text. An error means that the Store cannot be read.
 func (h *HandedOut) Grant(ctx context.Context, accessToken string) (g *Grant, ok bool, err error) {
 	if accessToken == "" {
 		return nil, false, nil
@@ -221,9 +219,9 @@ func (h *HandedOut) Grant(ctx context.Context, accessToken string) (g *Grant, ok
 // Tenant is the tenant of the grant.
 func (g *Grant) Tenant() string { return g.token.Request.Tenant }
 
-// Subject tells grants apart, as in logs and limits. It is no user: it has a
-// form that no user of the application and no other source's subject has, and
-// vendors refuse it.
+// Subject names the grant, as in logs and limits. It is no user: no user of the
+// application and no subject of another source has its form, and vendors refuse
+// it.
 func (g *Grant) Subject() string {
 	return subject.Qualify("handed out by "+g.h.o.Namespace, g.token.Request.Subject)
 }
@@ -233,7 +231,7 @@ func (g *Grant) Token(ctx context.Context) (providers.Token, error) {
 	return g.do(ctx, record.Want{Kind: record.Current})
 }
 
-// Renew says that rejected was refused, as [Cache.Renew] does.
+// Renew reports that rejected was refused, as [Cache.Renew] does.
 func (g *Grant) Renew(ctx context.Context, rejected providers.Token) (providers.Token, error) {
 	return g.do(ctx, record.Want{Kind: record.Current, After: rejected.Version, Forced: true})
 }

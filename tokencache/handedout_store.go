@@ -17,12 +17,12 @@ const (
 	handedRefresh = "handed out refresh"
 )
 
-// handedAgain is how often a token that is handed out again is written again:
-// the Store may have lost it.
+// handedAgain is the time after which a token that is handed out again is also
+// written again, because the Store may have lost it.
 const handedAgain = time.Minute
 
-// handedRequest is a [providers.Request] that can be written. It has no
-// Assertion: a credential of a caller is not kept for later calls.
+// handedRequest is the form of a [providers.Request] in the Store. It has no
+// Assertion: a caller's credential is not kept for later calls.
 type handedRequest struct {
 	Tenant      string            `json:",omitempty"`
 	Subject     string            `json:",omitempty"`
@@ -44,9 +44,9 @@ func (r handedRequest) request() providers.Request {
 	}
 }
 
-// remember makes tok, which is about to leave the kit, known as a token of k's
-// record. A token that the record no longer has was overtaken, and is not
-// remembered.
+// remember records tok, which is about to be handed out, as a token of k's
+// record. If the record no longer has tok, tok was overtaken and is not
+// recorded.
 func (h *HandedOut) remember(ctx context.Context, k id, req handedRequest, tok providers.Token) {
 	r := h.knownRecord(&k)
 	if r.Token.Version != tok.Version || r.Token.AccessToken != tok.AccessToken || tok.AccessToken == "" {
@@ -82,7 +82,7 @@ func (h *HandedOut) remember(ctx context.Context, k id, req handedRequest, tok p
 	}
 }
 
-// knownRecord is what this process knows of k's record.
+// knownRecord returns what this process knows of k's record.
 func (h *HandedOut) knownRecord(k *id) record.Record {
 	if e, ok := h.Cache.find(k); ok {
 		if v := e.view.Load(); v != nil {
@@ -95,9 +95,9 @@ func (h *HandedOut) knownRecord(k *id) record.Record {
 	return record.Record{}
 }
 
-// readRecord returns the record of t, and the time by which it is judged. With
-// latest it is as the Store has it. Otherwise what this process knows will do
-// while it has t's token or a later one that has life left: a replica hears of
+// readRecord returns the record of t, and the time for decisions about it. With
+// latest it reads the Store. Otherwise it uses what this process knows, while
+// that has t's token or a later one that is still valid: a replica reads of
 // every sign-out.
 func (h *HandedOut) readRecord(ctx context.Context, t *handedToken, latest bool) (record.Record, time.Time, error) {
 	if h.shared != nil && (latest || !h.knows(t)) {
@@ -127,14 +127,14 @@ func (h *HandedOut) knows(t *handedToken) bool {
 func (h *HandedOut) tokenKey(d *id) string { return h.shared.sealer.name("ho", *d) }
 func (h *HandedOut) grantKey(k *id) string { return h.shared.sealer.name("hg", *k) }
 
-// put keeps t under d for ttl.
+// put stores t under d for ttl.
 func (h *HandedOut) put(ctx context.Context, d *id, t handedToken, ttl time.Duration) error {
 	if ttl <= 0 {
 		return nil
 	}
 	t.until, t.written = h.wallNow().Add(ttl).Unix(), h.since()
-	// In memory first: while the Store is away it is tried once in handedAgain,
-	// and not for each caller.
+	// Memory comes first. While the Store is away, it is then tried once in
+	// handedAgain and not for each caller.
 	h.tokens.put(d, func(handedToken, bool) (handedToken, bool) { return t, true })
 	if h.shared == nil {
 		return nil
@@ -146,7 +146,7 @@ func (h *HandedOut) put(ctx context.Context, d *id, t handedToken, ttl time.Dura
 	return h.shared.put(ctx, h.tokenKey(d), ttl, func([]byte) []byte { return val })
 }
 
-// find returns what is known of the token that is named d under kind.
+// find returns the token that is named d under kind.
 func (h *HandedOut) find(ctx context.Context, kind, token string) (d id, t handedToken, ok bool, err error) {
 	d = h.digest(kind, token)
 	t, ok, err = h.findNamed(ctx, &d, kind == handedAccess)
@@ -181,8 +181,8 @@ func (h *HandedOut) findNamed(ctx context.Context, d *id, access bool) (handedTo
 	return t, true, nil
 }
 
-// putNewest makes g the newest pair of k's record that a page has. The refresh
-// token before it is forgotten after Grace.
+// putNewest makes g the newest pair of k's record that a page has. The previous
+// refresh token is dropped after Grace.
 func (h *HandedOut) putNewest(ctx context.Context, k *id, g handedGrant, ttl time.Duration) error {
 	if ttl <= 0 {
 		return nil
@@ -218,7 +218,7 @@ func (h *HandedOut) putNewest(ctx context.Context, k *id, g handedGrant, ttl tim
 	return h.shorten(ctx, &before)
 }
 
-// shorten has the token d forgotten after Grace.
+// shorten drops the token d after Grace.
 func (h *HandedOut) shorten(ctx context.Context, d *id) error {
 	if *d == (id{}) {
 		return nil
@@ -233,7 +233,7 @@ func (h *HandedOut) shorten(ctx context.Context, d *id) error {
 	return h.shared.put(ctx, h.tokenKey(d), h.o.Grace, func(b []byte) []byte { return b })
 }
 
-// newest is the newest pair of k's record that a page has.
+// newest returns the newest pair of k's record that a page has.
 func (h *HandedOut) newest(ctx context.Context, k *id) (g handedGrant, err error) {
 	if h.shared == nil {
 		g, _ = h.grants.get(k)
@@ -250,7 +250,7 @@ func (h *HandedOut) newest(ctx context.Context, k *id) (g handedGrant, err error
 	return g, nil
 }
 
-// put makes the value under key what change makes of it, nil to leave it.
+// put sets the value under key to the result of change; nil leaves it.
 func (h *shared) put(ctx context.Context, key string, ttl time.Duration, change func(old []byte) []byte) error {
 	for range maxRounds {
 		v, err := h.fetch(ctx, key)

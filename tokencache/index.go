@@ -8,15 +8,15 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// The index finds the record of a refresh token, which may be presented
-// without a name. Its entries are keyed by the token's digest.
+// The index finds the record of a refresh token, because a caller may present a
+// refresh token without a user. Its entries are keyed by the token's digest.
 
 // owner says which record a refresh token belongs to.
 type owner struct {
 	id        id
 	tenant    string
 	anonymous bool  // the record is named by a refresh token, not by a user
-	claimed   bool  // not issued through the cache, and not yet redeemed by it
+	claimed   bool  // issued elsewhere, and not yet redeemed through the cache
 	dead      bool  // refused by the upstream
 	until     int64 // Unix seconds; in a cache without a Store
 }
@@ -24,8 +24,8 @@ type owner struct {
 func (o owner) evictionRank() int64 { return o.until }
 
 // admits reports whether a caller known as own may use o's token. Tenants are
-// compared only if both are named: a provider with one accepts "" for it, and
-// one with several refuses "" before it comes to this.
+// compared only if both are named. A provider with one tenant accepts "", and a
+// provider with several has refused "" before.
 func (o owner) admits(own owner) bool {
 	if o.dead || o.tenant != own.tenant && o.tenant != "" && own.tenant != "" {
 		return false
@@ -33,8 +33,8 @@ func (o owner) admits(own owner) bool {
 	return o.id == own.id || o.anonymous || own.anonymous
 }
 
-// keepUnknown is for how long a refresh token is remembered that is not known
-// to be good: one that is being redeemed, and one that was refused at once.
+// keepUnknown is how long a refresh token is remembered that may not be good:
+// one that is being redeemed, and one that was refused at once.
 const keepUnknown = time.Hour
 
 // tokenDigest names a refresh token.
@@ -43,13 +43,13 @@ func (c *Cache) tokenDigest(token string) record.Digest {
 	return record.Digest(d[:len(record.Digest{})])
 }
 
-// indexID is d as a key of the index.
+// indexID returns d as a key of the index.
 func indexID(d record.Digest) (k id) {
 	copy(k[:], d[:])
 	return k
 }
 
-// findOwner finds the record of w's refresh token. One never seen is claimed
+// findOwner finds the record of w's refresh token. An unknown token is claimed
 // for own, so that no two callers present it.
 func (c *Cache) findOwner(ctx context.Context, w *want, own owner) (owner, error) {
 	if e, ok := c.find(&own.id); ok {
@@ -71,13 +71,14 @@ func (c *Cache) findOwner(ctx context.Context, w *want, own owner) (owner, error
 	return owner{}, storeError(err)
 }
 
-// claim returns the owner of the refresh token d, which is own if it has none.
+// claim returns the owner of the refresh token d. If it has none, own becomes
+// the owner.
 func (c *Cache) claim(ctx context.Context, d record.Digest, own owner) (owner, error) {
 	return c.point(ctx, d, own, keepUnknown, true)
 }
 
-// indexToken points the refresh token, which is about to become the current
-// one, at o's record.
+// indexToken makes o the owner of the refresh token that is about to become the
+// current one.
 func (c *Cache) indexToken(ctx context.Context, token providers.Token, o owner) error {
 	if token.RefreshToken == "" {
 		return nil
@@ -90,7 +91,7 @@ func (c *Cache) indexToken(ctx context.Context, token providers.Token, o owner) 
 	return err
 }
 
-// owns is the owner that a's record is.
+// owns returns a's record as an owner.
 func (a *attempt) owns() owner {
 	o := a.want.owner
 	o.id, o.claimed, o.dead = a.e.id, false, false
@@ -104,9 +105,9 @@ func (a *attempt) point(ctx context.Context, d record.Digest, dead bool, ttl tim
 	return err
 }
 
-// indexSpent shortens the memory of the refresh tokens that were spent since
-// before, and drops those that the record does not remember any more. A
-// failure costs space and nothing else.
+// indexSpent shortens the life of the index entries of refresh tokens that were
+// spent since before. It drops those that the record no longer remembers. A
+// failure costs only space.
 func (a *attempt) indexSpent(ctx context.Context, before []record.Spent) {
 	known := map[record.Digest]bool{}
 	for _, s := range before {
@@ -126,8 +127,8 @@ func (a *attempt) indexSpent(ctx context.Context, before []record.Spent) {
 	}
 }
 
-// restoreIndex points the refresh tokens of r, k's record, at it: the Store has
-// lost them.
+// restoreIndex writes the index entries of k's record r again, because the
+// Store has lost them.
 func (c *Cache) restoreIndex(ctx context.Context, k id, r *record.Record) {
 	o := owner{id: k, tenant: r.Tenant, anonymous: r.Anonymous}
 	err := c.indexToken(ctx, r.Token, o)
@@ -148,7 +149,7 @@ func (c *Cache) restoreIndex(ctx context.Context, k id, r *record.Record) {
 	}
 }
 
-// markDead remembers that the upstream refused a refresh token for good.
+// markDead records that the upstream refused a refresh token finally.
 func (a *attempt) markDead(ctx context.Context, token string) {
 	ttl := record.KeepSpent
 	if a.record.Version == 0 {
@@ -159,7 +160,7 @@ func (a *attempt) markDead(ctx context.Context, token string) {
 	}
 }
 
-// point sets d's owner, to be kept for ttl; with fresh only if it has none. It
+// point sets d's owner for ttl. With fresh it does so only if d has none. It
 // returns the owner that d has then.
 func (c *Cache) point(ctx context.Context, d record.Digest, o owner, ttl time.Duration, fresh bool) (owner, error) {
 	k := indexID(d)
@@ -199,7 +200,8 @@ func (h *shared) point(ctx context.Context, k *id, o owner, ttl time.Duration, f
 	return owner{}, fault(providers.CodeInternal, providers.Transient, "the token store refuses every write", nil)
 }
 
-// An owner at rest is a byte of flags, the record's id and the tenant.
+// The stored form of an owner is a byte of flags, the record's id and the
+// tenant.
 const (
 	flagAnonymous = 1 << iota
 	flagClaimed

@@ -30,9 +30,9 @@ type memoryLease struct {
 	end   time.Time
 }
 
-// NewMemory returns a [Store], [Locker] and [Watcher] in memory, by which
-// several caches of one process act as one, as they would over a database. A
-// single Cache needs no Store.
+// NewMemory returns a [Store], [Locker] and [Watcher] in memory. Several caches
+// of one process act as one over it, as over a database. A single Cache needs
+// no Store.
 func NewMemory() Store {
 	return &memory{
 		values: map[string]memoryValue{}, leases: map[string]memoryLease{}, watches: map[string]map[chan struct{}]struct{}{},
@@ -50,7 +50,7 @@ func (m *memory) Load(ctx context.Context, key string) ([]byte, uint64, error) {
 	return bytes.Clone(v.val), v.rev, nil
 }
 
-// live is the value of key, zero if it has expired.
+// live returns the value of key, or zero if it has expired.
 func (m *memory) live(key string) memoryValue {
 	v, ok := m.values[key]
 	if ok && !time.Now().Before(v.end) {
@@ -76,7 +76,7 @@ func (m *memory) CAS(ctx context.Context, key string, rev uint64, val []byte, tt
 	return m.rev, nil
 }
 
-// tidy drops what has expired, at a cost spread over the writes.
+// tidy removes expired values. The cost is spread over the writes.
 func (m *memory) tidy() {
 	if m.sweep++; m.sweep < len(m.values) {
 		return

@@ -14,12 +14,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// bulletin is one value in the Store by which replicas tell each other that
-// tokens ended before their time, and notice that the Store has lost writes.
-// Each member says under a key of its own how far it has read.
+// bulletin is one value in the Store. Replicas write in it that tokens have
+// ended early, and notice by it that the Store has lost writes. Each member
+// writes under a separate key how far it has read.
 type bulletin struct {
-	Edition string   `json:"e"` // drawn by the replica that found the Store empty
-	Born    int64    `json:"b"` // when that was, in Unix milliseconds
+	Edition string   `json:"e"` // random, chosen by the replica that found the Store empty
+	Born    int64    `json:"b"` // when the replica did so, in Unix milliseconds
 	Seq     uint64   `json:"s"` // of the last notice
 	Notices []notice `json:"i,omitempty"`
 	Members []string `json:"m,omitempty"`
@@ -27,9 +27,9 @@ type bulletin struct {
 	Rolls map[string]uint64 `json:"r,omitempty"`
 }
 
-// notice says that tokens of a record below a version are over. With Purges
-// the grant was signed out. A notice without an ID is a roll call: every
-// member writes back what the Store has lost.
+// notice says that tokens of a record below a version have ended. With Purges
+// the grant was signed out. A notice without an ID is a roll call: every member
+// writes back what the Store has lost.
 type notice struct {
 	ID      []byte `json:"id,omitempty"`
 	Version uint64 `json:"v,omitempty"`
@@ -40,7 +40,7 @@ type notice struct {
 	Ended []byte `json:"d,omitempty"`
 }
 
-// receipt is how far a member has read.
+// receipt says how far a member has read.
 type receipt struct {
 	Edition string `json:"e"`
 	Seq     uint64 `json:"s"`

@@ -9,8 +9,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// recordOutcome writes what the call brought, and answers a. It returns false
-// if a must look at the record once more.
+// recordOutcome writes the result of the call and answers a. It returns false
+// if a must read the record again.
 func (a *attempt) recordOutcome(ctx context.Context, action record.Action, o outcome) (done bool) {
 	if o.err == nil && o.token.AccessToken == "" && action.Step != record.Install {
 		o.err = badResponse(action, "the provider returned an empty token")
@@ -32,13 +32,14 @@ func (a *attempt) recordToken(ctx context.Context, action record.Action, o outco
 		unbound, keep := o.token, false
 		unbound.RefreshToken = ""
 		if o.token, keep = record.Bind(o.token, a.want.req.Assertion, now); !keep {
-			a.answerWith(unbound) // for those who wait, and not for later
+			a.answerWith(unbound) // for the callers that wait; it is not kept
 			return true
 		}
 	}
 	token := record.Normalize(o.token, o.sent, now, cmp.Or(c.o.DefaultLifetime, 5*time.Minute), c.o.DefaultLifetime > 0)
 	if action.Step != record.Install && !now.Before(record.ServeUntil(&token)) {
-		// Its refresh token may be the only good one: kept, but not served.
+		// Its refresh token may be the only valid one, so it is kept but not
+		// served.
 		o.err = badResponse(record.Action{}, "the provider returned an expired token")
 		return a.recordSalvage(ctx, action, o)
 	}
@@ -51,7 +52,7 @@ func (a *attempt) recordToken(ctx context.Context, action record.Action, o outco
 	change := func(r record.Record) record.Record {
 		success.Replaced = a.replaced(r.Token.RefreshToken, action.RefreshToken, token.RefreshToken)
 		r = r.Succeed(success, now)
-		success.Version = r.Version // a second try keeps it
+		success.Version = r.Version // a retry keeps the version
 		return r
 	}
 	switch result, err := a.persist(ctx, token, change); {
@@ -73,8 +74,8 @@ func (a *attempt) recordToken(ctx context.Context, action record.Action, o outco
 	return true
 }
 
-// brings reports whether the grant that action changes is one that came by
-// Adopt or Refresh.
+// brings reports whether the grant that action changes came by Adopt or
+// Refresh.
 func (a *attempt) brings(action record.Action) bool {
 	switch action.Step {
 	case record.Install:
@@ -85,7 +86,7 @@ func (a *attempt) brings(action record.Action) bool {
 	return false
 }
 
-// recordSalvage keeps the refresh token of an answer that has no usable access
+// recordSalvage keeps the refresh token of an answer without a usable access
 // token, and answers with the error.
 func (a *attempt) recordSalvage(ctx context.Context, action record.Action, o outcome) (done bool) {
 	c, now := a.c, a.c.wallNow()
@@ -124,8 +125,8 @@ func (a *attempt) recordFailure(ctx context.Context, action record.Action, pe *p
 	c := a.c
 	refused := action.Step == record.CallRefresh && pe.Code == providers.CodeRefreshRejected && pe.Class == providers.Permanent
 	if refused && a.want.Kind == record.Current && !a.want.RefreshRefused {
-		// It may be our own key that was refused, and not the refresh token: a
-		// new token answers that.
+		// The upstream may have refused our own key and not the refresh token.
+		// A new token shows which.
 		a.want.RefreshRefused = true
 		return false
 	}
@@ -146,7 +147,7 @@ func (a *attempt) recordFailure(ctx context.Context, action record.Action, pe *p
 		a.answerPurged()
 		return true
 	case err == nil && result != persisted:
-		return false // somebody was faster; their token is not ours to end
+		return false // another attempt was faster; its token is not ours to end
 	case !dead:
 		a.answer(nil, pe)
 		return true
@@ -156,14 +157,14 @@ func (a *attempt) recordFailure(ctx context.Context, action record.Action, pe *p
 	}
 	a.markDead(ctx, action.RefreshToken)
 	if a.want.Kind == record.Current {
-		return false // acts for its own grant: generates once
+		return false // the caller has its own grant, so it generates once
 	}
 	a.answer(nil, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: pe.Op, Status: pe.Status, Err: pe})
 	return true
 }
 
-// knowsGrant reports whether the refresh token is one that the cache has had
-// before, and not just anything that was presented.
+// knowsGrant reports whether the cache had the refresh token before. Any other
+// text may have been presented by any caller.
 func (a *attempt) knowsGrant() bool { return !a.want.owner.claimed && a.record.Version != 0 }
 
 // discard revokes a token that a purge overtook.
@@ -182,8 +183,8 @@ const (
 	overtakenByPurge        // the grant was signed out meanwhile
 )
 
-// save applies change to the record and stores it, as long as nobody else has
-// moved it on since it was acquired.
+// save applies change to the record and stores it, unless another attempt has
+// changed the record since it was acquired.
 func (a *attempt) save(ctx context.Context, change func(record.Record) record.Record) (result, error) {
 	base := a.record
 	for range maxRounds {
@@ -211,7 +212,7 @@ func (a *attempt) save(ctx context.Context, change func(record.Record) record.Re
 	return persisted, fault(providers.CodeInternal, providers.Transient, "the token store refuses every write", nil)
 }
 
-// commit makes a stored record what the process knows.
+// commit makes a stored record the one that this process knows.
 func (a *attempt) commit(r record.Record) result {
 	a.e.mu.Lock()
 	defer a.e.mu.Unlock()
@@ -227,8 +228,9 @@ func (a *attempt) commit(r record.Record) result {
 	return persisted
 }
 
-// persist stores a new token and the ways to it, however long that takes.
-// Until then the access token is served, and its refresh token not presented.
+// persist stores a new token and its index entry, however long that takes.
+// Until then the access token is served, and its refresh token is not
+// presented.
 func (a *attempt) persist(ctx context.Context, next providers.Token, change func(record.Record) record.Record) (result, error) {
 	once := func(ctx context.Context) (result, error) {
 		if err := a.c.indexToken(ctx, next, a.owns()); err != nil && !a.goAlone(err) {
@@ -254,8 +256,8 @@ func (a *attempt) persist(ctx context.Context, next providers.Token, change func
 	}
 }
 
-// serveUnsaved serves what change makes, but for its refresh token, before it
-// is stored.
+// serveUnsaved serves the result of change before it is stored, without its
+// refresh token.
 func (a *attempt) serveUnsaved(change func(record.Record) record.Record) {
 	c := a.c
 	c.event(a.cause, providers.Event{Kind: "unsaved"})
@@ -275,7 +277,7 @@ func (a *attempt) serveUnsaved(change func(record.Record) record.Record) {
 	}
 }
 
-// replaced are the digests of the refresh tokens that next replaces.
+// replaced returns the digests of the refresh tokens that next replaces.
 func (a *attempt) replaced(current, presented, next string) []record.Digest {
 	var digests []record.Digest
 	for _, token := range []string{current, presented} {

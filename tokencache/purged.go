@@ -9,8 +9,9 @@ import (
 )
 
 // Purged reports whether tok, a token of req's grant, is from before a
-// [Cache.Purge] that this process knows of. It is for a caller that works with
-// tok before it hands it out: the grant may have been signed out meanwhile.
+// [Cache.Purge] that this process knows of. Call it after other work with tok
+// and before handing tok out: the grant may have been signed out during that
+// work.
 func (c *Cache) Purged(req providers.Request, tok providers.Token) bool {
 	k, err := c.key(&req)
 	if err != nil {

@@ -10,12 +10,12 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// confirm makes sure that the Store has lost nothing that a live replica
-// knows. If it may have, confirm has every replica write back what it knows,
-// waits for them, and returns true: the record must be read again. Before a
-// refresh token is spent, members of a new Store get a moment to say that they
-// are there; before a new grant is generated only if this replica has seen
-// another Store before.
+// confirm makes sure that the Store has lost nothing that a live replica knows.
+// If it may have lost something, confirm makes every replica write back what it
+// knows, waits for them, and returns true: the record must then be read again.
+// Members of a new Store get a moment to report themselves. Before a refresh
+// token is spent they always do. Before a new grant is generated they do only
+// if this replica has seen another Store before.
 func (h *shared) confirm(ctx context.Context, key string, spend bool) (again bool, err error) {
 	server := ""
 	if h.epocher != nil {
@@ -36,17 +36,17 @@ func (h *shared) confirm(ctx context.Context, key string, spend bool) (again boo
 	if rev != 0 && !h.rolledBack(&b) && known(&b) {
 		return false, nil
 	}
-	// One roll call serves all attempts of this process.
+	// One roll call is for all attempts of this process.
 	return h.confirms.Do(ctx, fmt.Sprint(spend, server), h.c.o.FetchTimeout, func(ctx context.Context) (bool, error) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		defer context.AfterFunc(h.c.ctx, cancel)() // Close ends it
+		defer context.AfterFunc(h.c.ctx, cancel)() // Close cancels it
 		return true, h.awaitRoll(ctx, server, spend)
 	})
 }
 
-// awaitRoll calls the roll for server, unless another replica has, and waits
-// until every member has written back what it knows.
+// awaitRoll calls the roll for server, unless another replica has done it, and
+// waits until every member has written back what it knows.
 func (h *shared) awaitRoll(ctx context.Context, server string, spend bool) error {
 	b, rev, err := h.readBulletin(ctx)
 	if err != nil {
@@ -79,7 +79,7 @@ func (h *shared) awaitRoll(ctx context.Context, server string, spend bool) error
 	return nil
 }
 
-// writeRoll puts a roll call into the bulletin and returns its number.
+// writeRoll writes a roll call into the bulletin and returns its number.
 func (h *shared) writeRoll(ctx context.Context, server string) (uint64, bulletin, error) {
 	b, err := h.editBulletin(ctx, func(b *bulletin) {
 		if _, called := b.Rolls[server]; called && !h.rolledBack(b) {
@@ -95,7 +95,7 @@ func (h *shared) writeRoll(ctx context.Context, server string) (uint64, bulletin
 	return b.Rolls[server], b, err
 }
 
-// callRoll has every replica write back what the Store has lost.
+// callRoll makes every replica write back what the Store has lost.
 func (h *shared) callRoll(ctx context.Context) error {
 	b, err := h.editBulletin(ctx, func(b *bulletin) { b.add(notice{}) })
 	if err != nil {
@@ -104,9 +104,9 @@ func (h *shared) callRoll(ctx context.Context) error {
 	return h.awaitReceipts(ctx, b.Seq, h.patience(false))
 }
 
-// restore writes to the Store what it has lost of what this process knows, in
-// the background. Until that is done, this replica has read up to before. A
-// restore that is under way is done once more when it ends.
+// restore writes in the background what the Store has lost and this process
+// knows. Until that is done, this replica has read only up to before. If a
+// restore is under way, it runs once more when it ends.
 func (h *shared) restore(before uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -131,7 +131,7 @@ func (h *shared) restoreAll() {
 	c := h.c
 	var wg sync.WaitGroup
 	work := make(chan func())
-	again := func(do func() error) { // a Store that has come back may stumble
+	again := func(do func() error) { // a Store that has just come back may fail at first
 		for wait := 50 * time.Millisecond; do() != nil && sleep(c.ctx, wait) == nil; wait = min(2*wait, time.Second) {
 		}
 	}
@@ -152,9 +152,9 @@ func (h *shared) restoreAll() {
 	wg.Wait()
 }
 
-// restoreEntry writes e's record again where the Store has lost it. It waits
-// for an upstream call that is under way: what that brings is only then in the
-// record.
+// restoreEntry writes e's record again if the Store has lost it. It first waits
+// for an upstream call under way, because the record gets the result of the
+// call only after it.
 func (h *shared) restoreEntry(e *entry) error {
 	c := h.c
 	for {

@@ -12,26 +12,26 @@ import (
 	"fmt"
 )
 
-// sealer encrypts values at rest and names them. Without keys it passes
-// values through, and names are plain digests.
+// sealer encrypts stored values and names them. Without keys it leaves values
+// unchanged, and names are plain digests.
 //
 // A sealed value is
 //
 //	"bks" 2 · key id, 4 bytes · record version, 8 bytes · nonce · AES-256-GCM
 //
-// The additional data are the namespace, the key in the Store and all that
-// stands before the nonce. A value that is moved to another key or namespace,
-// or whose version is changed, does not open. The version is the record's own
-// and stands in the clear, so that the older of two copies of a database can
-// be told without the keys. It is not the Store's revision, which changes when
-// a value is restored.
+// The additional data are the namespace, the key in the Store and all bytes
+// before the nonce. A value that is moved to another key or namespace, or whose
+// version is changed, cannot be opened. The version is that of the record and
+// is not encrypted, so that the older of two copies of a database can be found
+// without the keys. It is not the Store's revision, which changes when a value
+// is restored.
 //
-// Each name has a key of its own, derived from the sealing key: random nonces
-// bear 2^32 values under one key, which a large deployment writes in weeks.
+// Each name has a separate key, derived from the sealing key. Random nonces
+// allow 2^32 values under one key, which a large deployment writes in weeks.
 type sealer struct {
 	namespace string
 	nameKey   []byte
-	keys      [][]byte // the first seals, all open
+	keys      [][]byte // the first one seals, all open
 }
 
 const (
@@ -86,8 +86,8 @@ func mac(key []byte, parts ...string) []byte {
 	return h.Sum(nil)
 }
 
-// name is the key in the Store of what has digest k. With a NameKey, names
-// alone do not tell whether a guessed subject is among them.
+// name returns the key in the Store for the digest k. With a NameKey, names do
+// not show whether a guessed subject is among them.
 func (s *sealer) name(kind string, k id) string {
 	digest := k[:]
 	if len(s.keys) > 0 {
@@ -96,11 +96,11 @@ func (s *sealer) name(kind string, k id) string {
 	if kind == "rt" { // there are many of them, and 128 bits are enough
 		digest = digest[:16]
 	}
-	// The 2 is the format: what an earlier release wrote counts as absent.
+	// 2 is the format: values of an earlier release count as absent.
 	return kind + "2/" + base64.RawURLEncoding.EncodeToString(digest)
 }
 
-// aead is the cipher of one sealing key for the value named name.
+// aead returns the cipher of one sealing key for the value named name.
 func (s *sealer) aead(key []byte, name string) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(mac(key, "seal", s.namespace, name))
 	if err != nil {
@@ -111,7 +111,7 @@ func (s *sealer) aead(key []byte, name string) (cipher.AEAD, error) {
 
 func sealKeyOf(key []byte) []byte { return mac(key, "key id")[:sealKeyID] }
 
-// additional is what a sealed value is bound to.
+// additional returns the data that a sealed value is bound to.
 func (s *sealer) additional(name string, header []byte) []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(len(s.namespace)))
 	return append(append(append(b, s.namespace...), name...), header...)
@@ -132,8 +132,8 @@ func (s *sealer) seal(name string, version uint64, val []byte) ([]byte, error) {
 	return aead.Seal(header, nil, val, s.additional(name, header)), nil
 }
 
-// open decrypts the value named name. With keys, a value that is not sealed is
-// refused: it did not come from a cache that has them.
+// open decrypts the value named name. If there are keys, a value that is not
+// sealed is refused, because no cache with these keys wrote it.
 func (s *sealer) open(name string, val []byte) ([]byte, error) {
 	sealed := len(val) >= sealHeader && string(val[:len(sealMagic)]) == sealMagic
 	switch {

@@ -13,7 +13,7 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// shared is what a cache has in common with other replicas: the Store.
+// shared is the part of a cache that it shares with other replicas: the Store.
 type shared struct {
 	c       *Cache
 	store   Store
@@ -21,9 +21,9 @@ type shared struct {
 	watcher Watcher // nil if the Store is none
 	epocher Epocher // nil if the Store is none
 	sealer  *sealer
-	// failedAt is when a call of the Store failed last, by the monotonic clock.
+	// failedAt is when a call of the Store last failed, on the monotonic clock.
 	failedAt atomic.Int64
-	ablate   struct{ noLease, noIntent bool } // for the simulation alone
+	ablate   struct{ noLease, noIntent bool } // only for the simulation
 
 	replica string        // this cache's name among the members
 	left    chan struct{} // closed when listen has returned
@@ -41,8 +41,8 @@ func newShared(c *Cache, s *sealer) *shared {
 
 func (h *shared) recordKey(k *id) string { return h.sealer.name("t", *k) }
 
-// try makes one call of the Store, within StoreTimeout. A Store that panics,
-// exits or ignores its context is one whose answer is unknown.
+// try makes one call of the Store, within StoreTimeout. If the Store panics,
+// exits or ignores its context, the outcome is unknown.
 func try[T any](ctx context.Context, h *shared, call func(context.Context) (T, error)) (T, error) {
 	bounded, cancel := context.WithTimeout(ctx, h.c.o.StoreTimeout)
 	defer cancel()
@@ -81,7 +81,8 @@ type value struct {
 	rev   uint64 // 0: absent
 }
 
-// fetch reads and opens a value. The revision is right also with ErrFormat.
+// fetch reads and opens a value. The revision is right even if the error is
+// ErrFormat.
 func (h *shared) fetch(ctx context.Context, key string) (v value, err error) {
 	for range 2 {
 		v, err = try(ctx, h, func(ctx context.Context) (v value, err error) {
@@ -102,8 +103,8 @@ func (h *shared) fetch(ctx context.Context, key string) (v value, err error) {
 	return v, nil
 }
 
-// cas seals val, the version-th of its record, and writes it over the revision
-// rev; next 0 means that the key has another revision.
+// cas seals val, version version of its record, and writes it over the revision
+// rev. next 0 means that the key has another revision.
 func (h *shared) cas(ctx context.Context, key string, rev, version uint64, val []byte, ttl time.Duration) (next uint64, err error) {
 	if val, err = h.sealer.seal(key, version, val); err != nil {
 		return 0, err
@@ -111,9 +112,9 @@ func (h *shared) cas(ctx context.Context, key string, rev, version uint64, val [
 	return try(ctx, h, func(ctx context.Context) (uint64, error) { return h.store.CAS(ctx, key, rev, val, ttl) })
 }
 
-// swap is a cas that finds out by looking whether one without an answer has
-// happened. look reports whether the value in the Store is the one written. An
-// error means that it is not known.
+// swap is a cas. If a cas gets no answer, swap reads to find out whether it
+// happened: look reports whether the value in the Store is the one written. An
+// error means that the outcome is unknown.
 func (h *shared) swap(ctx context.Context, key string, rev, version uint64, val []byte, ttl time.Duration, look func(value) bool) (next uint64, err error) {
 	const tries = 3
 	doubt := false
@@ -144,8 +145,8 @@ func (h *shared) read(ctx context.Context, key string) (r record.Record, rev uin
 	return r, v.rev, err
 }
 
-// write saves r over the revision rev and returns the new one, 0 if the record
-// has changed. An error means that it is not known.
+// write saves r over the revision rev and returns the new revision, or 0 if the
+// record has changed. An error means that the outcome is unknown.
 func (h *shared) write(ctx context.Context, key string, rev uint64, r *record.Record) (uint64, error) {
 	nonce := rand.Text()
 	val, err := record.Encode(r, nonce)
@@ -168,7 +169,7 @@ func (a *attempt) write(ctx context.Context, r *record.Record) (bool, error) {
 }
 
 // loadShared reads the record from the Store and joins it with what this
-// process knows. What the Store has lost is written again.
+// process knows. If the Store has lost something, it is written again.
 func (a *attempt) loadShared(ctx context.Context, begin bool) error {
 	c, h := a.c, a.c.shared
 	h.awaitJoin(ctx)
@@ -195,7 +196,7 @@ func (a *attempt) loadShared(ctx context.Context, begin bool) error {
 			}
 			c.restoreIndex(ctx, a.e.id, &a.record)
 		case change.Behind && !a.rollCalled:
-			// A newer token was announced, and the Store has forgotten it.
+			// A newer token was announced and the Store has lost it.
 			a.rollCalled = true
 			if err := h.callRoll(ctx); err != nil {
 				return storeError(err)
@@ -218,7 +219,8 @@ func (a *attempt) reconcile(stored record.Record, begin bool) record.Change {
 		floor, own.Token, own.Brought = v.overBelow, providers.Token{}, false
 	}
 	if a.unsaved {
-		// What the process serves is not a record: its refresh token is hidden.
+		// What the process serves is not the full record: its refresh token is
+		// hidden.
 		own.Token, own.Version = providers.Token{}, stored.Version
 	}
 	r, change := record.Reconcile(stored, own, c.rules.Mode, c.wallNow())
@@ -237,8 +239,8 @@ func (a *attempt) reconcile(stored record.Record, begin bool) record.Change {
 	return change
 }
 
-// prepareShared reports whether a may act on the record as read, as far as
-// other replicas go. If not, it has taken the lease or waited.
+// prepareShared reports whether other replicas allow a to act on the record as
+// read. If not, it has taken the lease or waited.
 func (a *attempt) prepareShared(ctx context.Context, action record.Action) (bool, error) {
 	c, h := a.c, a.c.shared
 	wait := a.foreignCall()
@@ -258,8 +260,8 @@ func (a *attempt) prepareShared(ctx context.Context, action record.Action) (bool
 		a.freeSlot()
 		a.wait(ctx, wait)
 	case action.Upstream() && c.rules.Mode != providers.Shared && !a.confirmed:
-		// Before a grant is changed, it must be sure that no replica has a newer
-		// record that the Store has lost.
+		// Before a grant is changed, no replica may have a newer record that
+		// the Store has lost.
 		again, err := h.confirm(ctx, a.key, action.Step == record.CallRefresh)
 		if err != nil {
 			return false, storeError(err)
@@ -272,10 +274,10 @@ func (a *attempt) prepareShared(ctx context.Context, action record.Action) (bool
 	return false, nil
 }
 
-// foreignCall is how long to wait for an upstream call that another attempt
-// may have under way although the lease is ours: the Store may have lost
-// theirs. The wait is counted from when the intent was first seen, whatever the
-// clocks of the replicas say.
+// foreignCall is how long to wait for an upstream call of another attempt. Such
+// a call may be under way although this attempt has the lease, because the
+// Store may have lost the other lease. The wait is counted from the first sight
+// of the intent, so the replicas' clocks do not matter.
 func (a *attempt) foreignCall() time.Duration {
 	c, i := a.c, a.record.Intent
 	if i == nil || i.Ended || i.Owner == a.name || c.rules.Mode == providers.Shared {
@@ -287,7 +289,7 @@ func (a *attempt) foreignCall() time.Duration {
 		a.foreign.intent = *i
 		a.foreign.until = now + min(max(i.At.Add(length).Sub(c.wallNow()), 0), length)
 	}
-	// After an outage, a replica that holds an unsaved token saves it first.
+	// After an outage, a replica with an unsaved token saves it first.
 	back := time.Duration(a.c.shared.failedAt.Load()) + saveHeadStart
 	if a.c.shared.failedAt.Load() == 0 {
 		back = 0
@@ -296,14 +298,14 @@ func (a *attempt) foreignCall() time.Duration {
 }
 
 const (
-	// intentMargin is how far the clocks of replicas may be apart.
+	// intentMargin is how much the clocks of replicas may differ.
 	intentMargin = 2 * time.Second
 	// saveHeadStart is how long a spender waits after a failure of the Store.
 	saveHeadStart = 3 * time.Second
 )
 
-// writeIntent tells the other replicas that a is about to do action. It
-// returns false if the record has changed or the lease is gone.
+// writeIntent tells the other replicas that a is about to do action. It returns
+// false if the record has changed or the lease is lost.
 func (a *attempt) writeIntent(ctx context.Context, action record.Action) (bool, error) {
 	c := a.c
 	if action.Step == record.Install || c.rules.Mode == providers.Shared || c.shared == nil || c.shared.ablate.noIntent {
@@ -326,8 +328,8 @@ func (a *attempt) writeIntent(ctx context.Context, action record.Action) (bool, 
 
 const (
 	leaseTTL = 3 * time.Second
-	// pollEvery is the wait between two looks at a record without a [Watcher];
-	// with one, lookEvery makes up for lost signals.
+	// pollEvery is the time between two reads of a record without a [Watcher].
+	// With a Watcher it is lookEvery, because signals may be lost.
 	pollEvery = 100 * time.Millisecond
 	lookEvery = time.Second
 )
@@ -335,11 +337,11 @@ const (
 // lease is the right to work on a record, kept by heartbeats.
 type lease struct {
 	fence uint64
-	until atomic.Int64 // by this process's monotonic clock
+	until atomic.Int64 // on this process's monotonic clock
 	end   func()
 }
 
-// holds reports whether l, nil for a Store without leases, is valid.
+// holds reports whether l is valid. nil, for a Store without leases, is valid.
 func (h *shared) holds(l *lease) bool { return l == nil || int64(h.c.since()) < l.until.Load() }
 
 // takeLease takes the record's lease, or waits if another attempt has it.
@@ -349,12 +351,12 @@ func (a *attempt) takeLease(ctx context.Context) error {
 		a.leased = true
 		return nil
 	}
-	asked := c.since() // a lease is valid from before it was asked for
+	asked := c.since() // the lease may have begun before the answer came
 	fence, err := try(ctx, h, func(ctx context.Context) (uint64, error) {
 		return h.locker.Lock(ctx, a.key, a.name, leaseTTL)
 	})
 	if err != nil {
-		a.unlock() // it may have been granted
+		a.unlock() // the Store may have granted it
 		return err
 	}
 	if fence == 0 {
@@ -411,14 +413,14 @@ func (a *attempt) keepLease(ctx context.Context, l *lease) {
 	}
 }
 
-// watch is an attempt's ear on its record.
+// watch tells an attempt that its record has changed.
 type watch struct {
 	signal <-chan struct{}
 	deaf   bool // the watch ended early
 }
 
-// wait waits for the record to change, for d at most. The first wait only
-// begins to watch: the record may have changed before.
+// wait waits at most d for the record to change. The first wait only starts the
+// watch, because the record may have changed before.
 func (a *attempt) wait(ctx context.Context, d time.Duration) {
 	every := pollEvery
 	if w := a.c.shared.watcher; w != nil && !a.watch.deaf {

@@ -11,9 +11,9 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// Source yields the current token of one request. It is what an outbound
-// transport holds: cheap to keep, safe for concurrent use, and a hit costs an
-// atomic load and a look at the clock. Make one with [Cache.Source].
+// Source yields the current token of one request. Outbound transports hold one:
+// it is small and safe for concurrent use, and a hit costs an atomic load and a
+// reading of the clock. [Cache.Source] makes it.
 type Source struct {
 	c     *Cache
 	req   providers.Request
@@ -22,16 +22,16 @@ type Source struct {
 	entry atomic.Pointer[entry]
 }
 
-// Source returns the Source of req's grant. A request that cannot be keyed is
-// an error of the Source's methods.
+// Source returns the Source of req's grant. If req has no key, the methods of
+// the Source return the error.
 func (c *Cache) Source(req providers.Request) *Source {
 	s := &Source{c: c, req: cloneRequest(req)}
 	s.id, s.err = c.key(&s.req)
 	return s
 }
 
-// Token returns a valid token, from memory where there is one. A caller waits
-// only if there is none, and leaves with ctx.Err() when ctx ends.
+// Token returns a valid token, from memory if there is one. A caller waits only
+// if there is none, and gets ctx.Err() when ctx ends.
 func (s *Source) Token(ctx context.Context) (providers.Token, error) {
 	if e := s.entry.Load(); e != nil {
 		if v := e.view.Load(); v != nil && v.age(s.c.now()) == record.Fresh {
@@ -54,8 +54,8 @@ func (s *Source) lookUp(ctx context.Context) (providers.Token, error) {
 	return tok, err
 }
 
-// Renew says that rejected was refused, and returns a newer token: one that
-// is there already, one that is under way, or a new one. See [Cache.Renew].
+// Renew reports that rejected was refused, and returns a newer token: one that
+// is already there, one that is under way, or a new one. See [Cache.Renew].
 func (s *Source) Renew(ctx context.Context, rejected providers.Token) (providers.Token, error) {
 	if s.err != nil {
 		return providers.Token{}, s.err
@@ -63,14 +63,14 @@ func (s *Source) Renew(ctx context.Context, rejected providers.Token) (providers
 	return copyOf(s.c.renew(ctx, &s.id, &s.req, rejected.Version, false))
 }
 
-// Format writes a fixed text for every verb: Options hold keys.
+// Format writes a fixed text for every verb, because Options hold keys.
 func (Options) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "tokencache.Options(redacted)") }
 
-// LogValue is a fixed text.
+// LogValue returns a fixed text.
 func (Options) LogValue() slog.Value { return slog.StringValue("tokencache.Options(redacted)") }
 
-// Format writes a fixed text for every verb: a Cache holds tokens.
+// Format writes a fixed text for every verb, because a Cache holds tokens.
 func (*Cache) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "tokencache.Cache") }
 
-// Format writes a fixed text for every verb: a Source names a user.
+// Format writes a fixed text for every verb, because a Source names a user.
 func (*Source) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "tokencache.Source") }

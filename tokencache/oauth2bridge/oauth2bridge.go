@@ -1,6 +1,6 @@
-// Package oauth2bridge connects the token cache and golang.org/x/oauth2, both
-// ways: [Provider] puts any oauth2.TokenSource behind the cache, [TokenSource]
-// puts the cache behind everything that takes an oauth2.TokenSource.
+// Package oauth2bridge connects the token cache and golang.org/x/oauth2 in both
+// directions. [Provider] puts any oauth2.TokenSource behind the cache.
+// [TokenSource] puts the cache behind code that takes an oauth2.TokenSource.
 package oauth2bridge
 
 import (
@@ -22,13 +22,13 @@ import (
 const op = "oauth2: token"
 
 // Provider returns a provider whose tokens come from source, whatever the
-// Request. Give it a source that asks its server each time, such as that of
-// clientcredentials without an oauth2.ReuseTokenSource around it: tokencache is
-// the cache, and behind another one it gets the token back that it renews.
+// Request says. source must ask its server for each token, such as that of
+// clientcredentials without an oauth2.ReuseTokenSource around it. Otherwise a
+// renewal by the cache returns the same token again.
 //
-// Errors are *providers.Errors that hold nothing of the server's answer but its
-// status and error code. A source cannot be cancelled; Generate returns when
-// its context ends, and the source's call ends by itself.
+// Errors are *providers.Errors. From the server's answer they contain only its
+// status and error code. A source cannot be cancelled: Generate returns when
+// its context ends, and the source's call continues until it ends itself.
 func Provider(source oauth2.TokenSource) providers.Provider { return fromOAuth2{source} }
 
 type fromOAuth2 struct{ source oauth2.TokenSource }
@@ -73,8 +73,8 @@ func convert(a answer, sent time.Time) (providers.Token, error) {
 	return providers.Token{AccessToken: a.token.AccessToken, TokenType: a.token.Type(), Expiry: a.token.Expiry, IssuedAt: sent}, nil
 }
 
-// failure classifies err. An oauth2.RetrieveError prints the server's whole
-// answer, which may repeat what it was sent, so that it is not kept.
+// failure classifies err. It does not keep an oauth2.RetrieveError, because
+// that prints the server's whole answer, which may repeat the request.
 func failure(err error) error {
 	e := &providers.Error{Code: providers.CodeUnreachable, Class: providers.Transient, Op: op}
 	var retrieve *oauth2.RetrieveError
@@ -108,7 +108,7 @@ func failure(err error) error {
 	return e
 }
 
-// knownError reports an error code of RFC 6749 section 5.2.
+// knownError reports whether code is one of RFC 6749 section 5.2.
 func knownError(code string) bool {
 	switch code {
 	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope":
@@ -117,7 +117,7 @@ func knownError(code string) bool {
 	return false
 }
 
-// retryAfter reads the seconds form, bounded to an hour.
+// retryAfter reads Retry-After in seconds, at most an hour.
 func retryAfter(h http.Header) time.Duration {
 	s, err := strconv.ParseUint(h.Get("Retry-After"), 10, 31)
 	if err != nil {
@@ -126,19 +126,19 @@ func retryAfter(h http.Header) time.Duration {
 	return min(time.Duration(s)*time.Second, time.Hour)
 }
 
-// lifetime is what a token without Expiry is given: oauth2.ReuseTokenSource
-// would keep it for ever.
+// lifetime is the lifetime of a token without Expiry. An
+// oauth2.ReuseTokenSource would keep a token without Expiry for ever.
 const lifetime = time.Minute
 
-// TokenSource returns an oauth2.TokenSource over source, for oauth2.NewClient,
-// Google's and other clients that take one. ctx is the context of its calls.
-// Each Token is a new value, for oauth2's callers may change it, and has an
-// Expiry, so that an oauth2.ReuseTokenSource around it comes back. It is safe
-// for concurrent use.
+// TokenSource returns an oauth2.TokenSource over source, for oauth2.NewClient
+// and for clients that take one, such as Google's. ctx is the context of its
+// calls. Each call of Token returns a new value, because callers of oauth2 may
+// change it. The value has an Expiry, so that an oauth2.ReuseTokenSource around
+// it asks again. It is safe for concurrent use.
 //
 // oauth2.Transport does not renew on 401 and sends the token along redirects to
-// other hosts (golang/oauth2#805): prefer middleware.Transport where there is a
-// choice.
+// other hosts (golang/oauth2#805). Prefer middleware.Transport if you can
+// choose.
 func TokenSource(ctx context.Context, source *tokencache.Source) oauth2.TokenSource {
 	return toOAuth2{ctx, source}
 }

@@ -1,4 +1,4 @@
-// Package oteltokencache makes OpenTelemetry metrics and spans of the token
+// Package oteltokencache makes OpenTelemetry metrics and spans from the token
 // cache's events and Stats.
 //
 //	o, err := oteltokencache.New(oteltokencache.Config{})
@@ -13,15 +13,16 @@
 //	bearerkit.tokencache.events           counter of everything else, with
 //	                                      bearerkit.event and error.type
 //
-// [Observer.Watch] adds what only Stats knows: the counter
+// [Observer.Watch] adds the values that only Stats has: the counter
 // bearerkit.tokencache.hits and the gauges bearerkit.tokencache.entries,
 // .in_flight, .overdue, .in_doubt and .unsaved.
 //
 // # Spans
 //
-// Work on a record is one span, however many callers it serves, a child of the
-// span of the caller that began it. Work ahead of an expiry, for which that
-// caller does not wait, is a trace by itself with a link to the caller's span.
+// Work on a record is one span, however many callers it serves. It is a child
+// of the span of the caller that started it. If the work is ahead of an expiry,
+// that caller does not wait for it. The span is then the root of a new trace
+// with a link to the caller's span.
 package oteltokencache
 
 import (
@@ -42,13 +43,14 @@ import (
 
 const scope = "github.com/bearerkit/bearerkit/tokencache/otel"
 
-// Config says where metrics and spans go.
+// Config says where metrics and spans are sent.
 type Config struct {
-	// MeterProvider and TracerProvider; nil means OpenTelemetry's global ones.
+	// MeterProvider and TracerProvider receive them; nil means OpenTelemetry's
+	// global ones.
 	MeterProvider  metric.MeterProvider
 	TracerProvider trace.TracerProvider
-	// Attributes are put on everything, such as the name of the vendor. Their
-	// values must be few.
+	// Attributes are added to every metric and span, such as the name of the
+	// vendor. Each must have few values.
 	Attributes []attribute.KeyValue
 }
 
@@ -97,7 +99,7 @@ func (o *Observer) Observe(ctx context.Context, e providers.Event) {
 		attrs = append(attrs, attribute.String("error.type", e.Outcome))
 	}
 	switch e.Kind {
-	case "flight_started": // its end tells more
+	case "flight_started": // the event of its end tells more
 	case "flight":
 		attrs = append(attrs, attribute.String("bearerkit.op", e.Op))
 		o.flights.Record(ctx, e.Duration.Seconds(), metric.WithAttributes(attrs...))

@@ -10,8 +10,8 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// stored is a record at rest. Times are Unix milliseconds, but those of a
-// token, which keep their resolution.
+// stored is the stored form of a record. Times are Unix milliseconds, except
+// for those of a token, which keep their resolution.
 type stored struct {
 	Format   int            `json:"f"`
 	Nonce    string         `json:"n"`
@@ -61,15 +61,15 @@ type storedIntent struct {
 	Ended bool   `json:"ended,omitempty"`
 }
 
-// format is the version of the encoding. A record of another format counts as
-// one that is not ours.
+// format is the version of the encoding. A record of another format is an
+// error.
 const format = 2
 
-// ErrFormat is the error of bytes that [Encode] did not make.
+// ErrFormat is the error of bytes that [Encode] did not write.
 var ErrFormat = errors.New("tokencache: the record in the store is not one of ours")
 
-// Encode returns r as bytes. The nonce tells this write from all others.
-// Members of Extra that are not JSON values are left out.
+// Encode returns r as bytes. The nonce makes every write different. Members of
+// Extra that are not JSON values are left out.
 func Encode(r *Record, nonce string) ([]byte, error) {
 	s := stored{
 		Format: format, Nonce: nonce, Version: r.Version, Purges: r.Purges, Fence: r.Fence,
@@ -92,14 +92,14 @@ func Encode(r *Record, nonce string) ([]byte, error) {
 	}
 	b, err := json.Marshal(s)
 	if err != nil && s.Token != nil {
-		s.Token.Extra = nil // it breaks the contract of providers.Token; the grant is worth more
+		s.Token.Extra = nil // Extra breaks the contract of providers.Token; the grant is kept without it
 		b, err = json.Marshal(s)
 	}
 	return b, err
 }
 
 // Decode reads what [Encode] wrote. The error quotes nothing of b, which may
-// hold a token.
+// contain a token.
 func Decode(b []byte) (r Record, nonce string, err error) {
 	var s stored
 	if unmarshal(b, &s) != nil || s.Format != format || len(s.Spent)%spentSize != 0 || len(s.Ended)%len(Digest{}) != 0 {
@@ -138,7 +138,7 @@ func millis(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// unmarshal is json.Unmarshal, but numbers in Extra keep their digits.
+// unmarshal is json.Unmarshal with numbers in Extra that keep their digits.
 func unmarshal(b []byte, s *stored) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
@@ -171,10 +171,10 @@ func decodeSpent(b []byte) Spent {
 	return Spent{Digest(b[:len(Digest{})]), time.UnixMilli(ms)}
 }
 
-// TTL is for how long r is kept at now: as long as its last token may live,
-// where lifetime stands in for an end that the upstream did not say, and what
-// tells of a sign-out as long as the tokens that it ended. A record that never
-// held a token is kept until its failure's window has closed.
+// TTL is how long r is kept at now: as long as its last token may live.
+// lifetime is the life of a token without an expiry. A sign-out is kept as long
+// as the tokens that it ended. A record that never had a token is kept while it
+// fails fast.
 func (r *Record) TTL(now time.Time, lifetime time.Duration) time.Duration {
 	if r.Version == 0 {
 		ttl := r.Failure.Remaining(now) + time.Second

@@ -7,37 +7,37 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Kind is what a caller asks of a record.
+// Kind is what a caller wants from a record.
 type Kind uint8
 
-// The kinds of a Want.
+// These are the kinds of a Want.
 const (
 	Current Kind = iota // the current token
 	Refresh             // the pair that replaces a refresh token
-	Adopt               // that a token from elsewhere become the current one
-	Read                // that this process know what the Store holds
+	Adopt               // a token from elsewhere becomes the current one
+	Read                // this process reads the record in the Store
 )
 
 // Want is a caller's wish.
 type Want struct {
 	Kind Kind
-	// After is the version that was refused: only a higher one will do. 0
-	// accepts every token.
+	// After is the version that was refused: the answer must have a higher one.
+	// 0 accepts every token.
 	After uint64
-	// Forced asks for a renewal although the current token may have life left.
+	// Forced asks for a renewal although the current token may still be valid.
 	Forced bool
-	// RefreshToken is the presented one, and Digest its name.
+	// RefreshToken is the presented refresh token, and Digest its name.
 	RefreshToken string
 	Digest       Digest
-	// Unknown tells that RefreshToken was not issued to this record as far as
-	// anybody knows: only the upstream can tell what it is worth.
+	// Unknown says that no known record had RefreshToken: only the upstream can
+	// tell whether it is valid.
 	Unknown bool
-	// RefreshRefused tells that this attempt's refresh was refused in a way
-	// that may be about our own key: a Current then generates.
+	// RefreshRefused says that this attempt's refresh was refused, possibly
+	// because of our own key. A Current then generates.
 	RefreshRefused bool
 }
 
-// Rules are what does not change in the life of a cache.
+// Rules are constant during the life of a cache.
 type Rules struct {
 	Mode        providers.Mode
 	CanRefresh  bool // the provider is a Refresher
@@ -45,43 +45,43 @@ type Rules struct {
 	ForcedFloor time.Duration
 }
 
-// Step is what is to be done.
+// Step is the next step of a caller or an attempt.
 type Step uint8
 
-// The steps of an Action.
+// These are the steps of an Action.
 const (
-	Serve         Step = iota // hand the current token out
+	Serve         Step = iota // hand out the current token
 	ServeAndRenew             // hand it out, and renew it in the background
-	FailFast                  // answer with the error of the open window
+	FailFast                  // answer with the last failure
 	Reject                    // refuse the presented refresh token
 	CallRefresh               // spend Action.RefreshToken upstream
 	CallGenerate              // ask the upstream for a new token
-	Install                   // make the brought token the current one
+	Install                   // make the given token the current one
 	Done                      // nothing
 )
 
-// Action is a Step with what it needs.
+// Action is a Step with its arguments.
 type Action struct {
 	Step         Step
 	RefreshToken string           // of CallRefresh
-	Err          *providers.Error // of FailFast, with the rest of the window
+	Err          *providers.Error // of FailFast; RetryAfter is the rest of the time
 }
 
-// Upstream reports whether a is a call of the upstream.
+// Upstream reports whether a calls the upstream.
 func (a Action) Upstream() bool { return a.Step == CallRefresh || a.Step == CallGenerate }
 
-// Age is how the access token stands at both clocks.
+// Age says whether the access token may be served, on both clocks.
 type Age uint8
 
-// The ages of a token.
+// These are the ages of a token.
 const (
-	Over  Age = iota // not to be served
-	Stale            // to be served and renewed
+	Over  Age = iota // must not be served
+	Stale            // is served and renewed
 	Fresh
 )
 
-// Decide says what w needs of r at now. It is the one place where that is
-// decided, for a look at memory and for an attempt that has read the Store.
+// Decide returns what w needs from r at now. All decisions are made here: for a
+// look into memory, and for an attempt that has read the Store.
 func Decide(r *Record, w *Want, age Age, now time.Time, rules *Rules) Action {
 	switch w.Kind {
 	case Read:
@@ -125,7 +125,7 @@ func decideRefresh(r *Record, w *Want, age Age, now time.Time, rules *Rules) Act
 	return a
 }
 
-// renewal spends r's own refresh token, or else does what otherwise says.
+// renewal spends r's refresh token, or does otherwise if it cannot.
 func renewal(r *Record, now time.Time, rules *Rules, refresh bool, otherwise Step) Action {
 	if refresh && rules.CanRefresh && r.CanRefresh(now) {
 		return Action{Step: CallRefresh, RefreshToken: r.Token.RefreshToken}

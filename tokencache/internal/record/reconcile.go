@@ -6,32 +6,33 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// LostOwner is the owner of an intent that stands for a call that may be under
-// way and whose own intent the Store has lost.
+// LostOwner is the owner of an intent for a call that may be under way and
+// whose own intent the Store has lost.
 const LostOwner = "lost"
 
-// Change is what [Reconcile] found.
+// Change is the result of [Reconcile].
 type Change struct {
-	// Adopted: the Store holds a newer token than this process did.
+	// Adopted: the Store has a newer token than this process had.
 	Adopted bool
-	// Lost: the Store has lost a token or a sign-out that this process knows,
-	// and the record must be written again.
+	// Lost: the Store has lost a token or a sign-out that this process knows.
+	// The record must be written again.
 	Lost bool
-	// Behind: a newer token than the Store's was once announced. Who has it
-	// may still write it back.
+	// Behind: a newer token than the Store's was announced before. A replica
+	// that has it may still write it back.
 	Behind bool
 }
 
-// Reconcile joins what the Store holds with what this process knows. A
-// sign-out that either knows has happened; of two tokens the newer one counts.
-// In Shared mode a lost token is no loss.
+// Reconcile joins the record in the Store with the record that this process
+// knows. A sign-out in either record counts. The newer of two tokens counts. In
+// Shared mode a lost token is not written again.
 func Reconcile(store, own Record, mode providers.Mode, now time.Time) (Record, Change) {
 	var c Change
 	r := store
 	switch {
 	case store.Purges < own.Purges:
-		// Signed out here while the Store was away, or the Store has forgotten
-		// the sign-out. Tokens that this process got after it still count.
+		// The grant was signed out here while the Store was away, or the Store
+		// has lost the sign-out. Tokens that this process got after it still
+		// count.
 		c.Lost = true
 		r = own
 		r.Fence = max(own.Fence, store.Fence)
@@ -39,18 +40,19 @@ func Reconcile(store, own Record, mode providers.Mode, now time.Time) (Record, C
 			r.Intent = &Intent{Owner: LostOwner, At: now}
 		}
 	case store.Purges == own.Purges && mode != providers.Shared && store.Version < own.Version && !own.Empty() && (store.Fence <= own.Fence || store.Empty()):
-		// A token under a higher fence is of a later lease: its holder went on
-		// without what this process brought too late, and the upstream ended it.
+		// A token under a higher fence belongs to a later lease. Its holder
+		// renewed without the token that this process brought too late, and the
+		// upstream ended that token.
 		c.Lost = true
 		r = own
 		r.Fence = max(own.Fence, store.Fence)
-		// A call may be under way that nobody can see any more.
+		// A call whose intent is lost may be under way.
 		r.Intent = &Intent{Owner: LostOwner, At: now}
 		if r.Failure != nil && r.Failure.Err.Op == "tokencache" {
-			r.Failure = nil // that the Store was away is not for the Store to keep
+			r.Failure = nil // the Store need not keep that it was away
 		}
 	case mode == providers.Shared && store.Purges == own.Purges && store.Token.Version < own.Token.Version:
-		r.Token, r.Brought = own.Token, own.Brought // got while the Store was away
+		r.Token, r.Brought = own.Token, own.Brought // obtained while the Store was away
 	default:
 		c.Behind = store.Purges == own.Purges && store.Version < own.Version && store.CanRefresh(now)
 	}

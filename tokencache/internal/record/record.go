@@ -1,7 +1,7 @@
 // Package record holds what is known of one grant and the rules by which it
-// changes. Everything here is a function of its arguments: no clock, no lock,
-// no I/O. A Record is never changed in place; every method that changes one
-// returns a copy whose slices are not shared.
+// changes. All functions depend on their arguments only: there is no clock, no
+// lock and no I/O. A Record is never changed in place. A method that changes
+// one returns a copy that shares no slices.
 package record
 
 import (
@@ -11,21 +11,21 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// Digest names a refresh token. It is the front half of a SHA-256.
+// Digest names a refresh token. It is the first half of a SHA-256.
 type Digest [16]byte
 
 // Record is all that is known of one grant.
 type Record struct {
-	// Token is the current token. It may have expired; it is zero if there is
-	// none, and it may hold a refresh token alone.
+	// Token is the current token. It may have expired. It is zero if there is
+	// none, and it may be a refresh token alone.
 	Token providers.Token
-	// Version is the highest version that was ever given out.
+	// Version is the highest version that a token ever had.
 	Version uint64
 	// Purges is how often the grant was signed out.
 	Purges uint64
 	// Fence is the highest fence of a lease that wrote the record.
 	Fence uint64
-	// Forced is when a renewal was forced last; zero if never.
+	// Forced is the time of the last forced renewal; zero if there was none.
 	Forced time.Time
 	// Spent are the refresh tokens that were replaced, the oldest first.
 	Spent []Spent
@@ -33,23 +33,23 @@ type Record struct {
 	Failure *Failure
 	// Intent is an upstream call that may be under way; nil if none.
 	Intent *Intent
-	// Salvages counts the answers in a row that brought a new refresh token
-	// and no access token that could be used.
+	// Salvages counts the answers in a row with a new refresh token and no
+	// usable access token.
 	Salvages int
-	// Brought tells that the grant came by Adopt or Refresh: the provider may
+	// Brought says that the grant came by Adopt or Refresh. The provider may
 	// not be able to generate it again.
 	Brought bool
-	// Bound tells that the token was got for an assertion: it is not renewed
+	// Bound says that the token was issued for an assertion. It is not renewed
 	// before its end.
 	Bound bool
-	// Ends is when the last of the tokens that a sign-out ended would have
-	// ended by itself; zero if the grant was not signed out.
+	// Ends is when the last token that a sign-out ended would have expired;
+	// zero if the grant was not signed out.
 	Ends time.Time
 	// Ended are refresh tokens that a sign-out ended, the oldest first.
 	Ended []Digest
-	// Tenant is the tenant of the requests that the grant is for, and
-	// Anonymous tells that the record is named by a refresh token and not by a
-	// user. Both go into the index of refresh tokens.
+	// Tenant is the tenant of the grant's requests. Anonymous says that a
+	// refresh token names the record and not a user. Both are in the index of
+	// refresh tokens.
 	Tenant    string
 	Anonymous bool
 }
@@ -60,7 +60,7 @@ type Spent struct {
 	At    time.Time
 }
 
-// Failure opens a window, [At, At+Wait), in which the grant fails fast.
+// Failure makes the grant fail fast from At until At+Wait.
 type Failure struct {
 	Err  *providers.Error
 	N    int // failures in a row
@@ -68,18 +68,18 @@ type Failure struct {
 	Wait time.Duration
 }
 
-// Intent says that Owner was about to make an upstream call at a moment.
+// Intent says that Owner was about to make an upstream call at the time At.
 type Intent struct {
 	Owner string
 	At    time.Time
 	Ended bool // the call is over and its outcome is unknown
 }
 
-// MaxSpent bounds the spent refresh tokens that a record remembers. At 360 a
-// grant whose tokens live four minutes remembers a day.
+// MaxSpent bounds the spent refresh tokens that a record remembers. 360 are
+// enough for a day if tokens live four minutes.
 const MaxSpent = 360
 
-// KeepSpent is for how long a spent refresh token is remembered at most.
+// KeepSpent is the longest time that a spent refresh token is remembered.
 const KeepSpent = 24 * time.Hour
 
 // Empty reports whether r holds no token.
@@ -90,8 +90,8 @@ func (r *Record) Usable(now time.Time) bool {
 	return r.Token.AccessToken != "" && now.Before(ServeUntil(&r.Token))
 }
 
-// Remaining is how long the failure's window is still open at now. A clock
-// that was set back closes it.
+// Remaining is how much longer the grant fails fast at now. It is 0 if the
+// clock was set back.
 func (f *Failure) Remaining(now time.Time) time.Duration {
 	if f == nil || now.Before(f.At) {
 		return 0
@@ -99,9 +99,9 @@ func (f *Failure) Remaining(now time.Time) time.Duration {
 	return max(f.At.Add(f.Wait).Sub(now), 0)
 }
 
-// SpentWithin reports whether token was replaced less than grace away from
-// now. The distance counts in both directions, since replicas' clocks differ
-// and a clock may have been set back.
+// SpentWithin reports whether token was replaced less than grace before or
+// after now. It checks both directions, because replicas' clocks differ and a
+// clock may have been set back.
 func (r *Record) SpentWithin(token Digest, grace time.Duration, now time.Time) bool {
 	i := slices.IndexFunc(r.Spent, func(s Spent) bool { return s.Token == token })
 	return i >= 0 && now.Sub(r.Spent[i].At).Abs() < grace
@@ -112,27 +112,27 @@ func (r *Record) Floored(floor time.Duration, now time.Time) bool {
 	return !r.Forced.IsZero() && now.Sub(r.Forced).Abs() < floor
 }
 
-// CanRefresh reports whether r's refresh token may be alive at now.
+// CanRefresh reports whether r's refresh token may be valid at now.
 func (r *Record) CanRefresh(now time.Time) bool {
 	t := &r.Token
 	return t.RefreshToken != "" && (t.RefreshExpiry.IsZero() || now.Before(t.RefreshExpiry))
 }
 
-// nextVersion is above every earlier version, also above those of a record
+// nextVersion is higher than every earlier version, also than those of a record
 // that was lost together with its Store.
 func (r *Record) nextVersion(now time.Time) uint64 {
 	return max(r.Version+1, uint64(max(now.UnixMilli(), 1)))
 }
 
-// Success is what an upstream call or an adoption brought.
+// Success is the result of an upstream call or an adoption.
 type Success struct {
 	Token    providers.Token
-	Version  uint64   // the version that Token has already; 0: take the next one
+	Version  uint64   // the version that Token already has; 0: take the next one
 	Replaced []Digest // the refresh tokens that Token replaces
 	Forced   bool     // a renewal of a token that was still usable
-	Brought  bool     // by Adopt or Refresh
+	Brought  bool     // it came by Adopt or Refresh
 
-	Bound     bool // got for an assertion
+	Bound     bool // issued for an assertion
 	Tenant    string
 	Anonymous bool
 }
@@ -165,16 +165,17 @@ func (r Record) spend(replaced []Digest, now time.Time) Record {
 	return r
 }
 
-// maxSalvages is the number of salvages in a row after which the grant is left
-// alone for keepSalvaged.
+// maxSalvages is the number of salvages in a row after which the grant fails
+// fast for keepSalvaged.
 const (
 	maxSalvages  = 3
 	keepSalvaged = 24 * time.Hour
 )
 
-// Salvage keeps the refresh token of an answer that is otherwise unusable, and
-// the access token that r had, unless a new pair ended it. After three in a
-// row the window of the failure is a day, so that nothing rotates without end.
+// Salvage keeps the refresh token of an answer that is otherwise unusable. It
+// also keeps the access token of r, unless a new pair ended it. After three in
+// a row the grant fails fast for a day, so that the refresh token does not
+// rotate without end.
 func (r Record) Salvage(s Success, mode providers.Mode, f Fault, now time.Time) Record {
 	r.Salvages++
 	failure := r.Failure.next(f, now)
@@ -191,22 +192,24 @@ func (r Record) Salvage(s Success, mode providers.Mode, f Fault, now time.Time) 
 	return r.spend(s.Replaced, now)
 }
 
-// SalvagedTooOften reports whether the last of the salvages allowed was made.
+// SalvagedTooOften reports whether the last allowed salvage was made.
 func (r *Record) SalvagedTooOften() bool { return r.Salvages >= maxSalvages }
 
-// Fault is an error and a number in [0, 1) by which its window varies.
+// Fault is an error and a number in [0, 1) that varies how long the grant fails
+// fast.
 type Fault struct {
 	Err    *providers.Error
 	Jitter float64
 }
 
-// Fail records f, which ended the call that owner made. The refresh token
-// stays: f says nothing about it.
+// Fail records f, which ended the call of owner. The refresh token is kept: f
+// says nothing about it.
 func (r Record) Fail(f Fault, owner string, now time.Time) Record {
 	err := f.Err
 	r.Failure = r.Failure.next(f, now)
 	if left := ServeUntil(&r.Token).Sub(now); left > 0 && err.RetryAfter == 0 && r.Token.AccessToken != "" {
-		// Callers wait once the token is over, so the window ends before.
+		// Callers wait once the token has ended, so the time to fail fast ends
+		// before.
 		r.Failure.Wait = min(r.Failure.Wait, max(left/2, minBackoff))
 	}
 	if r.Intent != nil && err.Class == providers.InDoubt {
@@ -217,8 +220,8 @@ func (r Record) Fail(f Fault, owner string, now time.Time) Record {
 	return r
 }
 
-// Die records that the upstream refused refreshToken for good. In Exclusive
-// mode the access token ends with it.
+// Die records that the upstream refused refreshToken finally. In Exclusive mode
+// the access token ends too.
 func (r Record) Die(refreshToken string, mode providers.Mode) Record {
 	r.Intent = nil
 	switch {
@@ -234,9 +237,8 @@ func (r Record) Die(refreshToken string, mode providers.Mode) Record {
 // maxEnded bounds the ended refresh tokens that a record remembers.
 const maxEnded = 8
 
-// Purge ends all that was issued so far: current is the digest of the refresh
-// token, if r has one. lifetime stands in for the end of a token that the
-// upstream did not say.
+// Purge ends all earlier tokens. current is the digest of the refresh token, if
+// r has one. lifetime is the life of a token without an expiry.
 func (r Record) Purge(current Digest, now time.Time, lifetime time.Duration) Record {
 	var ended []Digest
 	for _, s := range r.Spent[max(0, len(r.Spent)-2):] {
@@ -257,14 +259,14 @@ func (r Record) Purge(current Digest, now time.Time, lifetime time.Duration) Rec
 	}
 }
 
-// JoinEnded is the ended refresh tokens of two records of one grant.
+// JoinEnded returns the ended refresh tokens of two records of one grant.
 func JoinEnded(a, b []Digest) []Digest {
 	joined := slices.DeleteFunc(slices.Clone(a), func(d Digest) bool { return slices.Contains(b, d) })
 	joined = append(joined, b...)
 	return joined[max(0, len(joined)-maxEnded):]
 }
 
-// end is when the last token of r ends.
+// end returns when the last token of r ends.
 func (r *Record) end(now time.Time, lifetime time.Duration) time.Time {
 	t := &r.Token
 	switch {
@@ -276,7 +278,7 @@ func (r *Record) end(now time.Time, lifetime time.Duration) time.Time {
 	return t.Expiry
 }
 
-// next is the failure after f, which may be nil.
+// next returns the failure after f, which may be nil.
 func (f *Failure) next(fault Fault, now time.Time) *Failure {
 	n := 1
 	if f != nil {

@@ -9,9 +9,9 @@ import (
 const (
 	maxSkew = 10 * time.Second
 	maxLead = 5 * time.Minute
-	// maxLife caps what an upstream says of a lifetime; more is a mistake.
+	// maxLife bounds a lifetime of the upstream; a longer one is a mistake.
 	maxLife = 365 * 24 * time.Hour
-	// maxWait caps what an upstream says in Retry-After.
+	// maxWait bounds a Retry-After of the upstream.
 	maxWait = time.Hour
 
 	minBackoff   = 50 * time.Millisecond
@@ -19,12 +19,12 @@ const (
 	lastBackoff  = 30 * time.Second
 )
 
-// endless is when a token without an end is not served any more.
+// endless is the expiry of a token without an end.
 var endless = time.Unix(1<<33, 0) // in the year 2242
 
-// ServeUntil is the moment from which tok is not handed out any more: its
-// expiry less a tenth of its life, ten seconds at most. A token without an
-// expiry is served until it is refused.
+// ServeUntil is the time from which tok is not handed out: its expiry less a
+// tenth of its life, at most ten seconds. A token without an expiry is served
+// until it is refused.
 func ServeUntil(tok *providers.Token) time.Time {
 	if tok.Expiry.IsZero() {
 		return endless
@@ -33,12 +33,13 @@ func ServeUntil(tok *providers.Token) time.Time {
 	return tok.Expiry.Add(-min(maxSkew, life/10))
 }
 
-// RenewFrom is the moment from which r's token is renewed while it is still
-// served. It lies between a fifth and three tenths of the token's life before
-// ServeUntil, 5 to 7.5 minutes at most, as jitter in [0, 1) draws it: replicas
-// draw differently, so that one of them renews and the others adopt. RenewFrom
-// is ServeUntil in Exclusive mode, where a renewal would end the token that is
-// being served, and for a token that is bound to an assertion.
+// RenewFrom is the time from which r's token is renewed while it is still
+// served. It is between a fifth and three tenths of the token's life before
+// ServeUntil, at most 5 to 7.5 minutes. jitter in [0, 1) chooses it. Replicas
+// have different jitters, so that one of them renews and the others adopt.
+//
+// In Exclusive mode a renewal ends the token that is being served. RenewFrom is
+// then ServeUntil. So it is for a token that is bound to an assertion.
 func RenewFrom(r *Record, mode providers.Mode, jitter float64) time.Time {
 	tok := &r.Token
 	until := ServeUntil(tok)
@@ -49,8 +50,8 @@ func RenewFrom(r *Record, mode providers.Mode, jitter float64) time.Time {
 	return until.Add(-lead - time.Duration(jitter*float64(lead/2)))
 }
 
-// backoff is for how long a grant fails fast after its n-th failure in a row,
-// n ≥ 1.
+// backoff is how long a grant fails fast after its n-th failure in a row, n ≥
+// 1.
 func backoff(f Fault, n int) time.Duration {
 	switch {
 	case f.Err.RetryAfter > 0:
@@ -62,13 +63,13 @@ func backoff(f Fault, n int) time.Duration {
 	return d - time.Duration(f.Jitter*float64(d/4))
 }
 
-// unknownAssertion is how long a token is kept that was got for an assertion
-// whose end is not known.
+// unknownAssertion is how long a token for an assertion without a known end is
+// kept.
 const unknownAssertion = 5 * time.Minute
 
-// Bind makes tok end with the assertion that it was got for, and leaves out its
-// refresh token: what is done for a caller ends with the caller's own
-// credential. keep is false if the assertion is over already.
+// Bind makes tok end with its assertion and removes its refresh token: work for
+// a caller ends with the caller's own credential. keep is false if the
+// assertion has ended.
 func Bind(tok providers.Token, a providers.Assertion, now time.Time) (bound providers.Token, keep bool) {
 	end := a.Expiry
 	if end.IsZero() {
@@ -81,10 +82,9 @@ func Bind(tok providers.Token, a providers.Assertion, now time.Time) (bound prov
 	return tok, now.Before(end)
 }
 
-// Normalize makes tok fit to keep: its times are set and believable. The
-// token came at now from a call begun at sent. A token that has a refresh
-// token and no expiry gets lifetime; so does one that has neither if
-// everyToken is set.
+// Normalize makes tok fit to keep: its times are set and plausible. The token
+// came at now from a call that began at sent. A token with a refresh token and
+// no expiry gets lifetime. If everyToken is set, so does a token with neither.
 func Normalize(tok providers.Token, sent, now time.Time, lifetime time.Duration, everyToken bool) providers.Token {
 	if tok.IssuedAt.IsZero() || tok.IssuedAt.After(now) {
 		tok.IssuedAt = sent
