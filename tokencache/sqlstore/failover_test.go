@@ -54,7 +54,9 @@ func TestPostgresFailover(t *testing.T) {
 	f := soaktest.NewFleet(t, 2, 40, func() tokencache.Store { return p.store2(t) })
 	time.Sleep(3 * time.Second) // of renewals before the failover
 	link.Lead("")
+	issued := f.Issued()
 	time.Sleep(time.Second)
+	soaktest.Eventually(t, "renewals that the replica does not have", func() bool { return f.Issued()-issued >= 10 })
 	door.Lead("")
 	primary.kill()
 	cmd, err := standby.command("pg_ctl", "promote", "-D", filepath.Join(standby.dir, "data"), "-w")

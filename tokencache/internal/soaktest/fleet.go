@@ -101,19 +101,19 @@ func (u *rotating) Refresh(ctx context.Context, req providers.Request, rt string
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !g.ended && rt == refreshToken(req.Subject, g.n) {
-		return u.issue(req.Subject, g), ctx.Err()
+		return u.issue(req.Subject, g, u.life), ctx.Err()
 	}
 	g.reused = g.reused || !g.ended
 	g.ended = true
 	return providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead, Op: "refresh"}
 }
 
-// issue makes the next pair. Callers hold u.mu.
-func (u *rotating) issue(subject string, g *upstreamGrant) providers.Token {
+// issue makes the next pair, which lives for life. Callers hold u.mu.
+func (u *rotating) issue(subject string, g *upstreamGrant, life time.Duration) providers.Token {
 	now := time.Now()
 	g.n++
 	u.issued++
-	g.expiry = now.Add(u.life)
+	g.expiry = now.Add(life)
 	return providers.Token{
 		AccessToken: fmt.Sprint("at/", subject, "/", g.n), RefreshToken: refreshToken(subject, g.n),
 		IssuedAt: now, Expiry: g.expiry, RefreshExpiry: now.Add(time.Hour),
@@ -160,7 +160,8 @@ func NewFleet(t testing.TB, replicas, grants int, open func() tokencache.Store) 
 		f.upstream.mu.Lock()
 		g := &upstreamGrant{}
 		f.upstream.grants[subject] = g
-		tok := f.upstream.issue(subject, g)
+		life := f.upstream.life // the first ones end one by one, and so do all that follow
+		tok := f.upstream.issue(subject, g, life/4+rand.N(life*3/4))
 		f.upstream.mu.Unlock()
 		if err := f.caches[i%replicas].Adopt(t.Context(), providers.Request{Subject: subject}, tok); err != nil {
 			t.Fatal(err)
