@@ -215,6 +215,18 @@ func TestAWrappersDeadlineIs504(t *testing.T) {
 	}
 }
 
+// What the kit or the vendor had said about the call by then stands.
+func TestAWrappersDeadlineHidesNoRefusal(t *testing.T) {
+	ctx, cancel := context.WithDeadline(context.Background(), time.Unix(1, 0))
+	defer cancel()
+	h, err := handlers.Generate(config(&fake{generate: func(context.Context, providers.Request) (providers.Token, error) {
+		return providers.Token{}, &providers.Error{Code: providers.CodeTenantNotAllowed}
+	}}))
+	a := serve(t, must(t, h, err), post(`{"user":"a"}`).WithContext(ctx))
+	assert.Equal(t, 403, a.status)
+	assert.Equal(t, "tenant_not_allowed", a.json["code"])
+}
+
 func TestThePrivateHalfIsLogged(t *testing.T) {
 	var log bytes.Buffer
 	c := config(&fake{generate: func(context.Context, providers.Request) (providers.Token, error) {

@@ -127,13 +127,16 @@ func TestHeadersOfCredentialsAndOfProxiesDoNotGoOn(t *testing.T) {
 
 func TestSubprotocolsLoseTheirTokens(t *testing.T) {
 	const jwt = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.x"
-	h, got := spy(t, func(c *handlers.ProxyConfig) { c.Credentials = []string{"ticket"} })
+	h, got := spy(t, func(c *handlers.ProxyConfig) { c.Credentials = []string{"ticket", "V0Z9"} })
 	for offered, want := range map[string]string{
 		"graphql-ws":                    "graphql-ws",
 		"bearer, " + jwt:                "",
 		"bearer, opaque-theirs, chat":   "chat",
 		"chat,Bearer,opaque-theirs":     "chat",
 		"access_token, opaque-theirs":   "",
+		"AuthoriZation, opaque-theirs":  "",
+		"authorization, opaque-theirs":  "",
+		"v0z9, opaque-theirs, c":        "c",
 		"access_token.opaque-theirs, a": "a",
 		"ticket, opaque-theirs, b":      "b",
 		"ticket.opaque-theirs":          "",

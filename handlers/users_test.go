@@ -82,6 +82,20 @@ func TestUserManagementTakesTheVerifiedIdentity(t *testing.T) {
 	}
 }
 
+func TestUserManagementRefusesAQueryThatCannotBeRead(t *testing.T) {
+	base, upstream := upstreamServer(t)
+	upstream.set(func(http.ResponseWriter, *http.Request) { t.Error("reached the vendor") })
+	users := redactoUsers(t, base)
+	h, err := handlers.Users(handlers.Config{Wire: users, Authorize: verifiedAlice}, users.Create)
+	must(t, h, err)
+	for _, query := range []string{"%zz", "a=1;b=2"} {
+		r := signedIn(post(`{"organisation_uuid":"`+org+`","workspace_uuid":"`+workspace+`"}`), "alice")
+		r.URL.RawQuery = query
+		a := serve(t, h, r)
+		assert.Equal(t, "invalid_field", a.json["code"], query)
+	}
+}
+
 func TestUserManagementNeedsAVerifiedIdentity(t *testing.T) {
 	base, upstream := upstreamServer(t)
 	upstream.set(func(http.ResponseWriter, *http.Request) { t.Error("reached the vendor") })

@@ -3,6 +3,7 @@ package providers_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -215,6 +216,20 @@ func TestKeyIgnoresOrder(t *testing.T) {
 	assert.Equal(t, a, b)
 	assert.Equal(t, []string{"b", "a", "b"}, scopes, "the caller's slice is left alone")
 	assert.Equal(t, key(providers.Request{}), key(providers.Request{Scopes: []string{}, Params: map[string]any{}}))
+}
+
+// JSON knows one kind of number: a decoder's choice of type makes no other grant.
+func TestWholeNumbersHaveOneKeyWhateverTheirType(t *testing.T) {
+	key := func(v any) string {
+		k, err := providers.Request{Params: map[string]any{"n": v}}.Key()
+		require.NoError(t, err)
+		return k
+	}
+	for _, n := range []int64{0, 1, -1, 1_000_000, 1<<53 - 1, -(1<<53 - 1)} {
+		assert.Equal(t, key(n), key(float64(n)), n)
+		assert.Equal(t, key(n), key(json.Number(fmt.Sprint(n))), n)
+	}
+	assert.NotEqual(t, key(1), key(1.5))
 }
 
 func TestKeyWantsJSONValues(t *testing.T) {

@@ -63,8 +63,9 @@ func TestDecode(t *testing.T) {
 		`{"userId":"u","deviceInfo":""}`:                   "",
 		``:                                                 "",
 		`{"userId":1}`:                                     "userId must be a string",
-		`{"userId":"u","deviceInfo":"iPhone"}`:             "deviceInfo must be an object",
-		`{"userId":"u","deviceInfo":[]}`:                   "deviceInfo must be an object",
+		`{"userId":"u","deviceInfo":{"a":"\ud800"}}`:               "deviceInfo has half a surrogate pair",
+		`{"userId":"u","deviceInfo":"iPhone"}`:                     "deviceInfo must be an object",
+		`{"userId":"u","deviceInfo":[]}`:                           "deviceInfo must be an object",
 		`{"deviceInfo":{"x":"` + strings.Repeat("a", 4096) + `"}}`: "deviceInfo is over 4 KiB",
 		`{"deviceInfo":{"x":"` + strings.Repeat("a", 4000) + `"}}`: "",
 	} {

@@ -96,6 +96,8 @@ func TestDecode(t *testing.T) {
 		"nothing":                 {body: ``},
 		"Server":                  {body: `{"file":"a","Server":"https://evil"}`, detail: "Server may not be sent"},
 		"server, null":            {body: `{"file":"a","server":null}`, detail: "server may not be sent"},
+		"half a character":        {body: `{"file":"a","x":"\ud800"}`, detail: "x has half a surrogate pair"},
+		"not allowed, any letter": {cfg: narrow, body: `{"file":"a","aAzZ09_-":1}`, detail: "aAzZ09_- is not allowed here"},
 		"file of another type":    {body: `{"file":{}}`, detail: "file must be a string"},
 		"userId of another type":  {body: `{"file":"a","userId":1}`, detail: "userId must be a string"},
 	} {

@@ -142,6 +142,23 @@ func TestOurOwnAssertion(t *testing.T) {
 	require.Equal(t, providers.CodeCredentialsRejected, failure(t, err).Code, "it is our own that will not do")
 }
 
+func TestAnAssertionThatCannotBeSignedIsNotSent(t *testing.T) {
+	fail := errors.New("the key is locked")
+	c, s := client(t, ok)
+	c.Grant, c.Secret, c.Key, c.Claims = "jwt_bearer", "", oauth.Key{Signer: broken{ed, fail}}, map[string]any{}
+	_, err := provider(t, c).Generate(t.Context(), providers.Request{})
+	require.ErrorIs(t, err, fail)
+	require.Empty(t, s.got)
+}
+
+// broken is a key that signs nothing.
+type broken struct {
+	crypto.Signer
+	err error
+}
+
+func (b broken) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return nil, b.err }
+
 // Microsoft Entra knows a key by its certificate's thumbprint.
 func TestCertificateThumbprint(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

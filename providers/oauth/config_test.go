@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -81,6 +82,31 @@ func TestConfigFaults(t *testing.T) {
 	_, err := oauth.New(oauth.Config{Grant: "password", Scopes: []string{""}})
 	for _, want := range []string{"TokenURL", "ClientID", "Grant", "Scopes", "Secret"} {
 		require.ErrorContains(t, err, want, "every fault at once")
+	}
+}
+
+func TestAssertionsLiveWholeSeconds(t *testing.T) {
+	for life, good := range map[time.Duration]bool{
+		0: true, time.Second: true, time.Minute: true, 5 * time.Minute: true,
+		-time.Second: false, time.Millisecond: false, 1500 * time.Millisecond: false, 24 * time.Hour: false,
+	} {
+		c, _ := client(t)
+		c.Secret, c.Key.Signer, c.AssertionLifetime = "", ed, life
+		_, err := oauth.New(c)
+		if good {
+			require.NoError(t, err, life)
+		} else {
+			require.ErrorContains(t, err, "AssertionLifetime: must be whole seconds", life)
+		}
+	}
+}
+
+func TestAuthMethodsThatNeedASecret(t *testing.T) {
+	for _, method := range []string{"client_secret_basic", "client_secret_basic_unencoded", "client_secret_post"} {
+		c, _ := client(t)
+		c.AuthMethod, c.Secret, c.Key.Signer = method, "", ed
+		_, err := oauth.New(c)
+		require.ErrorContains(t, err, method+" needs a Secret")
 	}
 }
 

@@ -248,6 +248,15 @@ func TestRequestsThatCannotBeHonoured(t *testing.T) {
 	}
 }
 
+func TestWithoutATokenEndpointNothingIsGenerated(t *testing.T) {
+	c, s := client(t, ok)
+	c.TokenURL = ""
+	token, err := provider(t, c).Generate(t.Context(), providers.Request{})
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.Zero(t, token)
+	require.Empty(t, s.got)
+}
+
 func TestOneGrantTypePerProvider(t *testing.T) {
 	c, s := user(t, ok)
 	p := provider(t, c)

@@ -91,6 +91,17 @@ func TestExpiryIsTheEarliest(t *testing.T) {
 	}
 }
 
+func TestScopesThatAreNotAllTextAreNotBelieved(t *testing.T) {
+	for said, want := range map[string][]string{
+		`["a","b"]`: {"a", "b"}, `"a b"`: {"a", "b"}, `["a",1]`: nil, `[]`: nil, `""`: nil, `7`: nil,
+	} {
+		c, _ := client(t, answer{body: `{"access_token":"t","expires_in":60,"scope":` + said + `}`})
+		token, err := provider(t, c).Generate(t.Context(), providers.Request{})
+		require.NoError(t, err)
+		require.ElementsMatch(t, want, token.Scopes, said)
+	}
+}
+
 func TestUnusableAnswers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		body        string

@@ -39,7 +39,7 @@ func TestConfigReportsEveryFault(t *testing.T) {
 	})
 	require.Error(t, err)
 	for _, want := range []string{
-		"BaseURL: must be https", "Prefix: must be", "UsersPrefix: must be", "Tenants[0]: must be two UUIDs",
+		"BaseURL: must be https", "redacto: Prefix: must be", "UsersPrefix: must be", "Tenants[0]: must be two UUIDs",
 		"Tenants[2]: given twice", "APIKey: must be printable", "ExpiresInDays",
 	} {
 		assert.ErrorContains(t, err, want)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/internal/recorder"
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/redacto"
 )
@@ -156,4 +157,55 @@ func TestLinkUsers(t *testing.T) {
 	assert.Equal(t, redacto.Links{Linked: []string{"b"}, AlreadyLinked: []string{"c"}}, links)
 	seen, _ := u.Seen()
 	assert.JSONEq(t, `{"primary_org_user_id":"a","alias_org_user_ids":["b","c"]}`, seen.Body)
+}
+
+// Only the vendor's own words are about the caller's input: a page may come from
+// a proxy before it.
+func TestRefusalsOfUserManagement(t *testing.T) {
+	const structured = `{"detail":"no"}`
+	for _, c := range []struct {
+		status int
+		body   string
+		input  bool
+	}{
+		{404, structured, true}, {409, structured, true}, {403, structured, false}, {500, structured, false},
+		{404, "<html>", false}, {409, "<html>", false},
+	} {
+		u := recorder.Serve(t, c.status, nil, c.body)
+		p := build(t, u.URL, one())
+		_, err := p.UpdateUser(t.Context(), "", redacto.User{OrgUserID: "u"})
+		assert.Equal(t, c.input, providers.AsError(err).Code == providers.CodeRejectedInput, "update: %d %s", c.status, c.body)
+		_, err = p.LinkUsers(t.Context(), "", "u", []string{"v"})
+		assert.Equal(t, c.input, providers.AsError(err).Code == providers.CodeRejectedInput, "link: %d %s", c.status, c.body)
+		if c.status != 409 {
+			_, created, err := p.CreateUser(t.Context(), "", redacto.User{OrgUserID: "u"})
+			require.Error(t, err)
+			assert.False(t, created)
+		}
+	}
+}
+
+func TestTheUserInABody(t *testing.T) {
+	users := build(t, "", one()).Users()
+	decode := func(body string) (providers.Request, error) {
+		o, err := wire.Parse([]byte(body))
+		require.NoError(t, err)
+		return users.Decode(nil, o)
+	}
+	req, err := decode(`{"org_user_id":"u","primary_email":"e","primary_mobile":"m","uuid":"i","alias_org_user_id":"a","name":"N","metadata":{"n":1}}`)
+	require.NoError(t, err)
+	assert.Equal(t, "u", req.Subject)
+	assert.Equal(t, map[string]string{"email": "e", "mobile": "m", "uuid": "i", "alias": "a"}, req.Identifiers)
+	assert.Equal(t, map[string]any{"name": "N", "metadata": map[string]any{"n": json.Number("1")}}, req.Params)
+	req, err = decode(`{"org_user_id":"u","name":""}`)
+	require.NoError(t, err)
+	assert.Empty(t, req.Params, "an empty name clears none")
+	assert.Empty(t, req.Identifiers)
+	for _, bad := range []string{
+		`{"org_user_id":1}`, `{"primary_email":1}`, `{"primary_mobile":{}}`, `{"uuid":[]}`, `{"alias_org_user_id":true}`, `{"name":1}`,
+		`{"metadata":"x"}`, `{"metadata":{"x":"\ud800"}}`,
+	} {
+		_, err := decode(bad)
+		assert.Equal(t, providers.CodeInvalidField, providers.AsError(err).Code, bad)
+	}
 }

@@ -100,6 +100,7 @@ func TestSalvage(t *testing.T) {
 		`{"detail":{"refresh_token":"new"},"code":200}`:                 "new",
 		`{"error":null,"refresh_token":"new"}`:                          "new",
 		`{"refresh_token":null,"detail":{"refresh_token":"new"}}`:       "new",
+		`{"refresh_token":"!new~"}`:                                     "!new~",
 		`{"refresh_token":"old"}`:                                       "", // the one presented
 		`{"refresh_token":""}`:                                          "",
 		`{"refresh_token":7}`:                                           "",
@@ -116,6 +117,7 @@ func TestSalvage(t *testing.T) {
 		`{"refresh_token":"n\u00e9w"}`:                                  "",
 		`{"refresh_token":"new\n"}`:                                     "",
 		"{\"refresh_token\":\"new\xff\"}":                               "",
+		"{\"x\":\"\xff\",\"refresh_token\":\"new\"}":                    "",
 		`<html>{"refresh_token":"new"}</html>`:                          "",
 		``:                                                              "",
 	} {
