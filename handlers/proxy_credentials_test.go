@@ -137,6 +137,8 @@ func TestSubprotocolsLoseTheirTokens(t *testing.T) {
 		"AuthoriZation, opaque-theirs":  "",
 		"authorization, opaque-theirs":  "",
 		"v0z9, opaque-theirs, c":        "c",
+		"v-z9, c":                       "v-z9, c", // another name
+		"v0z-, c":                       "v0z-, c",
 		"access_token.opaque-theirs, a": "a",
 		"ticket, opaque-theirs, b":      "b",
 		"ticket.opaque-theirs":          "",
