@@ -2,6 +2,7 @@ package tokencache_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -71,6 +72,24 @@ func TestAnOldLeaseIsGivenBack(t *testing.T) {
 	})
 }
 
+// Where a Store has forgotten how far its fences were, work goes on after a few
+// tries.
+func TestALeaseThatStaysOldIsUsedInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, memory := rotating(), tokencache.NewMemory()
+		a := cluster(t, 1, v, tokencache.Options{Store: &fences{Store: memory, next: []uint64{10}}})[0]
+		old := &fences{Store: memory, next: []uint64{1}}
+		b := cluster(t, 1, v, tokencache.Options{Store: old})[0]
+		require.NoError(t, a.Adopt(t.Context(), alice, v.issue("t1/alice")))
+		time.Sleep(70 * time.Second)
+		must(t)(a.Generate(t.Context(), alice)) // the record has fence 10 now
+		time.Sleep(70 * time.Second)
+		must(t)(b.Generate(t.Context(), alice))
+		assert.Equal(t, 4, old.taken())
+		presentedOnce(t, v)
+	})
+}
+
 // After an outage, the replica that holds an unsaved token saves it before
 // another spends the token that it replaced.
 func TestAfterAnOutageUnsavedTokensAreSavedFirst(t *testing.T) {
@@ -99,6 +118,32 @@ func TestAfterAnOutageUnsavedTokensAreSavedFirst(t *testing.T) {
 		tok := must(t)(all[1].Generate(t.Context(), alice))
 		assert.Equal(t, "at-2 of t1/alice", tok.AccessToken)
 		assert.Zero(t, all[0].Stats().Unsaved)
+		presentedOnce(t, v)
+	})
+}
+
+// So does one whose callers did not come before the Store was back.
+func TestAfterAnOutageTheFirstCallerWaitsForUnsavedTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := rotating(), newHistory()
+		all := cluster(t, 2, v, tokencache.Options{Store: store})
+		require.NoError(t, all[0].Adopt(t.Context(), alice, v.issue("t1/alice")))
+		time.Sleep(70 * time.Second)
+		good := v.refresh
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			tok, err := good(ctx, req, rt)
+			store.setFails(func(string, string) error { return errors.New("away") })
+			v.refresh = good
+			return tok, err
+		}
+		must(t)(all[0].Generate(t.Context(), alice)) // unsaved
+		time.Sleep(20 * time.Second)
+		require.Equal(t, 1, all[0].Stats().Unsaved)
+		store.setFails(nil)
+		began := time.Now()
+		tok := must(t)(all[1].Generate(t.Context(), alice))
+		assert.Equal(t, "at-2 of t1/alice", tok.AccessToken)
+		assert.LessOrEqual(t, time.Since(began), 4*time.Second)
 		presentedOnce(t, v)
 	})
 }
@@ -194,6 +239,26 @@ func TestMissedNoticesOutdateEverything(t *testing.T) {
 			// takes it for one that overtook it.
 			assert.NotEqual(t, old[i], must(t)(b.Source(userNo(i)).Token(t.Context())).AccessToken)
 		}
+	})
+}
+
+func TestTheStoreKeepsABoundedNumberOfNotices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newLedgerStore()
+		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		for i := range 300 {
+			require.NoError(t, c.Purge(t.Context(), userNo(i)))
+		}
+		most := 0
+		for _, val := range store.all() {
+			var b struct {
+				Notices []json.RawMessage `json:"i"`
+			}
+			if json.Unmarshal(val, &b) == nil {
+				most = max(most, len(b.Notices))
+			}
+		}
+		assert.Equal(t, 256, most)
 	})
 }
 

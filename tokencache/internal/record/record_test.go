@@ -250,6 +250,7 @@ func TestDie(t *testing.T) {
 	assert.False(t, rotating.Brought)
 	exclusive := r.Die("rt", providers.Exclusive)
 	assert.True(t, exclusive.Empty(), "the pair dies together")
+	assert.False(t, exclusive.Brought)
 	assert.Equal(t, r.Version, exclusive.Version)
 	other := r.Die("another", providers.Exclusive)
 	assert.Equal(t, r.Token, other.Token, "not ours to end")
