@@ -75,9 +75,10 @@ func NewHandedOut(c *Cache, window time.Duration) (*HandedOut, error) {
 		return nil, err
 	}
 	drop := func(handedToken) bool { return true }
+	// What was handed out first is dropped first: pages have the later ones.
 	return &HandedOut{
 		Cache: c, window: window,
-		tokens: newBounded(4*c.o.MaxEntries, func(t handedToken) int64 { return t.until }, drop),
+		tokens: newBounded(4*c.o.MaxEntries, func(t handedToken) int64 { return int64(t.Version) }, drop),
 		grants: newBounded(c.o.MaxEntries, func(g handedGrant) int64 { return int64(g.Version) }, func(handedGrant) bool { return true }),
 	}, nil
 }

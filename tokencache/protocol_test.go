@@ -126,7 +126,7 @@ func TestAfterAnOutageUnsavedTokensAreSavedFirst(t *testing.T) {
 func TestAfterAnOutageTheFirstCallerWaitsForUnsavedTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v, store := rotating(), newHistory()
-		all := cluster(t, 2, v, tokencache.Options{Store: store})
+		all := cluster(t, 2, v, tokencache.Options{Store: struct{ tokencache.Store }{store}}) // without an Epoch
 		require.NoError(t, all[0].Adopt(t.Context(), alice, v.issue("t1/alice")))
 		time.Sleep(70 * time.Second)
 		good := v.refresh
