@@ -2,9 +2,12 @@ package middleware_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -221,4 +224,54 @@ func TestCacheOfFewBytes(t *testing.T) {
 	require.Zero(t, auth.Stats().Entries)
 	require.Empty(t, reasonOf(t, auth, mint(t, i, nil)))
 	require.Equal(t, 1, auth.Stats().Entries)
+}
+
+// A flood of renewals that fail leaves no memory behind, and keeps others out
+// for a second at most.
+func TestRenewalsAreBoundedInNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t)
+		calls := 0
+		auth := newAuth(t, middleware.Config{
+			Issuers: []middleware.Issuer{static(i)},
+			Renew: &middleware.Renew{
+				Window: time.Hour, Deliver: func(http.ResponseWriter, *http.Request, providers.Token) {},
+				Credential: func(r *http.Request) string { return r.Header.Get("X-Refresh") },
+				Token: func(context.Context, *middleware.Verified, string) (providers.Token, error) {
+					calls++
+					return providers.Token{}, errors.New("refused")
+				},
+			},
+		})
+		h := auth.Handler(ok)
+		r := httptestRequest("Bearer " + mint(t, i, map[string]any{"exp": time.Now().Add(-2 * time.Minute).Unix()}))
+		send := func(n int) {
+			r.Header.Set("X-Refresh", strconv.Itoa(n))
+			w := &discard{header: http.Header{}}
+			h.ServeHTTP(w, r)
+			require.Equal(t, 401, w.status)
+		}
+		const most = 10_000
+		for n := range most + 10 {
+			send(n)
+		}
+		require.Equal(t, most, calls)
+		time.Sleep(time.Second)
+		send(most)
+		require.Equal(t, most+1, calls, "what is over makes room")
+	})
+}
+
+func TestAChallengeSaysWhatASignInLacked(t *testing.T) {
+	i := newIssuer(t)
+	for want, rule := range map[string]middleware.Rule{
+		`acr_values="gold"`: {ACR: []string{"gold"}},
+		`max_age="1"`:       {MaxAge: time.Second},
+	} {
+		auth := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{static(i)}, Leeway: 5 * time.Minute, Require: rule})
+		w := httptest.NewRecorder()
+		auth.Handler(ok).ServeHTTP(w, httptestRequest("Bearer "+mint(t, i, map[string]any{"acr": "bronze", "auth_time": time.Now().Add(-time.Hour).Unix()})))
+		require.Equal(t, 401, w.Code)
+		require.Contains(t, w.Header().Get("WWW-Authenticate"), want)
+	}
 }
