@@ -116,6 +116,39 @@ func TestClaimsFromByExactNameAtEveryDepth(t *testing.T) {
 	require.Error(t, decode(`"list":[`+user+`,{"ROLES":["admin"]}]`, &m))
 }
 
+// What a type makes of its own text is its own affair.
+func TestClaimsFromLeavesTypesThatReadThemselvesAlone(t *testing.T) {
+	i := newIssuer(t)
+	auth := authFor(t, static(i))
+	v, err := auth.Verify(t.Context(), mint(t, i, map[string]any{"lenient": map[string]any{"NAME": "a"}, "label": "b"}))
+	require.NoError(t, err)
+	var c struct {
+		Lenient lenient `json:"lenient"`
+		Label   label   `json:"label"`
+	}
+	require.NoError(t, v.Decode(&c))
+	require.Equal(t, "a", c.Lenient.Name)
+	require.Equal(t, "b", c.Label.Name)
+}
+
+type lenient struct {
+	Name string `json:"name"`
+}
+
+func (l *lenient) UnmarshalJSON(b []byte) error {
+	var m map[string]string
+	err := json.Unmarshal(b, &m)
+	l.Name = m["NAME"]
+	return err
+}
+
+type label struct{ Name string }
+
+func (l *label) UnmarshalText(b []byte) error {
+	l.Name = string(b)
+	return nil
+}
+
 // Streams flush, and connections can be taken over.
 func TestResponseWriterIsNotWrapped(t *testing.T) {
 	i := newIssuer(t)

@@ -127,6 +127,7 @@ func TestAuthenticatorTellsOfAnIssuersOutage(t *testing.T) {
 			Issuers: []middleware.Issuer{cfg}, Observer: events.observe, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		})
 		require.Equal(t, 1, auth.Stats().KeySetsMissing)
+		require.Zero(t, auth.Stats().KeySetsStale, "what is missing is not in use")
 		h := auth.Handler(ok)
 		good := mint(t, i, map[string]any{"exp": time.Now().Add(100 * time.Hour).Unix()})
 		require.Equal(t, 200, ask(h, good).Code)

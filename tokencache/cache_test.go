@@ -11,6 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
 )
@@ -178,5 +181,35 @@ func TestStale401sCostOneRenewal(t *testing.T) {
 		if n := p.calls.Load(); n != 2 {
 			t.Errorf("%d upstream calls, want 2", n)
 		}
+	})
+}
+
+// An attempt goes on when its caller has left, who may use the request anew.
+func TestARequestIsCopied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{ttl: time.Hour}
+		seen := make(chan providers.Request, 1)
+		p.generate = func(_ context.Context, req providers.Request) (providers.Token, error) {
+			time.Sleep(time.Second)
+			seen <- req
+			return p.token(1, ""), nil
+		}
+		c := open(t, p, tokencache.Options{})
+		request := func(s string) providers.Request {
+			return providers.Request{
+				Subject: "u", Scopes: []string{s}, Identifiers: map[string]string{"email": s},
+				Params: map[string]any{"p": s, "object": map[string]any{"p": s}, "list": []any{s, []any{s}}},
+			}
+		}
+		req := request("before")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err := c.Generate(ctx, req)
+		require.Error(t, err)
+		req.Scopes[0], req.Identifiers["email"], req.Params["p"] = "after", "after", "after"
+		req.Params["object"].(map[string]any)["p"] = "after"
+		list := req.Params["list"].([]any)
+		list[0], list[1].([]any)[0] = "after", "after"
+		assert.Equal(t, request("before"), <-seen)
 	})
 }

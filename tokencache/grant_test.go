@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
 )
@@ -107,6 +109,30 @@ var (
 	nobody = providers.Request{Tenant: "t1"}
 	other  = providers.Request{Tenant: "t2"}
 )
+
+// The vendor's word on the end of a refresh token counts, and not RefreshLifetime.
+func TestARefreshTokenFindsItsGrantUntilItEnds(t *testing.T) {
+	for _, stored := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			v := newVendor()
+			v.generate = func(_ context.Context, req providers.Request) (providers.Token, error) {
+				tok := v.issue(req.Tenant + "/" + req.Subject)
+				tok.RefreshExpiry = time.Now().Add(3 * time.Hour)
+				return tok, nil
+			}
+			o := tokencache.Options{RefreshLifetime: time.Minute, Namespace: "test"}
+			if stored {
+				o.Store = tokencache.NewMemory()
+			}
+			c := open(t, v, o)
+			pair := must(t)(c.Generate(t.Context(), alice))
+			time.Sleep(2 * time.Hour)
+			next := must(t)(c.Refresh(t.Context(), nobody, pair.RefreshToken))
+			cur := must(t)(c.Generate(t.Context(), alice))
+			assert.Equal(t, next.AccessToken, cur.AccessToken, "it was found, and not taken for one never seen")
+		})
+	}
+}
 
 func TestRefreshTokenFindsItsGrant(t *testing.T) {
 	bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {

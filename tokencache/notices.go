@@ -307,8 +307,10 @@ func (h *shared) follow(b bulletin) {
 		h.mu.Unlock()
 		return
 	case seen.Edition != b.Edition || b.Seq < seen.Seq:
+		// Any of its notices may be new, and others may be lost.
+		h.c.eachEntry(func(_ id, e *entry) { h.c.outdate(e, 0) })
 		h.restore(0)
-		return
+		seen.Seq, fresh = 0, uint64(len(b.Notices))
 	case fresh > uint64(len(b.Notices)): // some were missed
 		h.c.eachEntry(func(_ id, e *entry) { h.c.outdate(e, 0) })
 		h.restore(seen.Seq)
@@ -375,7 +377,27 @@ func (h *shared) announce(ctx context.Context, n notice) error {
 			}
 		}
 	}
+	if err := h.awaitMembers(ctx); err != nil {
+		return err
+	}
 	return h.awaitReceipts(ctx, d.seq.Load(), h.patience(false))
+}
+
+// awaitMembers gives the members of a bulletin that took the place of a lost one
+// a moment to say that they are there.
+func (h *shared) awaitMembers(ctx context.Context) error {
+	b, _, err := h.readBulletin(ctx)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	lost := h.first != "" && h.first != b.Edition
+	h.mu.Unlock()
+	if !lost {
+		return nil
+	}
+	since := h.c.wallNow().Sub(time.UnixMilli(b.Born))
+	return sleep(ctx, min(max(saveHeadStart-since, 0), saveHeadStart))
 }
 
 // flush writes the notices of the outbox, those of all callers at once.
@@ -393,6 +415,7 @@ func (h *shared) flush(ctx context.Context) error {
 		return nil
 	}
 	b, err := h.editBulletin(ctx, func(b *bulletin) {
+		h.renewEdition(b)
 		for _, d := range batch {
 			b.add(d.notice)
 		}

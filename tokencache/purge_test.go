@@ -2,6 +2,7 @@ package tokencache_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -142,7 +143,21 @@ func TestPurgeDoesNotWaitForTheDead(t *testing.T) {
 		start = time.Now()
 		require.NoError(t, all[0].Purge(t.Context(), bob))
 		assert.Less(t, time.Since(start), time.Second, "it is a member no longer")
+		assert.Len(t, membersIn(t, store), 1)
 	})
+}
+
+// membersIn are the replicas that the Store names.
+func membersIn(t *testing.T, store *history) []string {
+	t.Helper()
+	for key, v := range store.remember("n") {
+		var b struct {
+			Members []string `json:"m"`
+		}
+		require.NoError(t, json.Unmarshal(v.val, &b), key)
+		return b.Members
+	}
+	return nil
 }
 
 // deafStore is one replica's way to a Store, which can be cut.
@@ -258,5 +273,84 @@ func TestASignOutThatAReplicaHeardOfSurvivesTheStore(t *testing.T) {
 				assert.Len(t, v.seen, 1, "a signed-out refresh token was presented")
 			})
 		})
+	}
+}
+
+// A bulletin that was brought back to before some notices gets an edition of its
+// own: its numbers rise again, beyond those that a replica has read, which was
+// away meanwhile.
+func TestAReplicaThatWasAwayWhileTheStoreWentBackHearsOfEverySignOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		plain := struct{ tokencache.Store }{store} // without an Epoch
+		a := cluster(t, 1, v, tokencache.Options{Store: plain})[0]
+		cut := &deafStore{history: store}
+		b := open(t, v, tokencache.Options{Store: struct{ tokencache.Store }{cut}, Namespace: "test"})
+		old := map[int]string{}
+		for i := range 10 {
+			old[i] = must(t)(b.Generate(t.Context(), userNo(i))).AccessToken
+		}
+		for i := range 10 {
+			require.NoError(t, a.Purge(t.Context(), userNo(100+i)))
+		}
+		kept := store.remember("n")
+		for i := range 5 {
+			require.NoError(t, a.Purge(t.Context(), userNo(200+i))) // b has read 15
+		}
+		cut.die()
+		time.Sleep(10 * time.Second) // b is a member no longer
+		store.bringBack("n", kept, "")
+		time.Sleep(5 * time.Second) // a has seen it
+		for i := range 10 {
+			require.NoError(t, a.Purge(t.Context(), userNo(i)))
+		}
+		cut.mu.Lock()
+		cut.cut = false
+		cut.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		for i := range 10 {
+			assert.NotEqual(t, old[i], must(t)(b.Source(userNo(i)).Token(t.Context())).AccessToken, i)
+		}
+	})
+}
+
+func TestPurgedTellsTokensFromBeforeASignOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, newVendor(), tokencache.Options{})
+		before := must(t)(c.Generate(t.Context(), alice))
+		assert.False(t, c.Purged(alice, before))
+		require.NoError(t, c.Purge(t.Context(), alice))
+		assert.True(t, c.Purged(alice, before))
+		assert.False(t, c.Purged(bob, before), "another grant")
+		after := must(t)(c.Generate(t.Context(), alice))
+		assert.False(t, c.Purged(alice, after))
+		assert.True(t, c.Purged(alice, before))
+	})
+}
+
+// A Store that has lost everything does not know its members. The sign-out waits
+// until they have had time to come back, and what they serve is read anew.
+func TestASignOutRightAfterTheStoreWasEmptiedReachesEveryReplica(t *testing.T) {
+	for _, after := range []time.Duration{0, 500 * time.Millisecond, 1900 * time.Millisecond, 2100 * time.Millisecond, 5 * time.Second} {
+		for name, see := range map[string]func(*history) tokencache.Store{
+			"with an epoch":    func(h *history) tokencache.Store { return h },
+			"without an epoch": func(h *history) tokencache.Store { return struct{ tokencache.Store }{h} },
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				v, store := newVendor(), newHistory()
+				all := cluster(t, 2, v, tokencache.Options{Store: see(store)})
+				old := must(t)(all[1].Generate(t.Context(), alice))
+				must(t)(all[0].Generate(t.Context(), alice))
+				time.Sleep(30*time.Second + after)
+				store.bringBack("", nil, "2")
+				require.NoError(t, all[0].Purge(t.Context(), alice))
+				for range 2 {
+					tok := must(t)(all[1].Source(alice).Token(t.Context()))
+					assert.NotEqual(t, old.AccessToken, tok.AccessToken, "%s, %v", name, after)
+					time.Sleep(5 * time.Second)
+				}
+				assert.Zero(t, v.presented(), "the refresh token that was signed out was presented")
+			})
+		}
 	}
 }
