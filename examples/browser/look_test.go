@@ -26,7 +26,7 @@ func TestLayout(t *testing.T) {
 				shoot(t, page, name+"-before")
 				do(t, page,
 					chromedp.Click(chromedp.CSS("#run-all")),
-					chromedp.WaitReady(chromedp.CSS("#scene-signout[data-played]")),
+					chromedp.WaitReady(chromedp.CSS("#scene-callout[data-played]")),
 					chromedp.WaitReady(chromedp.CSS("#run-all:not([aria-disabled])")),
 				)
 				played = true

@@ -6,10 +6,8 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"os"
-	"time"
 
 	"github.com/bearerkit/bearerkit/handlers"
 	"github.com/bearerkit/bearerkit/middleware"
@@ -37,18 +35,11 @@ const demoTenant = "6b1c4a0e-7a51-4c0f-9a3e-2f5d8e1b7c10:0d9f2b34-51c8-4e7a-8f60
 
 // embed serves a vendor on a loopback port of its own, which make is told.
 func (g *gateway) embed(make func(url string) (http.Handler, error)) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
+	end, err := listen(make)
+	if err == nil {
+		g.closers = append(g.closers, end)
 	}
-	h, err := make("http://" + l.Addr().String())
-	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	g.closers = append(g.closers, srv.Close)
-	go func() { _ = srv.Serve(l) }()
-	return nil
+	return err
 }
 
 func (g *gateway) embeddedRedacto() (p *redacto.Provider, base string, err error) {

@@ -22,21 +22,23 @@ import (
 // gateway is everything that one configuration serves.
 type gateway struct {
 	http.Handler
-	log       *slog.Logger
-	mux       *http.ServeMux
-	client    *http.Client // to the vendors
-	auth      *middleware.Authenticator
-	limited   func(http.Handler) http.Handler
-	served    []string
-	options   tokencache.Options // of all caches; without a Store this gateway is alone
-	open      bool               // some route hands a real vendor's tokens to any caller
-	demo      *demo              // nil if nothing is embedded
-	caches    []*tokencache.Cache
-	named     map[string]*tokencache.Cache
-	telemetry *telemetry // nil without METRICS_ADDR
-	closers   []func() error
-	draining  atomic.Bool // /readyz is red, and calls are still served
-	stopped   atomic.Bool // streams end
+	log     *slog.Logger
+	mux     *http.ServeMux
+	client  *http.Client // to the vendors
+	auth    *middleware.Authenticator
+	limited func(http.Handler) http.Handler
+	served  []string
+	options tokencache.Options // of all caches; without a Store this gateway is alone
+	open    bool               // some route hands a real vendor's tokens to any caller
+	demo    *demo              // nil if nothing is embedded
+
+	demonstration *demonstration // the page's; nil beside a real vendor
+	caches        []*tokencache.Cache
+	named         map[string]*tokencache.Cache
+	telemetry     *telemetry // nil without METRICS_ADDR
+	closers       []func() error
+	draining      atomic.Bool // /readyz is red, and calls are still served
+	stopped       atomic.Bool // streams end
 }
 
 func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, error) {
@@ -132,11 +134,8 @@ func (g *gateway) mountOwn(c *config) error {
 		g.handle("/demo/token", "POST", http.HandlerFunc(g.demo.demoToken))
 	}
 	g.mux.HandleFunc("/", notFound)
-	stage, err := g.newStage(c)
-	if err != nil {
-		return err
-	}
-	return g.mountPage(stage)
+	g.demonstration = g.newDemonstration(c)
+	return g.mountPage(g.demonstration)
 }
 
 // handle serves path and says so. Handlers of one method refuse others.

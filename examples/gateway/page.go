@@ -15,28 +15,25 @@ import (
 var (
 	//go:embed page.html
 	pageHTML string
-	//go:embed page.css page_try.js page_demo.js page_acts.js page_attacker.js
+	//go:embed page.css page_try.js page_demo.js page_acts.js page_solo.js page_attacker.js
 	pageFiles embed.FS
-	//go:embed page_kit.go
-	kitSource string
-	//go:embed sample.go
-	sampleSource string
+	//go:embed sample.go page_kit.go page_protect.go page_callout.go
+	pageSources embed.FS
 )
 
 // pageData is what page.html shows.
 type pageData struct {
 	Demo                          bool
 	User, Organisation, Workspace string
-	Scenes                        []scene
-	KitSource, SampleSource       string
+	Scenes, Solo                  []scene
 
 	Routes                     []tryRoute
 	Vendors, DemoToken, Bearer bool
 }
 
-// mountPage adds the page that shows what is mounted and lets one try it. With
-// a stage it has the demonstration too.
-func (g *gateway) mountPage(s *stage) error {
+// mountPage adds the page that shows what is mounted and lets one try it. With a
+// demonstration it has the scenes too.
+func (g *gateway) mountPage(d *demonstration) error {
 	data := pageData{User: demoUser, Bearer: g.auth != nil, DemoToken: g.demo != nil && g.demo.issuer != nil}
 	for _, served := range g.served {
 		if t, ok := tryOf(served); ok {
@@ -44,13 +41,11 @@ func (g *gateway) mountPage(s *stage) error {
 			data.Vendors = data.Vendors || !t.own
 		}
 	}
-	if s != nil {
-		data.Demo, data.Scenes = true, scenes
+	if d != nil {
+		data.Demo, data.Scenes, data.Solo = true, scenes, solo
 		data.Organisation, data.Workspace, _ = strings.Cut(demoTenant, ":")
-		_, data.KitSource, _ = strings.Cut(kitSource, "\n)\n\n")
-		_, data.SampleSource, _ = strings.Cut(sampleSource, "\n)\n\n")
 	}
-	t, err := template.New("page").Parse(pageHTML)
+	t, err := template.New("page").Funcs(template.FuncMap{"source": source}).Parse(pageHTML)
 	if err != nil {
 		return err
 	}
@@ -63,6 +58,13 @@ func (g *gateway) mountPage(s *stage) error {
 	g.mux.Handle("GET /page/", http.StripPrefix("/page", assets(pageFiles)))
 	g.mux.Handle("GET /page/bearerkit.mjs", browser.Script())
 	return nil
+}
+
+// source is the Go source of a file, without its imports.
+func source(name string) (string, error) {
+	text, err := pageSources.ReadFile(name)
+	_, code, _ := strings.Cut(string(text), "\n)\n\n")
+	return code, err
 }
 
 // document serves HTML under a Content-Security-Policy.

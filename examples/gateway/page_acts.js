@@ -1,15 +1,31 @@
-// The acts of the demonstration. Each plays the same page on both sides, the
-// sample's first, and returns what it saw in words. The numbers come from the
-// server, which counts them itself.
+// The scenes with two sides. Each plays the same page on both, the sample's first,
+// and returns what the page saw. The server counts calls and answers itself.
 import { createClient, BearerError } from "./bearerkit.mjs";
 
 const { user, organisation, workspace } = document.body.dataset;
 const tenant = { organisation_uuid: organisation, workspace_uuid: workspace };
 
-export const post = (path, body, headers = {}) =>
+const post = (path, body, headers = {}) =>
   fetch(path, { method: "POST", headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body) });
 
-const turn = (side, what) => post("/demo/vendor", { side, do: what });
+/** The answer, if it is a good one. */
+export async function answered(answer) {
+  if (answer.ok) return answer;
+  const { detail } = await answer.json().catch(() => ({}));
+  throw new Error(`the gateway answered ${answer.status}${detail ? `, “${detail}”` : ""}`);
+}
+
+/** What the server counted for this visitor. */
+export const state = async () => (await answered(await fetch("/demo/state"))).json();
+
+let stage = ""; // names this visitor's stage to calls without a cookie
+
+/** Makes both sides new and signs the user in. */
+export async function begin() {
+  ({ stage } = await (await answered(await post("/demo/begin", {}))).json());
+}
+
+const turn = async (side, what) => answered(await post("/demo/vendor", { side, do: what }));
 const times = (n, f) => Promise.all(Array.from({ length: n }, (_, i) => f(i)));
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const count = (answers) => answers.filter((r) => r.ok).length;
@@ -44,13 +60,13 @@ function sampleTab() {
   };
 }
 
-/** A tab of the kit's: its browser client. */
+/** A tab of an application with bearerkit's browser client. */
 function kitTab() {
   const client = createClient({ base: "/demo/kit/api/consent", identity: tenant });
   return { open: () => client.token(), fetch: () => client.fetch("/demo/kit/consent/notices"), client };
 }
 
-/** A tab of the kit's whose token is in a cookie. */
+/** The same with the token in a cookie. */
 function cookieTab() {
   const client = createClient({ base: "/demo/kit/api/consent", identity: tenant, token: "cookie", refresh: "", cookie: true });
   return { open: () => client.token(), client };
@@ -62,7 +78,7 @@ async function tabs(side) {
   const all = await times(8, tabOf[side]);
   await Promise.all(all.map((tab) => tab.open()));
   const answers = (await Promise.all(all.map((tab) => times(5, tab.fetch)))).flat();
-  return [`${count(answers)} of 40 calls succeeded`];
+  return [`${count(answers)} of 40 calls succeeded in the end`];
 }
 
 async function expire(side) {
@@ -88,8 +104,8 @@ async function downSample() {
   await turn("sample", "up");
   const after = await times(8, ask);
   return [
-    `the pages got ${first.status} and no word of when to try again, so each tried three times at once`,
-    `${count(after)} of 8 tabs were served once the vendor was back`,
+    `each tab got ${first.status} without a time to try again, so it tried three times in a row`,
+    `${count(after)} of 8 tabs got a token when the vendor was back`,
   ];
 }
 
@@ -102,8 +118,8 @@ async function downKit() {
   await pause(wait * 1000 + 100);
   const after = await Promise.all(all.map((tab) => tab.open().then(() => true, () => false)));
   return [
-    `${refused.length} tabs got ${refused[0]?.status} with Retry-After: ${wait}, from one call to the vendor; they waited`,
-    `${after.filter(Boolean).length} of 8 tabs were served once the vendor was back`,
+    `${refused.length} tabs got ${refused[0]?.status} with Retry-After: ${wait}, and waited for that long`,
+    `${after.filter(Boolean).length} of 8 tabs got a token when the vendor was back`,
   ];
 }
 
@@ -111,38 +127,39 @@ const other = "00000000-0000-4000-8000-000000000000";
 
 async function attack(side) {
   const ask = (query, who, headers) => post(endpoint(side, "token", query), { org_user_id: who }, headers);
-  const now = async () => (await state())[side];
+  const now = async () => (await state()).scene[side];
   /** An attempt, and whether the API key was sent where it should not go. */
   const stray = async (query) => {
     const before = await now();
     const answer = await ask({ ...tenant, ...query }, user);
     const sent = (await now()).strayed > before.strayed;
-    return `${answer.status}${sent ? ", after sending the API key there" : ", the API key stayed here"}`;
+    return `${answer.status}, and the API key was ${sent ? "" : "not "}sent there`;
   };
   const climbed = await stray({ organisation_uuid: "../../../admin/api-keys?x=" });
   const foreign = await stray({ organisation_uuid: other });
   const bob = await ask(tenant, "bob");
   const before = await now();
   await fromElsewhere(side);
-  const called = (await now()).vendor_calls > before.vendor_calls;
-  const flood = await times(110, (i) => ask(tenant, user, { "X-Forwarded-For": `203.0.113.${i}` }));
+  const called = (await now()).token_calls > before.token_calls;
+  await times(110, (i) => ask(tenant, user, { "X-Forwarded-For": `203.0.113.${i}` }));
+  const { limited } = await now();
   return [
-    `path traversal: ${climbed}`,
+    `../ in the path: ${climbed}`,
     `another tenant: ${foreign}`,
-    `another user’s token: ${bob.ok ? "handed out" : `${bob.status}, refused`}`,
-    `from another site: ${called ? "it worked, and ended the user’s tokens" : "refused"}`,
-    `110 calls from made-up addresses: ${flood.filter((r) => r.status === 429).length} refused`,
+    `another user’s token: ${bob.status}, ${bob.ok ? "handed out" : "refused"}`,
+    `a call from another web site: ${called ? "it worked, and ended the user’s tokens" : "refused"}`,
+    `110 calls from made-up addresses: ${limited} refused` + (side === "sample" ? ", for there is no limit" : " with 429, by go-chi/httprate"),
   ];
 }
 
-/** Calls from a sandboxed frame, which has no origin, as another site's page would. */
+/** A call from a sandboxed frame, which has no origin, as another site's page would make it. */
 function fromElsewhere(side) {
   return new Promise((resolve) => {
     const frame = document.createElement("iframe");
     frame.sandbox = "allow-scripts";
     frame.title = "Another site";
     frame.hidden = true;
-    frame.src = `/demo/attacker?${new URLSearchParams({ side, ...tenant })}`;
+    frame.src = `/demo/attacker?${new URLSearchParams({ stage, side, ...tenant })}`;
     const done = ({ source }) => {
       if (source !== frame.contentWindow) return;
       removeEventListener("message", done);
@@ -164,11 +181,11 @@ async function look(side) {
     found.length
       ? `the answer shows ${found.map(([name, v]) => `${name} (${v.length} characters)`).join(" and ")}`
       : "the answer shows no token: it is in an HttpOnly cookie",
-    `cookies and storage that scripts can read hold ${stored.length} tokens`,
+    `tokens in cookies and storage that scripts can read: ${stored.length}`,
   ];
-  if (side === "sample") return [...lines, "any script here can copy both and use them elsewhere"];
+  if (side === "sample") return [...lines, "a script can copy both tokens and use them elsewhere"];
   const used = await fetch("/demo/kit/consent/notices");
-  return [...lines, `the page calls the vendor’s API through the backend all the same: ${used.status}`];
+  return [...lines, `the page still reaches the vendor’s API, through the backend: ${used.status}`];
 }
 
 async function signout(side) {
@@ -184,7 +201,7 @@ async function signout(side) {
     const after = await tab.fetch();
     return [
       tab.holdsToken() ? "the late answer put a new token into the signed-out page" : "the page holds no token",
-      `the vendor’s API says ${after.status} to that page`,
+      `the vendor’s API answers the signed-out page with ${after.status}`,
     ];
   }
   const refresh = tab.client.refresh().then(() => true, () => false);
@@ -193,25 +210,28 @@ async function signout(side) {
   const came = await refresh;
   const after = await fetch("/demo/kit/consent/notices");
   return [
-    came ? "the late answer set the signed-out user’s cookie again" : "the late answer was dropped: the page ended its renewal, the cache hands out nothing from before the sign-out",
-    `the backend says ${after.status} to that page`,
+    came ? "the late answer set the signed-out user’s cookie again" : "the late answer was dropped, and no token came back",
+    `the backend answers the signed-out page with ${after.status}, as it should`,
   ];
 }
 
-export const state = async () => (await fetch("/demo/state")).json();
+const plural = (n, one, more = `${one}s`) => `${n} ${n === 1 ? one : more}`;
 
-/** What each act plays, and what its numbers mean. */
+/** What each scene plays, and what its numbers mean: l is the sample's, r is bearerkit's. */
 export const acts = {
-  tabs: [tabs, (l, r) => `Every tab of the sample bought a token and so ended the other tabs’: ${l.vendor_calls} vendor calls, and ${l.unauthorized} answers were 401. ` +
-    `bearerkit bought ${r.vendor_calls === 1 ? "one" : r.vendor_calls} and gave it to every tab.`],
-  expire: [expire, (l, r) => `With the sample, the page meets the expiry: ${l.unauthorized} answers were 401 before it could renew. ` +
-    `bearerkit renewed once in the backend and sent the calls again: the page saw ${r.unauthorized}.`],
-  down: [down, (l, r) => `The sample turned the outage into ${l.vendor_calls} vendor calls. bearerkit made ${r.vendor_calls}: it remembers ` +
-    "Retry-After, answers at once meanwhile, and tells its browser client."],
-  attack: [attack, (l, r) => `The sample puts what the caller sends into the vendor’s path, asks nobody who they are, and has no limit. Its API key ` +
-    `strayed ${l.strayed} times; bearerkit’s ${r.strayed} times: it knows its tenants, takes the user from the session and counts by the real address.`],
-  look: [look, () => "With the sample every script on the page can read the pair. bearerkit can keep the token in a cookie that no script reads, " +
-    "and attach it in the backend."],
-  signout: [signout, () => "The sample has no sign-out, so a refresh under way signs the page in again. bearerkit forgets the grant, ends the session " +
-    "and throws the late answer away. The 401s on its side are wanted."],
+  tabs: [tabs, (l, r) => "The sample: every tab got a token, and so ended the other tabs’ tokens: " +
+    `${plural(l.token_calls, "token call")}, and ${plural(l.unauthorized, "answer")} of 401. ` +
+    `bearerkit got ${plural(r.token_calls, "token")} and gave it to every tab.`],
+  expire: [expire, (l, r) => `The sample: the page finds out by itself: ${plural(l.unauthorized, "call was", "calls were")} answered 401, and then it renewed. ` +
+    `bearerkit renewed in the backend and repeated the calls there. The page saw ${r.unauthorized} answers of 401.`],
+  down: [down, (l, r) => `The sample made ${plural(l.token_calls, "token call")}, most of them to a vendor that was down. ` +
+    `bearerkit made ${r.token_calls}. It remembers Retry-After, answers at once until that time is over, ` +
+    "and tells its browser client when to come back."],
+  attack: [attack, (l, r) => "The sample puts what the caller sends into the vendor’s path, does not ask who the caller is and has no limit. " +
+    `Its API key was sent to a wrong place ${plural(l.strayed, "time")}, bearerkit’s ${plural(r.strayed, "time")}. bearerkit knows its tenants, takes the user ` +
+    "from the session and refuses calls of other sites. The limit is not bearerkit’s: go-chi/httprate stands in front of it."],
+  look: [look, () => "The sample: every script on the page can read the token and the refresh token. bearerkit can keep the token in a cookie " +
+    "that no script can read. The backend puts it on the calls."],
+  signout: [signout, (l, r) => "The sample has no sign-out, and the refresh signs the page in again. bearerkit forgets the user’s tokens, " +
+    `and the application ends its session. After that ${plural(r.turned_away, "call was", "calls were")} answered 401. That is wanted, and not counted above.`],
 };

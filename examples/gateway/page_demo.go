@@ -6,174 +6,226 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
-	"net/url"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/bearerkit/bearerkit/handlers"
-	"github.com/bearerkit/bearerkit/middleware"
-	"github.com/bearerkit/bearerkit/middleware/authtest"
 	"github.com/bearerkit/bearerkit/providers"
-	"github.com/bearerkit/bearerkit/providers/redacto"
 )
 
 const (
-	demoUser      = "ada"
-	sessionCookie = "demo_session"
+	maxStages     = 16 // each has two listeners on loopback
+	visitorCookie = "demo_visitor"
 )
 
-// stage is what the page's demonstration plays on: two backends, each before a
-// fake Redacto of its own. There is one, whoever looks at the page.
-type stage struct {
+// demonstration is what the page plays on. Each visitor, which is a browser, has
+// a stage. There are maxStages at most; the one that was not played on for the
+// longest time makes room.
+type demonstration struct {
 	g       *gateway
-	key     string                                 // the CMS API key of both sides
-	urls    map[string]string                      // of their vendors
 	limiter func() func(http.Handler) http.Handler // makes one with a fresh budget
-	issuer  *authtest.Issuer                       // of session cookies
-	auth    *middleware.Authenticator              // verifies them
-	ended   middleware.DenyList
-	own     *http.CrossOriginProtection // lets this page's own calls through
+	own     *http.CrossOriginProtection            // lets this page's own calls through
 
-	changing sync.Mutex
-	set      atomic.Pointer[set]
+	mu     sync.Mutex
+	stages []*stage // the one that was played on last is the last
+	ended  bool
 }
 
-// newStage mounts the demonstration below /demo/. There is none beside a real
-// vendor: the stage is nil then.
-func (g *gateway) newStage(c *config) (*stage, error) {
+// newDemonstration mounts the demonstration below /demo/. There is none beside a
+// real vendor: it is nil then.
+func (g *gateway) newDemonstration(c *config) *demonstration {
 	if !c.embedded || c.real() {
-		return nil, nil
+		return nil
 	}
 	limited := config{limit: rate{100, 15 * time.Minute}, proxies: c.proxies}
-	s := &stage{g: g, key: rand.Text(), urls: map[string]string{}, own: http.NewCrossOriginProtection()}
-	s.limiter = func() func(http.Handler) http.Handler { return limited.limiter(nil) }
-	var err error
-	if s.issuer, err = authtest.New(); err != nil {
-		return nil, err
-	}
-	s.auth, err = middleware.New(middleware.Config{
-		Issuers: []middleware.Issuer{{
-			Issuer: s.issuer.URL, Audiences: []string{s.issuer.Audience}, Algorithms: []string{"ES256"}, Keys: s.issuer.PublicKeys(),
-		}},
-		Extract: session, Optional: true, Revoked: s.ended.Revoked, Logger: g.log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range sideNames {
-		err := g.embed(func(url string) (http.Handler, error) {
-			s.urls[name] = url
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.set.Load().sides[name].vendor(w, r) }), nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	if err := s.change(context.Background()); err != nil {
-		return nil, err
-	}
-	g.closers = append(g.closers, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		return s.set.Load().cache.Close(ctx)
-	})
-	s.mount()
-	return s, nil
-}
-
-func (s *stage) mount() {
-	s.own.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	d := &demonstration{g: g, own: http.NewCrossOriginProtection()}
+	d.limiter = func() func(http.Handler) http.Handler { return limited.limiter(nil) }
+	d.own.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handlers.WriteError(w, r, &providers.Error{Code: "cross_origin"})
 	}))
-	for path, h := range map[string]http.Handler{
-		"POST /demo/begin":  s.own.Handler(http.HandlerFunc(s.begin)),
-		"POST /demo/vendor": s.own.Handler(http.HandlerFunc(s.turn)),
-		"GET /demo/state":   http.HandlerFunc(s.state),
-		"GET /demo/events":  http.HandlerFunc(s.events),
-		"GET /demo/attacker": document([]byte(attackerHTML), "default-src 'none'; script-src 'self'; connect-src 'self'; "+
-			"base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox allow-scripts"),
+	for path, h := range map[string]http.HandlerFunc{
+		"POST /demo/begin":       d.begin,
+		"POST /demo/run/{scene}": d.run,
+		"POST /demo/vendor":      d.with(func(s *stage, w http.ResponseWriter, r *http.Request) { s.turn(w, r) }),
+		"GET /demo/state":        d.state,
+		"GET /demo/events":       d.with(d.events),
 	} {
-		s.g.mux.Handle(path, h)
+		g.mux.Handle(path, d.own.Handler(h))
 	}
 	for _, name := range sideNames {
-		s.g.mux.Handle("/demo/"+name+"/", http.StripPrefix("/demo/"+name, http.HandlerFunc(
-			func(w http.ResponseWriter, r *http.Request) { s.set.Load().sides[name].ServeHTTP(w, r) })))
+		play := d.with(func(s *stage, w http.ResponseWriter, r *http.Request) { s.set.Load().sides[name].ServeHTTP(w, r) })
+		g.mux.Handle("/demo/"+name+"/", http.StripPrefix("/demo/"+name, play))
 	}
+	d.mountAttacker()
+	g.closers = append(g.closers, d.close)
+	return d
 }
 
-// attackerHTML is another site's page: in its sandbox it has no origin.
-const attackerHTML = `<!doctype html><title>Another site</title><script src="/page/page_attacker.js"></script>`
+// mountAttacker adds another site's page, which in its sandbox has no origin. The
+// browser sends it no cookie, so that its calls name the stage by its tag.
+func (d *demonstration) mountAttacker() {
+	const page = `<!doctype html><title>Another site</title><script src="/page/page_attacker.js"></script>`
+	d.g.mux.Handle("GET /demo/attacker", document([]byte(page), "default-src 'none'; script-src 'self'; connect-src 'self'; "+
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox allow-scripts"))
+	d.g.mux.HandleFunc("/demo/attacked/{tag}/{side}/", func(w http.ResponseWriter, r *http.Request) {
+		tag, name := r.PathValue("tag"), r.PathValue("side")
+		s := d.find(func(s *stage) bool { return s.tag == tag })
+		if s == nil || !slices.Contains(sideNames, name) {
+			notFound(w, r)
+			return
+		}
+		http.StripPrefix("/demo/attacked/"+tag+"/"+name, s.set.Load().sides[name]).ServeHTTP(w, r)
+	})
+}
 
-// session is the token in the session cookie.
-func session(r *http.Request) []string {
-	if c, err := r.Cookie(sessionCookie); err == nil {
-		return []string{c.Value}
+func (d *demonstration) find(is func(*stage) bool) *stage {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i := slices.IndexFunc(d.stages, is); i >= 0 {
+		return d.stages[i]
 	}
 	return nil
 }
 
-// begin starts an act: both sides are new, and the visitor signs in to both.
-// This is the demonstration's stand-in for an application's own login.
-func (s *stage) begin(w http.ResponseWriter, r *http.Request) {
-	err := s.change(r.Context())
-	var token string
+// stage is the visitor's; nil before the first scene, and after others needed
+// the room.
+func (d *demonstration) stage(r *http.Request) *stage {
+	c, err := r.Cookie(visitorCookie)
+	if err != nil {
+		return nil
+	}
+	return d.find(func(s *stage) bool { return s.id == c.Value })
+}
+
+// with serves visitors who have a stage.
+func (d *demonstration) with(h func(*stage, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s := d.stage(r)
+		if s == nil {
+			handlers.WriteError(w, r, &providers.Error{Code: providers.CodeNotSignedIn, Description: "No scene has begun: POST /demo/begin begins one."})
+			return
+		}
+		h(s, w, r)
+	}
+}
+
+// enter returns the visitor's stage, and makes one if there is none.
+func (d *demonstration) enter(w http.ResponseWriter, r *http.Request) (*stage, error) {
+	s := d.stage(r)
+	if s == nil {
+		var err error
+		if s, err = d.newStage(); err != nil {
+			return nil, err
+		}
+		setCookie(w, r, visitorCookie, s.id, 0)
+	}
+	d.mu.Lock()
+	if d.ended {
+		d.mu.Unlock()
+		return nil, errors.Join(errors.New("the gateway ends"), s.close())
+	}
+	d.stages = append(slices.DeleteFunc(d.stages, func(other *stage) bool { return other == s }), s)
+	var oldest *stage
+	if len(d.stages) > maxStages {
+		oldest, d.stages = d.stages[0], d.stages[1:]
+	}
+	d.mu.Unlock()
+	if oldest != nil {
+		d.warn("closing a visitor's stage", oldest.close())
+	}
+	return s, nil
+}
+
+func (d *demonstration) warn(what string, err error) {
+	if err != nil {
+		d.g.log.Warn("demonstration: "+what, "error", err)
+	}
+}
+
+func (d *demonstration) close() error {
+	d.mu.Lock()
+	stages := d.stages
+	d.stages, d.ended = nil, true
+	d.mu.Unlock()
+	errs := make([]error, len(stages))
+	var all sync.WaitGroup
+	for i, s := range stages {
+		all.Go(func() { errs[i] = s.close() })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// begin begins a scene: both sides are new, and the visitor signs in to both.
+func (d *demonstration) begin(w http.ResponseWriter, r *http.Request) {
+	s, err := d.enter(w, r)
 	if err == nil {
-		token, err = s.issuer.Token(map[string]any{"sub": demoUser})
+		err = s.begin(w, r)
 	}
 	if err != nil {
+		d.warn("a scene cannot begin", err)
 		handlers.WriteError(w, r, err)
 		return
 	}
-	s.setSession(w, r, token, int(authtest.Lifetime.Seconds()))
-	s.state(w, r)
+	writeJSON(w, http.StatusOK, s.state())
 }
 
-func (s *stage) setSession(w http.ResponseWriter, r *http.Request, value string, maxAge int) {
-	http.SetCookie(w, &http.Cookie{
-		Name: sessionCookie, Value: value, Path: "/demo/", MaxAge: maxAge,
-		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
-	})
-}
-
-// endSession ends the visitor's session and then does the rest of signing out.
-func (s *stage) endSession(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if v, ok := middleware.VerifiedFrom(r.Context()); ok && r.Method == http.MethodPost && s.own.Check(r) == nil {
-			s.ended.Add(v)
-			s.setSession(w, r, "", -1)
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// turn turns one of the vendor's switches, on one side.
-func (s *stage) turn(w http.ResponseWriter, r *http.Request) {
-	var body struct{ Side, Do string }
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10)).Decode(&body)
-	side := s.set.Load().sides[body.Side]
-	if err != nil || side == nil || !side.turn(body.Do) {
-		handlers.WriteError(w, r, &providers.Error{Code: providers.CodeInvalidField, Description: `The body must be {"side": …, "do": …}.`})
+// run plays a scene that has one side, and streams its steps as lines of JSON.
+func (d *demonstration) run(w http.ResponseWriter, r *http.Request) {
+	play := soloScenes[r.PathValue("scene")]
+	if play == nil {
+		notFound(w, r)
 		return
 	}
-	s.state(w, r)
+	s, err := d.enter(w, r)
+	if err != nil {
+		d.warn("a scene cannot begin", err)
+		handlers.WriteError(w, r, err)
+		return
+	}
+	if !s.solo.TryLock() {
+		handlers.WriteError(w, r, &providers.Error{Code: "rate_limited", Description: "A scene is under way in another tab.", RetryAfter: time.Second})
+		return
+	}
+	defer s.solo.Unlock()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Cache-Control", "no-store")
+	ctx, cancel := context.WithTimeout(r.Context(), 30*time.Second)
+	defer cancel()
+	out := http.NewResponseController(w)
+	tell := func(line step) {
+		_ = json.NewEncoder(w).Encode(line)
+		_ = out.Flush()
+	}
+	if err := play(ctx, d.g.log, tell); err != nil && r.Context().Err() == nil {
+		d.warn("a scene broke off", err)
+		tell(step{Failed: "The scene broke off. The gateway’s log says why."})
+	}
 }
 
-func (s *stage) state(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, s.set.Load().counts())
+// state is what was counted for this visitor.
+func (d *demonstration) state(w http.ResponseWriter, r *http.Request) {
+	if s := d.stage(r); s != nil {
+		writeJSON(w, http.StatusOK, s.state())
+		return
+	}
+	none := map[string]counts{"sample": {}, "kit": {}}
+	writeJSON(w, http.StatusOK, state{Scene: none, Total: none})
 }
 
 // events streams the state, each time that it has changed.
-func (s *stage) events(w http.ResponseWriter, r *http.Request) {
+func (d *demonstration) events(s *stage, w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	out := http.NewResponseController(w)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	var last string
-	for !s.g.stopped.Load() {
-		b, err := json.Marshal(s.set.Load().counts())
+	for !d.g.stopped.Load() {
+		b, err := json.Marshal(s.state())
 		if err != nil {
 			return
 		}
@@ -193,37 +245,34 @@ func (s *stage) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// change puts a new set in place of the old one.
-func (s *stage) change(ctx context.Context) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	next, err := s.build()
-	if err != nil {
-		return err
-	}
-	if old := s.set.Swap(next); old != nil {
-		return old.cache.Close(ctx)
-	}
-	return nil
+// setCookie sets a cookie that scripts cannot read. maxAge is as in http.Cookie.
+func setCookie(w http.ResponseWriter, r *http.Request, name, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Value: value, Path: "/demo/", MaxAge: maxAge,
+		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode,
+	})
 }
 
-func (s *stage) build() (*set, error) {
-	left, err1 := newSide(s.key)
-	right, err2 := newSide(s.key)
-	base, err3 := url.Parse(s.urls["sample"])
-	p, err4 := redacto.New(redacto.Config{
-		BaseURL: s.urls["kit"], Tenants: []string{demoTenant}, APIKey: s.key, HTTPClient: s.g.client,
-	})
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+// listen serves a handler, which make is told the address of, on a free loopback
+// port until end is called.
+func listen(make func(url string) (http.Handler, error)) (end func() error, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		return nil, err
 	}
-	bad := &sample{key: s.key, baseURL: base, client: s.g.client, log: s.g.log}
-	mux := http.NewServeMux()
-	mux.Handle("/", bad.handler())
-	mux.Handle("/consent/notices", left.fake) // pages call the vendor's API themselves
-	left.Handler = mux
-	next := &set{sides: map[string]*side{"sample": left, "kit": right}}
-	var err error
-	right.Handler, next.cache, err = s.kit(p, s.urls["kit"])
-	return next, err
+	h, err := make("http://" + l.Addr().String())
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = srv.Serve(l) }()
+	return srv.Close, nil
+}
+
+// newTag is not a secret: whoever has it can make calls to a stage, as from
+// another site.
+func newTag() string {
+	b := make([]byte, 8)
+	_, _ = rand.Read(b) // never fails
+	return fmt.Sprintf("%x", b)
 }

@@ -12,9 +12,9 @@ import (
 )
 
 func (s *stage) kit(vendor *redacto.Provider, api string) (http.Handler, *tokencache.Cache, error) {
-	cache, err := tokencache.New(vendor, tokencache.Options{}) // one call of the vendor per user
-	user := handlers.SubjectFrom(middleware.Subject)           // the signed-in one, nobody else
-	cfg := handlers.Config{Provider: cache, Wire: vendor, Authorize: user, CrossOrigin: http.NewCrossOriginProtection()}
+	cache, err := tokencache.New(vendor, tokencache.Options{Logger: s.log}) // one token call per user
+	user := handlers.SubjectFrom(middleware.Subject)                        // only the user who is signed in
+	cfg := handlers.Config{Provider: cache, Wire: vendor, Authorize: user, Logger: s.log, CrossOrigin: http.NewCrossOriginProtection()}
 	generate, err1 := handlers.Generate(cfg)
 	refresh, err2 := handlers.Refresh(cfg)
 	cfg.Cookie = &http.Cookie{Name: "__Host-consent"} // a token that no script can read
@@ -27,7 +27,7 @@ func (s *stage) kit(vendor *redacto.Provider, api string) (http.Handler, *tokenc
 			return cache.Source(providers.Request{Subject: subject}), nil
 		}},
 	})
-	limit, mux := s.limiter(), http.NewServeMux() // 100 calls in 15 minutes per address
+	limit, mux := s.limiter(), http.NewServeMux() // go-chi/httprate: 100 calls in 15 minutes per address
 	mux.Handle("/api/consent/token", limit(generate))
 	mux.Handle("/api/consent/refresh-token", limit(refresh))
 	mux.Handle("/api/consent/cookie", limit(hidden))

@@ -13,7 +13,7 @@ import (
 
 var sideNames = []string{"sample", "kit"}
 
-// set is what one act of the demonstration plays on.
+// set is what one scene plays on.
 type set struct {
 	sides map[string]*side
 	cache *tokencache.Cache // the kit's
@@ -24,9 +24,13 @@ type side struct {
 	http.Handler // the backend
 	fake         *providertest.Fake
 
-	unauthorized, refused atomic.Int64
-	waited                atomic.Int64 // nanoseconds, all callers together
-	strayed               atomic.Int64 // vendor requests that show our key and are not for our workspace
+	signedIn func(*http.Request) bool
+
+	unauthorized, turnedAway, refused, limited atomic.Int64
+
+	waited  atomic.Int64 // nanoseconds, all callers together
+	strayed atomic.Int64 // vendor requests that show our key and are not for our workspace
+	renewed atomic.Int64 // pairs that were replaced by their own refresh tokens
 
 	mu   sync.Mutex
 	skew time.Duration
@@ -34,30 +38,41 @@ type side struct {
 
 // counts is a side's part of the state.
 type counts struct {
-	VendorCalls  int   `json:"vendor_calls"` // of its token endpoints
-	Unauthorized int64 `json:"unauthorized"` // 401s that reached the page
-	Killed       int   `json:"killed"`       // tokens that the vendor ended early
+	TokenCalls   int   `json:"token_calls"`  // that the vendor's token endpoints got
+	Unauthorized int64 `json:"unauthorized"` // 401s to a user who is signed in
+	TurnedAway   int64 `json:"turned_away"`  // 401s to callers who are not, as it should be
+	Killed       int   `json:"killed"`       // pairs that ended because the user got another one elsewhere
 	WaitedMS     int64 `json:"waited_ms"`
-	Refused      int64 `json:"refused"` // 400, 403 and 429 to the page
+	Refused      int64 `json:"refused"` // 400 and 403
+	Limited      int64 `json:"limited"` // 429, of the rate limiter
 	Strayed      int64 `json:"strayed"`
 }
 
-func newSide(key string) (*side, error) {
-	fake, err := providertest.NewRedacto(providertest.RedactoConfig{Keys: map[string]string{demoTenant: key}})
+func (c counts) plus(o counts) counts {
+	return counts{
+		c.TokenCalls + o.TokenCalls, c.Unauthorized + o.Unauthorized, c.TurnedAway + o.TurnedAway, c.Killed + o.Killed,
+		c.WaitedMS + o.WaitedMS, c.Refused + o.Refused, c.Limited + o.Limited, c.Strayed + o.Strayed,
+	}
+}
+
+func newSide(s *stage) (*side, error) {
+	fake, err := providertest.NewRedacto(providertest.RedactoConfig{Keys: map[string]string{demoTenant: s.key}})
 	if err != nil {
 		return nil, err
 	}
 	fake.SetLatency(20 * time.Millisecond)
-	return &side{fake: fake}, nil
+	return &side{fake: fake, signedIn: s.signedIn}, nil
 }
 
 func (s *set) counts() map[string]counts {
 	out := map[string]counts{}
 	for name, side := range s.sides {
+		renewed := int(side.renewed.Load())
 		vendor := side.fake.Stats()
 		out[name] = counts{
-			VendorCalls: vendor.Generates + vendor.Refreshes, Killed: vendor.Killed,
-			Unauthorized: side.unauthorized.Load(), Refused: side.refused.Load(), Strayed: side.strayed.Load(),
+			TokenCalls: vendor.Generates + vendor.Refreshes, Killed: vendor.Killed - renewed,
+			Unauthorized: side.unauthorized.Load(), TurnedAway: side.turnedAway.Load(),
+			Refused: side.refused.Load(), Limited: side.limited.Load(), Strayed: side.strayed.Load(),
 			WaitedMS: time.Duration(side.waited.Load()).Milliseconds(),
 		}
 	}
@@ -72,9 +87,15 @@ func (s *side) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.waited.Add(int64(time.Since(began)))
 	switch answer.status {
 	case http.StatusUnauthorized:
-		s.unauthorized.Add(1)
-	case http.StatusBadRequest, http.StatusForbidden, http.StatusTooManyRequests:
+		if s.signedIn(r) {
+			s.unauthorized.Add(1)
+		} else {
+			s.turnedAway.Add(1)
+		}
+	case http.StatusBadRequest, http.StatusForbidden:
 		s.refused.Add(1)
+	case http.StatusTooManyRequests:
+		s.limited.Add(1)
 	}
 }
 
@@ -98,7 +119,11 @@ func (s *side) vendor(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("X-Cms-Api-Key") != "" && !strings.HasPrefix(r.URL.Path, ours) {
 		s.strayed.Add(1)
 	}
-	s.fake.ServeHTTP(w, r)
+	answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+	s.fake.ServeHTTP(answer, r)
+	if strings.HasSuffix(r.URL.Path, "/tokens/refresh") && answer.status == http.StatusOK {
+		s.renewed.Add(1) // the vendor counts the old pair as ended before its time
+	}
 }
 
 // turn turns a switch of the vendor; false means that there is no such one.
