@@ -71,6 +71,9 @@ func checkLayout(t *testing.T, page context.Context, name string) {
 	if over := eval[int](t, page, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
 		t.Errorf("%s: the page is %d pixels too wide", name, over)
 	}
+	for _, fault := range eval[[]string](t, page, columnScript) {
+		t.Errorf("%s: %s", name, fault)
+	}
 	for _, fault := range eval[[]string](t, page, contrastScript) {
 		t.Errorf("%s: %s", name, fault)
 	}
@@ -78,6 +81,25 @@ func checkLayout(t *testing.T, page context.Context, name string) {
 		t.Errorf("%s: %d buttons are too small to hit", name, n)
 	}
 }
+
+// columnScript finds what stands beside something else where there is room for
+// one column, what is cut off, and text too small to read.
+const columnScript = `(() => {
+	const faults = [];
+	const box = (s) => document.querySelector(s).getBoundingClientRect();
+	const beside = (a, b) => box(a).right <= box(b).left;
+	const narrow = innerWidth <= 640;
+	for (const [a, b] of [["#board-sample", "#board-kit"], ["#scene-tabs .outcome.sample", "#scene-tabs .outcome.kit"]])
+		if (beside(a, b) === narrow) faults.push(a + " and " + b + " stand " + (narrow ? "beside" : "above") + " each other");
+	if (narrow && getComputedStyle(document.querySelector(".board")).position === "sticky") faults.push("the board covers the screen");
+	for (const e of document.querySelectorAll("main *:not(pre, pre *, option, select)")) {
+		const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+		if (!own || !e.checkVisibility()) continue;
+		if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== "inline") faults.push("cut off: " + e.textContent.slice(0, 40));
+		if (parseFloat(getComputedStyle(e).fontSize) < 12.8) faults.push("too small: " + e.textContent.slice(0, 40));
+	}
+	return faults;
+})()`
 
 const contrastScript = `(() => {
 	const parse = (c) => (c.match(/[\d.]+/g) ?? []).map(Number);

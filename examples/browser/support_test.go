@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -167,26 +166,32 @@ func eval[T any](t *testing.T, ctx context.Context, script string) T {
 
 // counts is a side's part of /demo/state.
 type counts struct {
-	VendorCalls  int `json:"vendor_calls"`
+	TokenCalls   int `json:"token_calls"`
 	Unauthorized int
+	TurnedAway   int `json:"turned_away"`
 	Killed       int
 	WaitedMS     int `json:"waited_ms"`
 	Refused      int
+	Limited      int
 	Strayed      int
 }
 
-func state(t *testing.T, at string) (sample, kit counts) {
+type both struct{ Sample, Kit counts }
+
+// counted is what /demo/state answers.
+type counted struct {
+	Scenes       int
+	Scene, Total both
+}
+
+// state is what the server counted for the visitor whose tab page is.
+func state(t *testing.T, page context.Context) (s counted) {
 	t.Helper()
-	res, err := http.Get(at + "/demo/state")
-	if err != nil {
+	text := eval[string](t, page, `fetch("/demo/state").then((r) => r.text())`)
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = res.Body.Close() }()
-	var both struct{ Sample, Kit counts }
-	if err := json.NewDecoder(res.Body).Decode(&both); err != nil {
-		t.Fatal(err)
-	}
-	return both.Sample, both.Kit
+	return s
 }
 
 // secrets finds tokens, which all are JWTs here, and the keys of the embedded
