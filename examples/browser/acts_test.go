@@ -123,9 +123,9 @@ func TestScenesOfOneSide(t *testing.T) {
 		says  []string
 		code  string
 	}{
-		"protect": {8, []string{"“orders of ada”", "10 × 200 OK and a new token in 10 answers, from 1 token call", "the keys were fetched 1 time",
-			"503 Service Unavailable with Retry-After:", "The server answered 32 × 200 OK and 3 × 401 Unauthorized and 503"}, "middleware.New("},
-		"callout": {3, []string{"one renewal for all took 1 token call", "the caller saw 200 OK", "its SHA-256 is that of the file",
+		"protect": {8, []string{"“orders of ada”", "10 × 200 OK and a new token in 10 answers, from 1 token call", "The keys were fetched 1 time",
+			"503 Service Unavailable with Retry-After:", "The server answered 32 × 200 OK, 3 × 401 Unauthorized and 1 × 503"}, "middleware.New("},
+		"callout": {3, []string{"One renewal for all of them took 1 token call", "The caller saw 200 OK", "its SHA-256 is the same",
 			"The callers got 16 × 200 OK. The API refused 11 requests with 401, which no caller saw."}, "&middleware.Transport{"},
 	} {
 		for range 2 { // again: the steps are not doubled

@@ -91,9 +91,9 @@ func TestKeyboard(t *testing.T) {
 		const e = document.activeElement;
 		if (e === document.body) return "";
 		const style = getComputedStyle(e), box = e.getBoundingClientRect();
-		const hit = document.elementFromPoint(box.x + box.width / 2, box.y + Math.min(box.height, 20) / 2);
+		const hit = document.elementFromPoint(box.x + box.width / 2, Math.max(box.y, 0) + Math.min(box.height, 20) / 2);
 		const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
-		return (e.id || e.dataset.scene || e.dataset.copy || e.textContent.trim()) + (seen ? "" : " WITHOUT OUTLINE") + (e.contains(hit) || hit?.contains(e) ? "" : " HIDDEN");
+		return (e.id || e.dataset.scene || e.dataset.copy || e.ariaLabel || e.textContent.trim()) + (seen ? "" : " WITHOUT OUTLINE") + (e.contains(hit) || hit?.contains(e) ? "" : " HIDDEN");
 	})()`
 	var order []string
 	for range 40 {

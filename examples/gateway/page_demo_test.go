@@ -222,14 +222,14 @@ func TestTheProtectScene(t *testing.T) {
 		"200 OK, “orders of ada”",
 		`401 Unauthorized: Bearer realm="api", error="invalid_token"`,
 		"10 × 200 OK and a new token in 10 answers, from 1 token call",
-		"10 × 200 OK; the keys were fetched 1 time",
+		"10 × 200 OK. The keys were fetched 1 time.",
 		"401 Unauthorized",
 		"10 × 200 OK",
 		"503 Service Unavailable with Retry-After: ",
 		"200 OK",
 	)
-	assert.Contains(t, steps[2].Saw, "without: 401 Unauthorized")
-	assert.Contains(t, sum, "The server answered 32 × 200 OK and 3 × 401 Unauthorized and 503 Service Unavailable.")
+	assert.Contains(t, steps[2].Saw, "Without: 401 Unauthorized")
+	assert.Contains(t, sum, "The server answered 32 × 200 OK, 3 × 401 Unauthorized and 1 × 503 Service Unavailable.")
 	assert.Contains(t, sum, "renewed with 1 token call.")
 }
 
@@ -238,8 +238,8 @@ func TestTheCallOutScene(t *testing.T) {
 	steps, sum := newVisitor(t, srv).steps("callout")
 	saw(t, steps,
 		"5 × 200 OK, from 1 token call",
-		"the API refused 10 of them with 401; one renewal for all took 1 token call; the callers saw 10 × 200 OK",
-		"the caller saw 200 OK: the token was renewed with 1 token call and the upload sent again; what the API got: its SHA-256 is that of the file",
+		"The API refused 10 of them with 401. One renewal for all of them took 1 token call. The callers saw 10 × 200 OK.",
+		"The caller saw 200 OK. The token was renewed with 1 token call, and the upload was sent again. The API got the whole file: its SHA-256 is the same.",
 	)
 	assert.Equal(t, "The callers got 16 × 200 OK. The API refused 11 requests with 401, which no caller saw. The authorization server got 3 token calls.", sum)
 }

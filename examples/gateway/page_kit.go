@@ -14,7 +14,9 @@ import (
 func (s *stage) kit(vendor *redacto.Provider, api string) (http.Handler, *tokencache.Cache, error) {
 	cache, err := tokencache.New(vendor, tokencache.Options{Logger: s.log}) // one token call per user
 	user := handlers.SubjectFrom(middleware.Subject)                        // only the user who is signed in
-	cfg := handlers.Config{Provider: cache, Wire: vendor, Authorize: user, Logger: s.log, CrossOrigin: http.NewCrossOriginProtection()}
+	cfg := handlers.Config{
+		Provider: cache, Wire: vendor, Authorize: user, CrossOrigin: http.NewCrossOriginProtection(), Logger: s.log,
+	}
 	generate, err1 := handlers.Generate(cfg)
 	refresh, err2 := handlers.Refresh(cfg)
 	cfg.Cookie = &http.Cookie{Name: "__Host-consent"} // a token that no script can read

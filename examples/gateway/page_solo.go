@@ -145,17 +145,20 @@ func (t *tally) String() string {
 	return statuses(t.counts)
 }
 
-// statuses says how often each status came, like "9 × 200 OK and 503 Service Unavailable".
+// statuses says how often each status came, like "9 × 200 OK and 1 × 503 Service Unavailable".
 func statuses(counts map[int]int) string {
 	var parts []string
 	for _, status := range slices.Sorted(maps.Keys(counts)) {
 		text := fmt.Sprintf("%d %s", status, http.StatusText(status))
-		if n := counts[status]; n > 1 {
+		if n := counts[status]; n > 1 || len(counts) > 1 {
 			text = fmt.Sprintf("%d × %s", n, text)
 		}
 		parts = append(parts, text)
 	}
-	return strings.Join(parts, " and ")
+	if last := len(parts) - 1; last > 0 {
+		return strings.Join(parts[:last], ", ") + " and " + parts[last]
+	}
+	return strings.Join(parts, "")
 }
 
 func many(n int, one, more string) string {

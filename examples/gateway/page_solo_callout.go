@@ -71,7 +71,7 @@ func (c *calloutScene) first(ctx context.Context) (step, error) {
 	seen, err := c.get(ctx, 5)
 	return step{
 		Did: "The service calls the API five times, for the first time since it started.",
-		Saw: fmt.Sprintf("%s, from %s", statuses(seen), many(c.tokens.calls(), "token call", "token calls")),
+		Saw: fmt.Sprintf("%s, from %s.", statuses(seen), many(c.tokens.calls(), "token call", "token calls")),
 	}, err
 }
 
@@ -81,7 +81,7 @@ func (c *calloutScene) ten(ctx context.Context) (step, error) {
 	seen, err := c.get(ctx, 10)
 	return step{
 		Did: "The API stops accepting the token long before its end. Ten callers arrive with it at once.",
-		Saw: fmt.Sprintf("the API refused %d of them with 401; one renewal for all took %s; the callers saw %s",
+		Saw: fmt.Sprintf("The API refused %d of them with 401. One renewal for all of them took %s. The callers saw %s.",
 			c.api.of(http.StatusUnauthorized)-refused, many(c.tokens.calls()-calls, "token call", "token calls"), statuses(seen)),
 	}, err
 }
@@ -117,13 +117,13 @@ func (c *calloutScene) upload(ctx context.Context) (step, error) {
 	c.seen[status]++
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	whole := "it is not what was sent"
+	whole := "The API did not get the file."
 	if c.got == sha256.Sum256(file) {
-		whole = "its SHA-256 is that of the file"
+		whole = "The API got the whole file: its SHA-256 is the same."
 	}
 	return step{
-		Did: fmt.Sprintf("A caller uploads %d bytes. The API reads %d of them and then refuses the token.", uploadBytes, uploadBytes/2),
-		Saw: fmt.Sprintf("the caller saw %d %s: the token was renewed with %s and the upload sent again; what the API got: %s",
+		Did: fmt.Sprintf("A caller uploads %d kB. The API reads %d kB and then refuses the token.", uploadBytes/1000, uploadBytes/2000),
+		Saw: fmt.Sprintf("The caller saw %d %s. The token was renewed with %s, and the upload was sent again. %s",
 			status, http.StatusText(status), many(c.tokens.calls()-calls, "token call", "token calls"), whole),
 	}, nil
 }

@@ -75,7 +75,7 @@ func (p *protectScene) valid(ctx context.Context) (s step, err error) {
 		return s, err
 	}
 	a, err := p.call(ctx, "", p.first)
-	return step{Did: "Ada calls with a valid token.", Saw: a.String() + ", “" + a.body + "”"}, err
+	return step{Did: "Ada calls with a valid token.", Saw: a.String() + ", “" + a.body + "”."}, err
 }
 
 func (p *protectScene) forged(ctx context.Context) (s step, err error) {
@@ -86,7 +86,7 @@ func (p *protectScene) forged(ctx context.Context) (s step, err error) {
 		forged[i] = 'A'
 	}
 	a, err := p.call(ctx, "", string(forged))
-	return step{Did: "Somebody calls with her token, one letter of its signature changed.", Saw: a.String() + ": " + a.challenge}, err
+	return step{Did: "Somebody calls with her token, one letter of its signature changed.", Saw: a.String() + ": " + a.challenge + "."}, err
 }
 
 // expired has Ada wait for the end of a token. Ten calls with it and a refresh
@@ -108,7 +108,7 @@ func (p *protectScene) expired(ctx context.Context) (s step, err error) {
 	a, err := p.call(ctx, p.issuer.refreshToken(), repeat(10, token)...)
 	return step{
 		Did: "Her token expires. She calls once without a refresh token, then ten times at once with one.",
-		Saw: fmt.Sprintf("without: %s: %s; with: %s and a new token in %d answers, from %s",
+		Saw: fmt.Sprintf("Without: %s: %s. With: %s and a new token in %d answers, from %s.",
 			bare, bare.challenge, a, a.renewed, many(p.issuer.calls()-before, "token call", "token calls")),
 	}, err
 }
@@ -125,13 +125,13 @@ func (p *protectScene) rotated(ctx context.Context) (s step, err error) {
 	a, err := p.call(ctx, "", tokens...)
 	return step{
 		Did: "The issuer replaces its signing key. Ten users call at once with tokens of the new key.",
-		Saw: fmt.Sprintf("%s; the keys were fetched %s", a, many(p.issuer.Fetches()-before, "time", "times")),
+		Saw: fmt.Sprintf("%s. The keys were fetched %s.", a, many(p.issuer.Fetches()-before, "time", "times")),
 	}, err
 }
 
 func (p *protectScene) withdrawn(ctx context.Context) (step, error) {
 	a, err := p.call(ctx, "", p.first)
-	return step{Did: "Ada calls with her first token, whose key the issuer has withdrawn.", Saw: a.String() + ": " + a.challenge}, err
+	return step{Did: "Ada calls with her first token, whose key the issuer has withdrawn.", Saw: a.String() + ": " + a.challenge + "."}, err
 }
 
 func (p *protectScene) down(ctx context.Context) (s step, err error) {
@@ -143,7 +143,7 @@ func (p *protectScene) down(ctx context.Context) (s step, err error) {
 	a, err := p.call(ctx, "", tokens...)
 	return step{
 		Did: "The issuer goes down: it answers everything with 503. Ten users call with tokens that the server has not seen before.",
-		Saw: a.String() + ": the server has the keys in memory",
+		Saw: a.String() + ": the server has the keys in memory.",
 	}, err
 }
 
@@ -161,7 +161,7 @@ func (p *protectScene) unknown(ctx context.Context) (s step, err error) {
 	p.wait = a.retryAfter
 	return step{
 		Did: "Meanwhile a token comes whose key the server does not know.",
-		Saw: fmt.Sprintf("%s with Retry-After: %.0f, and not 401: the client keeps its token", a, a.retryAfter.Seconds()),
+		Saw: fmt.Sprintf("%s with Retry-After: %.0f, and not 401: the client keeps its token.", a, a.retryAfter.Seconds()),
 	}, err
 }
 
@@ -171,7 +171,7 @@ func (p *protectScene) back(ctx context.Context) (s step, err error) {
 		return s, err
 	}
 	a, err := p.call(ctx, "", p.newest)
-	return step{Did: "The issuer is back. The client has waited and calls with the same token.", Saw: a.String()}, err
+	return step{Did: "The issuer is back. The client has waited and calls with the same token.", Saw: a.String() + "."}, err
 }
 
 func (p *protectScene) tokens(n int) ([]string, error) {
