@@ -17,7 +17,7 @@ import (
 	"github.com/bearerkit/bearerkit/providers/providertest"
 )
 
-func TestAnAddressInUseIsSaid(t *testing.T) {
+func TestAddressInUse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
