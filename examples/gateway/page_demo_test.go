@@ -220,7 +220,7 @@ func TestTheProtectScene(t *testing.T) {
 	steps, sum := newVisitor(t, srv).steps("protect")
 	saw(t, steps,
 		"200 OK, “orders of ada”",
-		`401 Unauthorized: Bearer realm="api", error="invalid_token"`,
+		`401 Unauthorized: "The access token is not valid."`,
 		"10 × 200 OK and a new token in 10 answers, from 1 token call",
 		"10 × 200 OK. The keys were fetched 1 time.",
 		"401 Unauthorized",
@@ -228,7 +228,7 @@ func TestTheProtectScene(t *testing.T) {
 		"503 Service Unavailable with Retry-After: ",
 		"200 OK",
 	)
-	assert.Contains(t, steps[2].Saw, "Without: 401 Unauthorized")
+	assert.Contains(t, steps[2].Saw, `Without: 401 Unauthorized: "The access token expired." With: `)
 	assert.Contains(t, sum, "The server answered 32 × 200 OK, 3 × 401 Unauthorized and 1 × 503 Service Unavailable.")
 	assert.Contains(t, sum, "renewed with 1 token call.")
 }

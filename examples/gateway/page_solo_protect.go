@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -86,7 +87,7 @@ func (p *protectScene) forged(ctx context.Context) (s step, err error) {
 		forged[i] = 'A'
 	}
 	a, err := p.call(ctx, "", string(forged))
-	return step{Did: "Somebody calls with her token, one letter of its signature changed.", Saw: a.String() + ": " + a.challenge + "."}, err
+	return step{Did: "Somebody calls with her token, one letter of its signature changed.", Saw: a.String() + ": " + a.why}, err
 }
 
 // expired has Ada wait for the end of a token. Ten calls with it and a refresh
@@ -108,8 +109,8 @@ func (p *protectScene) expired(ctx context.Context) (s step, err error) {
 	a, err := p.call(ctx, p.issuer.refreshToken(), repeat(10, token)...)
 	return step{
 		Did: "Her token expires. She calls once without a refresh token, then ten times at once with one.",
-		Saw: fmt.Sprintf("Without: %s: %s. With: %s and a new token in %d answers, from %s.",
-			bare, bare.challenge, a, a.renewed, many(p.issuer.calls()-before, "token call", "token calls")),
+		Saw: fmt.Sprintf("Without: %s: %s With: %s and a new token in %d answers, from %s.",
+			bare, bare.why, a, a.renewed, many(p.issuer.calls()-before, "token call", "token calls")),
 	}, err
 }
 
@@ -131,7 +132,7 @@ func (p *protectScene) rotated(ctx context.Context) (s step, err error) {
 
 func (p *protectScene) withdrawn(ctx context.Context) (step, error) {
 	a, err := p.call(ctx, "", p.first)
-	return step{Did: "Ada calls with her first token, whose key the issuer has withdrawn.", Saw: a.String() + ": " + a.challenge + "."}, err
+	return step{Did: "Ada calls with her first token, whose key the issuer has withdrawn.", Saw: a.String() + ": " + a.why}, err
 }
 
 func (p *protectScene) down(ctx context.Context) (s step, err error) {
@@ -195,10 +196,10 @@ func repeat(n int, token string) []string {
 
 // answered is what the client saw of calls at once.
 type answered struct {
-	counts          map[int]int
-	body, challenge string // of the last one
-	retryAfter      time.Duration
-	renewed         int
+	counts     map[int]int
+	body, why  string // of the last one; why is the challenge's error_description
+	retryAfter time.Duration
+	renewed    int
 }
 
 func (a answered) String() string { return statuses(a.counts) }
@@ -232,7 +233,8 @@ func (p *protectScene) call(ctx context.Context, refresh string, tokens ...strin
 			mu.Lock()
 			defer mu.Unlock()
 			out.counts[res.StatusCode]++
-			out.body, out.challenge = string(body), res.Header.Get("WWW-Authenticate")
+			out.body = string(body)
+			_, out.why, _ = strings.Cut(res.Header.Get("WWW-Authenticate"), "error_description=")
 			seconds, _ := strconv.Atoi(res.Header.Get("Retry-After"))
 			out.retryAfter = time.Duration(seconds) * time.Second
 			if res.Header.Get("X-Access-Token") != "" {
