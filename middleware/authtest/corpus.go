@@ -2,6 +2,7 @@ package authtest
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -53,7 +54,9 @@ func (c Case) Request(target string) *http.Request {
 	return r
 }
 
-// Run sends every case to h, as one subtest each.
+// Run sends every case to h, as one subtest each. The requests are GET and POST
+// requests for "/", and a router in front of the protected handler must route
+// both.
 func Run(t *testing.T, h http.Handler, cases []Case) {
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
@@ -74,7 +77,7 @@ func (c Case) Check(res *http.Response, body string) error {
 	case c.Status == http.StatusOK && res.StatusCode != http.StatusUnauthorized && res.StatusCode != http.StatusBadRequest:
 		return nil
 	case res.StatusCode != c.Status:
-		return errors.New("status is " + res.Status)
+		return fmt.Errorf("status is %s and not %d", res.Status, c.Status)
 	case !strings.HasPrefix(challenge, "Bearer"):
 		return errors.New("no Bearer challenge: " + challenge)
 	case c.Error == "" && strings.Contains(challenge, "error="):

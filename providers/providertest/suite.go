@@ -25,7 +25,9 @@ type Suite struct {
 	// Answer is the body of the upstream's successful answer to Generate and
 	// Refresh. "" means that the provider calls no upstream; the cases about an
 	// upstream are then left out. If Answer is JSON, Run makes further answers
-	// from it by removing members: refresh_token, or token and access_token.
+	// from it: one without the refresh token, one without the access token. It
+	// knows their members by the usual names, or by values that the provider
+	// returns or Secrets lists.
 	Answer string
 	// Refusal is the body of a 4xx answer that refuses a call; "" means
 	// {"error":"invalid_request"}.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/bearerkit/bearerkit/providers"
@@ -139,9 +140,9 @@ func (s Suite) mode(t *testing.T) {
 	}
 }
 
-// without returns the JSON body without the members of these names, at any
+// without returns the JSON body without the members that drop names, at any
 // depth, and reports whether there was one.
-func without(body string, names ...string) (string, bool) {
+func without(body string, drop func(name string, value any) bool) (string, bool) {
 	var v any
 	if json.Unmarshal([]byte(body), &v) != nil {
 		return "", false
@@ -151,8 +152,8 @@ func without(body string, names ...string) (string, bool) {
 	walk = func(v any) {
 		switch v := v.(type) {
 		case map[string]any:
-			for _, name := range names {
-				if _, ok := v[name]; ok {
+			for name, value := range v {
+				if drop(name, value) {
 					delete(v, name)
 					found = true
 				}
@@ -171,6 +172,25 @@ func without(body string, names ...string) (string, bool) {
 	return string(b), found && err == nil
 }
 
+// members tells which members of the answer are the access token and which are
+// the refresh token, by their usual names or by their values.
+func (s Suite) members(t *testing.T, o op) (access, refresh func(name string, value any) bool) {
+	t.Helper()
+	good, err := s.refresh(t, o, o.answer)
+	if err != nil {
+		t.Fatalf("fails on Suite's own answer: %v", err)
+	}
+	access = func(name string, value any) bool {
+		return slices.Contains([]string{"token", "access_token", "accessToken"}, name) || value == any(good.AccessToken)
+	}
+	refresh = func(name string, value any) bool {
+		text, _ := value.(string)
+		return name == "refresh_token" || name == "refreshToken" ||
+			text != "" && text != good.AccessToken && (text == good.RefreshToken || slices.Contains(s.Secrets, text))
+	}
+	return access, refresh
+}
+
 // refresh makes one refresh against an upstream that answers body.
 func (s Suite) refresh(t *testing.T, o op, body string) (providers.Token, error) {
 	t.Helper()
@@ -182,7 +202,8 @@ func (s Suite) refresh(t *testing.T, o op, body string) (providers.Token, error)
 }
 
 func (s Suite) repeatsRefreshToken(t *testing.T, o op) {
-	body, ok := without(o.answer, "refresh_token", "refreshToken")
+	_, refresh := s.members(t, o)
+	body, ok := without(o.answer, refresh)
 	if !ok {
 		body = o.answer
 	}
@@ -191,21 +212,22 @@ func (s Suite) repeatsRefreshToken(t *testing.T, o op) {
 		t.Fatalf("fails on an answer without a new refresh token: %v", err)
 	}
 	if token.RefreshToken != s.RefreshToken {
-		t.Error("RefreshToken is not the presented one, which stays valid")
+		t.Error("an answer without a new refresh token: RefreshToken is not the presented one, which stays valid")
 	}
 	if !ok {
 		return
 	}
 	if token, err = s.refresh(t, o, o.answer); err == nil && token.RefreshToken == s.RefreshToken {
-		t.Error("RefreshToken is the presented one and not the new one of the answer")
+		t.Error("an answer with a new refresh token: RefreshToken is the presented one")
 	}
 }
 
 // salvages checks that a new refresh token is returned although the answer has
 // no access token.
 func (s Suite) salvages(t *testing.T, o op) {
-	body, ok := without(o.answer, "token", "access_token", "accessToken")
-	if _, renews := without(o.answer, "refresh_token"); !ok || !renews {
+	access, refresh := s.members(t, o)
+	body, ok := without(o.answer, access)
+	if _, renews := without(o.answer, refresh); !ok || !renews {
 		t.Skip("Suite.Answer has no new refresh token beside its token")
 	}
 	token, err := s.refresh(t, o, body)
@@ -218,7 +240,7 @@ func (s Suite) salvages(t *testing.T, o op) {
 	case token.RefreshToken == s.RefreshToken:
 		t.Error("RefreshToken is the presented one, which is spent")
 	case token.RefreshToken == "" && oneTime(s.New(t, "http://127.0.0.1:1")):
-		t.Error("the new refresh token is lost: return it beside the error, see providers.Refresher")
+		t.Error("the new refresh token is lost: return it beside the error, see providers.Refresher and the names of upstream.Response.Salvage")
 	case token.RefreshToken != "" && e.Class != providers.InDoubt && e.Class != providers.Transient:
 		t.Errorf("Class is %v beside a new refresh token", e.Class)
 	}

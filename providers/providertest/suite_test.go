@@ -34,10 +34,24 @@ type toy struct {
 	client *upstream.Client
 	shared int // raced upon by one defect
 	leaked string
+	names  toyNames
+}
+
+// toyNames are what the toy's vendor calls the members of its answers.
+type toyNames struct{ token, refresh string }
+
+const otherNames = "other names: " // before a defect
+
+func namesFor(defect string) (toyNames, string) {
+	if rest, ok := strings.CutPrefix(defect, otherNames); ok {
+		return toyNames{"tok", "renewal"}, rest
+	}
+	return toyNames{"token", "refresh_token"}, defect
 }
 
 func newToy(base, defect string) *toy {
-	p := &toy{base: base, defect: defect, key: func() string { return toyKey }, client: upstream.New("toy", nil, nil)}
+	names, defect := namesFor(defect)
+	p := &toy{base: base, names: names, defect: defect, key: func() string { return toyKey }, client: upstream.New("toy", nil, nil)}
 	if defect == "prints its key" {
 		p.leaked = toyKey
 	}
@@ -118,7 +132,7 @@ func (p *toy) issue(ctx context.Context, req providers.Request, name, refreshTok
 	}
 	t, err := p.token(res, refreshToken)
 	if err != nil && p.defect != "loses the new refresh token" {
-		return res.Salvage(refreshToken, err)
+		return res.Salvage(refreshToken, err, p.names.refresh)
 	}
 	return t, err
 }
@@ -147,22 +161,21 @@ func (p *toy) refusal(res *upstream.Response, name string) error {
 }
 
 func (p *toy) token(res *upstream.Response, refreshToken string) (providers.Token, error) {
-	var got struct {
-		Token   string `json:"token"`
-		Refresh string `json:"refresh_token"`
-	}
+	var got map[string]any
 	if err := res.Decode(&got); err != nil {
 		return providers.Token{}, err
 	}
-	if got.Token == "" && p.defect != "hands out nothing" {
+	accessToken, _ := got[p.names.token].(string)
+	if accessToken == "" && p.defect != "hands out nothing" {
 		return providers.Token{}, res.Bad(errors.New("no token"))
 	}
-	t := providers.Token{AccessToken: got.Token, TokenType: "Bearer", RefreshToken: cmp.Or(got.Refresh, refreshToken), IssuedAt: res.Sent}
+	fresh, _ := got[p.names.refresh].(string)
+	t := providers.Token{AccessToken: accessToken, TokenType: "Bearer", RefreshToken: cmp.Or(fresh, refreshToken), IssuedAt: res.Sent}
 	switch p.defect {
 	case "drops the refresh token":
 		t.RefreshToken = ""
 	case "repeats no refresh token":
-		t.RefreshToken = got.Refresh
+		t.RefreshToken = fresh
 	case "keeps the old refresh token":
 		t.RefreshToken = refreshToken
 	case "issued at arrival":
@@ -205,10 +218,11 @@ func (p *toy) naive(ctx context.Context, name, refreshToken string) (providers.T
 }
 
 func toySuite(defect string) providertest.Suite {
+	names, _ := namesFor(defect)
 	return providertest.Suite{
 		New:          func(_ testing.TB, base string) providers.Provider { return newToy(base, defect) },
 		Request:      providers.Request{Subject: "alice", Params: map[string]any{"file": "a"}},
-		Answer:       `{"token":"` + toyToken + `","refresh_token":"toy-next-canary"}`,
+		Answer:       `{"` + names.token + `":"` + toyToken + `","` + names.refresh + `":"toy-next-canary"}`,
 		RefreshToken: "toy-refresh-canary",
 		RevokeAnswer: "{}",
 		Secrets:      []string{toyKey, toyToken, "toy-next-canary"},
@@ -216,6 +230,10 @@ func toySuite(defect string) providertest.Suite {
 }
 
 func TestGoodProviderPasses(t *testing.T) { providertest.Run(t, toySuite("")) }
+
+func TestGoodProviderOfAVendorWithOtherNamesPasses(t *testing.T) {
+	providertest.Run(t, toySuite(otherNames))
+}
 
 // TestDefective is run by TestSuiteCatchesDefects in a process of its own,
 // where it has to fail.
@@ -260,7 +278,13 @@ func TestSuiteCatchesDefects(t *testing.T) {
 		"keeps the old refresh token": "refresh/no_new_refresh_token",
 		"loses the new refresh token": "refresh/nothing_but_a_new_refresh_token",
 		"revokes nothing":             "revoke/success",
-		"revoking never fails":        "revoke/statuses/401_refusal",
+
+		otherNames + "drops the refresh token":     "refresh/success",
+		otherNames + "repeats no refresh token":    "refresh/no_new_refresh_token",
+		otherNames + "keeps the old refresh token": "refresh/no_new_refresh_token",
+		otherNames + "loses the new refresh token": "refresh/nothing_but_a_new_refresh_token",
+
+		"revoking never fails": "revoke/statuses/401_refusal",
 	} {
 		t.Run(defect, func(t *testing.T) {
 			out, err := runDefective(t, defect, where)

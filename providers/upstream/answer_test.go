@@ -139,6 +139,20 @@ func TestSalvage(t *testing.T) {
 			assert.Equal(t, after, e.Class, body)
 		}
 	}
+	for body, want := range map[string]string{
+		`{"renewal":"new"}`:                       "new",
+		`{"data":{"renewal":"new"}}`:              "new",
+		`{"next":"new"}`:                          "new",
+		`{"renewal":"new","next":"new"}`:          "", // which of them?
+		`{"refresh_token":"other"}`:               "",
+		`{"refresh_token":"o","renewal":"new"}`:   "new",
+		`{"renewal":"new","error":"unavailable"}`: "",
+	} {
+		res := answered(t, 200, time.Time{}, body)
+		token, err := res.Salvage("old", bad(res, providers.InDoubt), "renewal", "next")
+		assert.Error(t, err)
+		assert.Equal(t, want, token.RefreshToken, body)
+	}
 	res := answered(t, 400, time.Time{}, `{"refresh_token":"new"}`)
 	token, err := res.Salvage("old", res.Err())
 	assert.Zero(t, token, "not from a refusal")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -228,16 +229,20 @@ func (r *Response) ours(t time.Time) (time.Time, bool) {
 // Token.
 //
 // A refresh token is taken from a 2xx with one JSON object. The object must
-// have no member twice and no member error. Exactly one member must be called
-// refresh_token, and it must have the characters of RFC 6749 appendix A.17. An
-// err that is Permanent then becomes InDoubt, because the grant is alive.
-// Nothing is taken if err is GrantDead or presented is "".
-func (r *Response) Salvage(presented string, err error) (providers.Token, error) {
+// have no member twice and no member error. Exactly one member must have one of
+// names, or the name refresh_token if names is empty, and it must have the
+// characters of RFC 6749 appendix A.17. An err that is Permanent then becomes
+// InDoubt, because the grant is alive. Nothing is taken if err is GrantDead or
+// presented is "".
+func (r *Response) Salvage(presented string, err error, names ...string) (providers.Token, error) {
 	var e *providers.Error
 	if presented == "" || !errors.As(err, &e) || e.Class == providers.GrantDead || !r.OK() {
 		return providers.Token{}, err
 	}
-	fresh := refreshTokenIn(r.Body)
+	if len(names) == 0 {
+		names = []string{"refresh_token"}
+	}
+	fresh := refreshTokenIn(r.Body, names)
 	if fresh == "" || fresh == presented {
 		return providers.Token{}, err
 	}
@@ -248,11 +253,11 @@ func (r *Response) Salvage(presented string, err error) (providers.Token, error)
 }
 
 // refreshTokenIn returns the one refresh token in body, or "" if there is none.
-func refreshTokenIn(body []byte) string {
+func refreshTokenIn(body []byte, names []string) string {
 	if !json.Valid(body) || !utf8.Valid(body) {
 		return ""
 	}
-	s := salvage{d: json.NewDecoder(bytes.NewReader(body))}
+	s := salvage{d: json.NewDecoder(bytes.NewReader(body)), called: names}
 	if first, err := s.d.Token(); err != nil || first != json.Delim('{') {
 		return ""
 	}
@@ -271,8 +276,9 @@ func refreshTokenIn(body []byte) string {
 // salvage walks through valid JSON.
 type salvage struct {
 	d       *json.Decoder
+	called  []string // the names of a refresh token
 	found   string
-	n       int  // members called refresh_token that are not null
+	n       int  // members with one of these names that are not null
 	strange bool // a member twice, or an error
 }
 
@@ -288,7 +294,7 @@ func (s *salvage) object(top bool) {
 		switch {
 		case name == "error" && top && value != nil:
 			s.strange = true
-		case name == "refresh_token" && value != nil:
+		case slices.Contains(s.called, name) && value != nil:
 			s.n++
 			s.found, _ = value.(string)
 		}
