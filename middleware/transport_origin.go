@@ -27,7 +27,7 @@ func (t *Transport) mayAttach(req *http.Request) (bool, error) {
 	if u.Scheme == "https" || upstream.Loopback(plainhttp.Lower(u.Hostname())) || plainhttp.Allowed(t.DangerouslyPlainHTTP, u) {
 		return true, nil
 	}
-	return false, fmt.Errorf("middleware: no token over %s to %s", u.Scheme, u.Host)
+	return false, fmt.Errorf("middleware: no token over %s to %s, which is not in Transport.DangerouslyPlainHTTP", u.Scheme, u.Host)
 }
 
 func (t *Transport) withinOrigins(req *http.Request) (bool, error) {

@@ -214,7 +214,7 @@ func TestTransportDangerouslyPlainHTTP(t *testing.T) {
 			}}
 			res, err := client.Get(c.url)
 			if c.want == "" {
-				require.Error(t, err)
+				require.ErrorContains(t, err, "DangerouslyPlainHTTP", "an error names the field to set")
 				require.Empty(t, w.seen)
 				return
 			}

@@ -63,7 +63,7 @@ var imports = map[string]string{
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "httptest": "net/http/httptest", "httputil": "net/http/httputil",
 	"io": "io", "json": "encoding/json", "log": "log", "os": "os", "slog": "log/slog", "slices": "slices", "sql": "database/sql",
 	"strings": "strings", "testing": "testing", "time": "time", "tls": "crypto/tls", "url": "net/url", "x509": "crypto/x509", "pem": "encoding/pem",
-	"crypto": "crypto", "rand": "crypto/rand", "base64": "encoding/base64", "hex": "encoding/hex",
+	"cmp": "cmp", "crypto": "crypto", "strconv": "strconv", "rand": "crypto/rand", "base64": "encoding/base64", "hex": "encoding/hex",
 
 	"keyfunc": "github.com/MicahParks/keyfunc/v3", "jwt": "github.com/golang-jwt/jwt/v5", "jwks": "github.com/auth0/go-jwt-middleware/v2/jwks",
 	"jwtmiddleware": "github.com/auth0/go-jwt-middleware/v2", "validator": "github.com/auth0/go-jwt-middleware/v2/validator",
@@ -83,8 +83,11 @@ import (
 
 	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/upstream"
 	"github.com/bearerkit/bearerkit/tokencache"
 )
+
+var _ upstream.Call
 
 var (
 	ctx      context.Context
@@ -112,6 +115,14 @@ var (
 	me, events, socket http.HandlerFunc
 )
 `
+
+// earlier declares what an earlier snippet of the page has. It stands in for it
+// where a snippet does not declare it itself.
+var earlier = map[string]string{
+	"Acme":   "type Acme struct {\n\tproviders.Provider\n\tclient *upstream.Client\n\turl    string\n\tkey    func() string\n}",
+	"New":    "func New(base, key string) (*Acme, error) { return nil, nil }",
+	"routes": "func routes(issuer middleware.Issuer, orders, stock http.HandlerFunc) (http.Handler, error) { return nil, nil }",
+}
 
 type snippet struct {
 	at   string // file:line
@@ -246,7 +257,7 @@ func compile(t *testing.T, all []snippet, prelude string) error {
 		text = mainClause.ReplaceAllString(text, "package snippet") // a program is not linked
 		put("snippet.go", "//line "+s.at+"\n"+text)
 		if prelude != "" && !parses(s.text) {
-			put("known.go", prelude)
+			put("known.go", prelude+standIns(text))
 		}
 		args = append(args, fmt.Sprintf("./snippet/%d", i))
 	}
@@ -259,6 +270,17 @@ func compile(t *testing.T, all []snippet, prelude string) error {
 		return fmt.Errorf("%s", out)
 	}
 	return nil
+}
+
+// standIns are the declarations of earlier that file does not have.
+func standIns(file string) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(earlier)) {
+		if !regexp.MustCompile(`(?m)^(func|type) ` + name + `\b`).MatchString(file) {
+			b.WriteString("\n" + earlier[name] + "\n")
+		}
+	}
+	return b.String()
 }
 
 func TestEverySnippetCompiles(t *testing.T) {
