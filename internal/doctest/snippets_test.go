@@ -29,6 +29,7 @@ import (
 	_ "github.com/golang-jwt/jwt/v5"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/labstack/echo/v4"
+	_ "github.com/prometheus/client_golang/prometheus"
 	_ "github.com/redis/go-redis/v9"
 	_ "go.etcd.io/bbolt"
 	_ "golang.org/x/oauth2"
@@ -36,6 +37,7 @@ import (
 	_ "google.golang.org/grpc"
 
 	_ "github.com/bearerkit/bearerkit/examples/boltstore"
+	_ "github.com/bearerkit/bearerkit/examples/observe"
 	_ "github.com/bearerkit/bearerkit/handlers"
 	_ "github.com/bearerkit/bearerkit/middleware/authtest"
 	_ "github.com/bearerkit/bearerkit/middleware/grpc"
@@ -58,7 +60,7 @@ var imports = map[string]string{
 	"grpcauth": kit + "middleware/grpc", "oteltokencache": kit + "tokencache/otel", "otelmiddleware": kit + "middleware/otel",
 	"providers": kit + "providers", "oauth": kit + "providers/oauth", "redacto": kit + "providers/redacto", "redox": kit + "providers/redox",
 	"contactsmanager": kit + "providers/contactsmanager", "kudo": kit + "providers/kudo", "providertest": kit + "providers/providertest",
-	"boltstore": kit + "examples/boltstore", "upstream": kit + "providers/upstream", "browser": kit + "handlers/browser",
+	"boltstore": kit + "examples/boltstore", "observe": kit + "examples/observe", "upstream": kit + "providers/upstream", "browser": kit + "handlers/browser",
 
 	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "httptest": "net/http/httptest", "httputil": "net/http/httputil",
 	"io": "io", "json": "encoding/json", "log": "log", "os": "os", "slog": "log/slog", "slices": "slices", "sql": "database/sql",
@@ -69,7 +71,7 @@ var imports = map[string]string{
 	"jwtmiddleware": "github.com/auth0/go-jwt-middleware/v2", "validator": "github.com/auth0/go-jwt-middleware/v2/validator",
 	"oauth2": "golang.org/x/oauth2", "clientcredentials": "golang.org/x/oauth2/clientcredentials", "grpc": "google.golang.org/grpc",
 	"chi": "github.com/go-chi/chi/v5", "gin": "github.com/gin-gonic/gin", "echo": "github.com/labstack/echo/v4",
-	"redis": "github.com/redis/go-redis/v9", "bbolt": "go.etcd.io/bbolt",
+	"prometheus": "github.com/prometheus/client_golang/prometheus", "redis": "github.com/redis/go-redis/v9", "bbolt": "go.etcd.io/bbolt",
 }
 
 // known declares what the snippets of docs, but not those of README.md, may use
@@ -111,6 +113,8 @@ var (
 	clusterCA    *x509.CertPool
 
 	orders   http.Handler
+
+	tokens, counts func(context.Context, providers.Event)
 
 	me, events, socket http.HandlerFunc
 )
