@@ -1,4 +1,4 @@
 // Package doctest compiles every Go snippet of README.md and docs, and follows
-// their links. It is a module of its own because the snippets of the migration
+// their links. It is a separate module because the snippets of the migration
 // guides import what one comes from.
 package doctest
