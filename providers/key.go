@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -28,9 +29,12 @@ func (r Request) AppendKey(b []byte) ([]byte, error) {
 	b = appendString(b, r.Subject)
 	b = appendString(b, r.Audience)
 	var buf [8]string // more scopes or names than these are sorted on the heap
-	scopes := append(buf[:0], r.Scopes...)
-	slices.Sort(scopes)
-	scopes = slices.Compact(scopes)
+	scopes := r.Scopes
+	if len(scopes) > 1 {
+		scopes = append(buf[:0], scopes...)
+		slices.Sort(scopes)
+		scopes = slices.Compact(scopes)
+	}
 	b = appendCount(b, '[', len(scopes))
 	for _, s := range scopes {
 		b = appendString(b, s)
@@ -65,6 +69,9 @@ func appendString(b []byte, s string) []byte {
 }
 
 func appendCount(b []byte, kind byte, n int) []byte {
+	if n < 10 {
+		return append(b, '0'+byte(n), kind)
+	}
 	return append(strconv.AppendInt(b, int64(n), 10), kind)
 }
 
@@ -77,21 +84,25 @@ func (e *valueError) Error() string { return e.path + ": " + e.what }
 func (e *valueError) below(step string) *valueError { return &valueError{step + e.path, e.what} }
 
 func appendObject(b []byte, v map[string]any) ([]byte, *valueError) {
-	var buf [8]string
-	names := buf[:0]
-	for name := range v {
+	type member struct {
+		name  string
+		value any
+	}
+	var buf [8]member
+	members := buf[:0]
+	for name, value := range v {
 		if !utf8.ValidString(name) {
 			return b, &valueError{what: "a name that is not UTF-8"}
 		}
-		names = append(names, name)
+		members = append(members, member{name, value})
 	}
-	slices.Sort(names)
-	b = appendCount(b, '{', len(names))
-	for _, name := range names {
+	slices.SortFunc(members, func(x, y member) int { return strings.Compare(x.name, y.name) })
+	b = appendCount(b, '{', len(members))
+	for _, m := range members {
 		var err *valueError
-		b = appendString(b, name)
-		if b, err = appendValue(b, v[name]); err != nil {
-			return b, err.below("." + name)
+		b = appendString(b, m.name)
+		if b, err = appendValue(b, m.value); err != nil {
+			return b, err.below("." + m.name)
 		}
 	}
 	return b, nil

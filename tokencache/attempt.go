@@ -14,7 +14,7 @@ import (
 // hold is an attempt's access to its record.
 type hold struct {
 	key    string        // the record's, in the Store
-	name   string        // the attempt's, among all replicas
+	name   string        // the attempt's, among all replicas; "" without a Store
 	record record.Record // as last read
 	rev    uint64        // of record in the Store
 	lease  *lease        // nil: not taken, or the Store has no leases
@@ -50,9 +50,9 @@ func (a *attempt) work(ctx context.Context) {
 		}
 	}
 	a.c.event(a.cause, providers.Event{Kind: "flight_started"})
-	a.name = rand.Text()
 	if a.c.shared != nil {
-		a.key = a.c.shared.recordKey(&a.e.id)
+		a.name = rand.Text()
+		a.key = a.c.shared.recordKey(&a.id)
 	}
 	for range maxRounds {
 		action, err := a.acquire(ctx)
@@ -248,22 +248,21 @@ func (a *attempt) perform(action record.Action) outcome {
 	ctx, cancel := context.WithTimeout(c.ctx, c.callLimit)
 	defer cancel()
 	o := outcome{sent: c.wallNow()}
-	var err error
 	if panicked := flight.Guard(func() {
 		if action.Step == record.CallRefresh {
-			o.token, err = c.refresher.Refresh(ctx, *a.want.req, action.RefreshToken)
+			o.token, o.err = c.refresher.Refresh(ctx, *a.want.req, action.RefreshToken)
 		} else {
-			o.token, err = c.p.Generate(ctx, *a.want.req)
+			o.token, o.err = c.p.Generate(ctx, *a.want.req)
 		}
 	}); panicked != nil {
 		c.reportPanic(panicked)
-		o.token, err = providers.Token{}, asProviderError(panicked)
+		o.token, o.err = providers.Token{}, asProviderError(panicked)
 	}
 	a.freeSlot()
 	if action.Step == record.CallRefresh && a.knowsGrant() {
 		c.deaths.asked(c.since())
 	}
-	o.err = explain(classify(action, err))
+	o.err = explain(classify(action, o.err))
 	return o
 }
 
@@ -281,8 +280,11 @@ func explain(err error) error {
 // classify returns err as the cache understands it. If the provider gives no
 // class, the outcome of a refresh is in doubt.
 func classify(action record.Action, err error) error {
+	if err == nil {
+		return nil
+	}
 	var pe *providers.Error
-	if err == nil || errors.As(err, &pe) && !errors.Is(err, errProvider) {
+	if errors.As(err, &pe) && !errors.Is(err, errProvider) {
 		return err
 	}
 	e := *providers.AsError(err)

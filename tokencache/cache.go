@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,9 +86,11 @@ type Cache struct {
 	refresher providers.Refresher // nil if p is none
 	rules     record.Rules
 	o         Options
-	prefix    []byte        // the namespace, which begins all digests
-	buffers   sync.Pool     // of *[]byte, in which keys are written
-	callLimit time.Duration // of one upstream call
+	keyer     providers.Keyer // nil if p is none
+	prefix    []byte          // the namespace, which begins all digests
+	keyPrefix []byte          // begins what a record's key is a digest of
+	buffers   sync.Pool       // of *[]byte, in which keys are written
+	callLimit time.Duration   // of one upstream call
 	flights   flight.Group[*providers.Token]
 	slots     chan struct{} // one for each upstream call under way
 	shared    *shared       // nil without a Store
@@ -190,6 +193,8 @@ func prepare(p providers.Provider, o Options) (*Cache, error) {
 	c.entries = newBounded(o.MaxEntries, c.evictionRank, c.evict)
 	c.exchanged = newBounded(o.MaxEntries, c.evictionRank, c.evict)
 	c.readWall()
+	c.keyPrefix = appendPart(slices.Clone(c.prefix), "key")
+	c.keyer, _ = p.(providers.Keyer)
 	c.refresher, _ = p.(providers.Refresher)
 	if r, ok := p.(providers.OptionalRefresher); ok && !r.CanRefresh() {
 		c.refresher = nil
@@ -275,7 +280,7 @@ func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, fail
 				return &v.Token, nil
 			case record.Stale:
 				c.stats.hits.add()
-				c.renewAhead(ctx, e, v, req)
+				c.renewAhead(ctx, k, e, v, req)
 				return &v.Token, nil
 			}
 		}
@@ -284,15 +289,15 @@ func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, fail
 }
 
 // renewAhead starts a renewal of v for which no caller waits.
-func (c *Cache) renewAhead(ctx context.Context, e *entry, v *view, req *providers.Request) {
+func (c *Cache) renewAhead(ctx context.Context, k *id, e *entry, v *view, req *providers.Request) {
 	if !e.mu.TryLock() {
 		return // another caller does it
 	}
 	defer e.mu.Unlock()
-	if e.attempt != nil || e.view.Load() != v || v.Failure.Remaining(c.nowFor(v)) > 0 {
+	if e.attempt != nil || e.view.Load() != v || v.failure().Remaining(c.nowFor(v)) > 0 {
 		return
 	}
-	c.start(ctx, e, &want{Want: record.Want{Kind: record.Current, After: v.Token.Version}, req: req, ahead: true})
+	c.start(ctx, k, e, &want{Want: record.Want{Kind: record.Current, After: v.Token.Version}, req: req, ahead: true})
 }
 
 func (c *Cache) renew(ctx context.Context, k *id, req *providers.Request, rejected uint64, failIfPurged bool) (*providers.Token, error) {
@@ -302,48 +307,58 @@ func (c *Cache) renew(ctx context.Context, k *id, req *providers.Request, reject
 // key names req's record.
 func (c *Cache) key(req *providers.Request) (id, error) {
 	buf := c.buffers.Get().(*[]byte)
-	b := append(append((*buf)[:0], c.prefix...), keyPart...)
-	defer func() {
-		clear(b) // a key may contain an assertion
-		*buf = b
-		c.buffers.Put(buf)
-	}()
-	if p, ok := c.p.(providers.Keyer); ok {
-		k, err := p.Key(*req)
+	b, err := c.appendKey((*buf)[:0], req)
+	if err != nil {
+		return id{}, err
+	}
+	k := id(sha256.Sum256(b))
+	k[len(k)-1] &^= exchangedBit
+	if forAssertion(req) {
+		k[len(k)-1] |= exchangedBit
+	}
+	clear(b) // a key may contain an assertion
+	*buf = b
+	c.buffers.Put(buf)
+	return k, nil
+}
+
+// forAssertion reports whether a token for req belongs to the bearer of req's
+// assertions only.
+func forAssertion(req *providers.Request) bool {
+	return req.Assertion.Token != "" || req.Actor.Token != ""
+}
+
+// appendKey appends to b the bytes whose digest is the id of req's record. The
+// length of each part is written before it.
+func (c *Cache) appendKey(b []byte, req *providers.Request) ([]byte, error) {
+	b = append(b, c.keyPrefix...)
+	if c.keyer != nil {
+		k, err := c.keyer.Key(*req)
 		if err != nil {
-			return id{}, err
+			return nil, err
 		}
 		b = appendPart(b, k)
 	} else {
-		// The length of the key is written before it, like those of the other
-		// parts.
 		n := len(b)
 		b = append(b, 0, 0, 0, 0)
 		var err error
 		if b, err = req.AppendKey(b); err != nil {
-			return id{}, err
+			return nil, err
 		}
 		binary.BigEndian.PutUint32(b[n:], uint32(len(b)-n-4))
 	}
-	// A token for an assertion belongs to the bearer of the assertion only.
-	for _, a := range []providers.Assertion{req.Assertion, req.Actor} {
+	if !forAssertion(req) {
+		return b, nil
+	}
+	for _, a := range []*providers.Assertion{&req.Assertion, &req.Actor} {
 		if a.Token != "" {
 			b = appendPart(appendPart(appendPart(b, a.Token), a.Type), a.Issuer)
-		} else if req.Assertion.Token != "" || req.Actor.Token != "" {
+		} else {
 			b = appendPart(b, "")
 		}
 	}
-	k := id(sha256.Sum256(b))
-	k[len(k)-1] &^= exchangedBit
-	if req.Assertion.Token != "" || req.Actor.Token != "" {
-		k[len(k)-1] |= exchangedBit
-	}
-	return k, nil
+	return b, nil
 }
-
-// keyPart is the part of a digest that separates the key of a record from a
-// refresh token.
-var keyPart = string(appendPart(nil, "key"))
 
 // digest names s of a kind. Different namespaces, kinds and strings have
 // different encodings: the length of each is written before it.

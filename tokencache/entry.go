@@ -11,48 +11,43 @@ import (
 
 // entry is this process's place for one record.
 type entry struct {
-	id   id
-	view atomic.Pointer[view] // what the process knows; nil if nothing
-
-	evicted atomic.Bool // the entry is no longer in the map
+	view    atomic.Pointer[view] // what the process knows; nil if nothing
+	evicted atomic.Bool          // the entry is no longer in the map
 
 	mu      sync.Mutex // guards the following fields, and writes to view
 	attempt *attempt   // the work under way; nil if none
 }
 
-// view is a record as this process knows it, with the deadlines of its token on
-// both clocks. A view is immutable.
+// view is a record as this process knows it, with the time from which its token
+// is renewed. A view is immutable. It is small, because there is one for each
+// grant in memory.
 type view struct {
-	record.Record
-	serveUntil deadline
-	renewFrom  deadline
-	// seen is when this process read or wrote the record. From there on times
-	// of the record are counted by the monotonic clock, also if the wall clock
-	// is set back.
-	seen moment
+	Token providers.Token
+	// details are the rest of the record. Nil means that Version is the
+	// token's and that all other fields are zero.
+	details *record.Details
+	// renewFrom is in Unix nanoseconds. Its random part is chosen once for each
+	// token. offset is that of the moment at which this process got the token:
+	// the token's deadlines pass on the monotonic clock too, see passed.
+	renewFrom, offset int64
+	// seenOffset is the offset of the moment at which this process read or
+	// wrote the record. From there on times of the record are counted by the
+	// monotonic clock, also if the wall clock is set back.
+	seenOffset int64
+	// overBelow is the version below which tokens have ended.
+	overBelow uint64
 	// unverified says that the token may have ended: another replica said so,
 	// or notices were missed. The record is read again before the token is
 	// served.
 	unverified bool
-	// overBelow is the version below which tokens have ended.
-	overBelow uint64
 }
 
 // moment is a reading of both clocks: the wall clock in Unix nanoseconds, and
 // the nanoseconds since the cache began.
 type moment struct{ wall, mono int64 }
 
-// deadline is a moment that has passed as soon as one of the clocks has reached
-// it.
-type deadline moment
-
-func (d deadline) passed(now moment) bool { return now.wall >= d.wall || now.mono >= d.mono }
-
-// at returns the time t as a deadline, counted from now.
-func (now moment) at(t time.Time) deadline {
-	wall := t.UnixNano()
-	return deadline{wall, now.mono + (wall - now.wall)}
-}
+// offset returns how far the wall clock is ahead of the monotonic clock.
+func (m moment) offset() int64 { return m.wall - m.mono }
 
 // clocks let a hit read one clock instead of two: the monotonic clock, and how
 // far the wall clock was ahead of it at its last reading.
@@ -107,7 +102,7 @@ func (c *clocks) nowFor(v *view) time.Time {
 	if v == nil {
 		return wall
 	}
-	if ran := time.Unix(0, v.seen.wall+int64(c.since())-v.seen.mono); ran.After(wall) {
+	if ran := time.Unix(0, int64(c.since())+v.seenOffset); ran.After(wall) {
 		return ran
 	}
 	return wall
@@ -116,44 +111,78 @@ func (c *clocks) nowFor(v *view) time.Time {
 // age returns the age of v's access token on both clocks.
 func (v *view) age(now moment) record.Age {
 	switch {
-	case v == nil || v.unverified || v.Token.AccessToken == "" || v.serveUntil.passed(now):
+	case v == nil || v.unverified || v.Token.AccessToken == "":
 		return record.Over
-	case v.renewFrom.passed(now):
+	case !v.passed(v.renewFrom, now): // which is not after ServeUntil
+		return record.Fresh
+	case !v.passed(record.ServeUntil(&v.Token).UnixNano(), now):
 		return record.Stale
 	}
-	return record.Fresh
+	return record.Over
 }
 
-// nothing is the empty record. It is never changed.
-var nothing record.Record
+// passed reports whether one of the clocks has reached deadline.
+func (v *view) passed(deadline int64, now moment) bool {
+	return now.wall >= deadline || now.mono+v.offset >= deadline
+}
 
-// known returns the record of v, or the zero Record if v is nil. It must not be
-// changed.
-func (v *view) known() *record.Record {
+// record returns the record of v, or the zero Record if v is nil.
+func (v *view) record() (r record.Record) {
 	if v == nil {
-		return &nothing
+		return r
 	}
-	return &v.Record
+	r.Token, r.Version = v.Token, v.Token.Version
+	if v.details != nil {
+		r.Details = *v.details
+	}
+	return r
+}
+
+// setRecord makes r the record of v, which nobody has seen yet.
+func (v *view) setRecord(r *record.Record) {
+	v.Token = r.Token
+	if !r.HoldsTokenAlone() {
+		details := r.Details
+		v.details = &details
+	}
+}
+
+// empty reports whether v holds no token.
+func (v *view) empty() bool {
+	return v == nil || v.Token.AccessToken == "" && v.Token.RefreshToken == ""
 }
 
 // purges returns how often the grant was signed out.
-func (v *view) purges() uint64 { return v.known().Purges }
+func (v *view) purges() uint64 {
+	if v == nil || v.details == nil {
+		return 0
+	}
+	return v.details.Purges
+}
+
+// failure returns the last failure until the next success; nil if none.
+func (v *view) failure() *record.Failure {
+	if v == nil || v.details == nil {
+		return nil
+	}
+	return v.details.Failure
+}
 
 // record returns a copy of the record that e knows. Callers hold e.mu.
-func (e *entry) record() record.Record { return *e.view.Load().known() }
+func (e *entry) record() record.Record { return e.view.Load().record() }
 
 // install makes r, which was just read or written, the record that e knows. The
 // token is no longer unverified. Callers hold e.mu.
 func (c *Cache) install(e *entry, r record.Record) {
 	old := e.view.Load()
 	now := c.now()
-	v := &view{Record: r, seen: now}
+	v := &view{seenOffset: now.offset()}
+	v.setRecord(&r)
 	if old != nil && sameToken(&old.Token, &r.Token) {
-		// The random part of the deadlines is chosen once for each token.
-		v.serveUntil, v.renewFrom = old.serveUntil, old.renewFrom
+		v.renewFrom, v.offset = old.renewFrom, old.offset
 	} else {
-		v.serveUntil = now.at(record.ServeUntil(&r.Token))
-		v.renewFrom = now.at(record.RenewFrom(&r, c.rules.Mode, c.jitter()))
+		from, until := record.RenewFrom(&r, c.rules.Mode, c.jitter()), record.ServeUntil(&r.Token)
+		v.renewFrom, v.offset = min(from.UnixNano(), until.UnixNano()), now.offset()
 	}
 	c.brought.Add(broughtBy(v) - broughtBy(old))
 	e.view.Store(v)
@@ -173,7 +202,7 @@ func (c *Cache) amend(e *entry, r record.Record) {
 
 // broughtBy returns 1 if v's grant came by Adopt or Refresh, else 0.
 func broughtBy(v *view) int64 {
-	if v != nil && v.Brought && !v.Empty() {
+	if r := v.record(); r.Brought && !r.Empty() {
 		return 1
 	}
 	return 0
@@ -214,7 +243,7 @@ func (c *Cache) entry(k *id) (*entry, error) {
 		if ok {
 			return old, false
 		}
-		e := &entry{id: *k}
+		e := new(entry)
 		if t, ok := c.tombstones.get(k); ok {
 			c.install(e, t.record())
 		}
@@ -229,7 +258,8 @@ func (c *Cache) entry(k *id) (*entry, error) {
 // pinned reports whether v must stay in memory: its grant came by Adopt or
 // Refresh, no Store has it, and it has not ended.
 func (c *Cache) pinned(v *view) bool {
-	return c.o.Store == nil && broughtBy(v) > 0 && (c.refresher != nil && v.CanRefresh(c.nowFor(v)) || v.age(c.now()) != record.Over)
+	r := v.record()
+	return c.o.Store == nil && broughtBy(v) > 0 && (c.refresher != nil && r.CanRefresh(c.nowFor(v)) || v.age(c.now()) != record.Over)
 }
 
 // roomToPin reports whether one more grant may be pinned. At most three
@@ -240,9 +270,9 @@ func (c *Cache) roomToPin() bool {
 		return true
 	}
 	// Grants that have ended may still be counted.
-	c.eachEntry(func(_ id, e *entry) {
+	c.eachEntry(func(k id, e *entry) {
 		if v := e.view.Load(); broughtBy(v) > 0 && !c.pinned(v) {
-			c.table(&e.id).remove(&e.id)
+			c.table(&k).remove(&k)
 		}
 	})
 	return c.brought.Load() < limit
@@ -259,10 +289,10 @@ func (c *Cache) evictionRank(e *entry) int64 {
 	switch {
 	case e.attempt != nil || c.pinned(v):
 		return -1
-	case v == nil || v.Empty():
+	case v.empty():
 		return 0
 	}
-	return max(v.renewFrom.wall, 1)
+	return max(v.renewFrom, 1)
 }
 
 // evict ends an entry that is neither busy nor pinned.
@@ -278,7 +308,7 @@ func (c *Cache) evict(e *entry) bool {
 	e.evicted.Store(true)
 	e.view.Store(nil)
 	c.brought.Add(-broughtBy(v))
-	if v != nil && !v.Empty() {
+	if !v.empty() {
 		c.countEviction()
 	}
 	return true
@@ -299,7 +329,7 @@ func tombstoneOf(r *record.Record, unsaved bool) tombstone {
 }
 
 func (t tombstone) record() record.Record {
-	return record.Record{Version: t.version, Purges: t.purges, Ends: time.Unix(t.ends, 0), Ended: t.ended, Tenant: t.tenant}
+	return record.Record{Details: record.Details{Version: t.version, Purges: t.purges, Ends: time.Unix(t.ends, 0), Ended: t.ended, Tenant: t.tenant}}
 }
 
 // bury keeps what r says about a sign-out.

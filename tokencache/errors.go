@@ -47,6 +47,9 @@ func badResponse(action record.Action, text string) error {
 // asProviderError turns an error of package flight into a [*providers.Error]
 // and leaves other errors unchanged.
 func asProviderError(err error) error {
+	if err == nil {
+		return nil
+	}
 	var p *flight.PanicError
 	switch {
 	case errors.As(err, &p):

@@ -3,10 +3,10 @@ package tokencache
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/bearerkit/bearerkit/internal/flight"
 	"github.com/bearerkit/bearerkit/providers"
@@ -60,14 +60,19 @@ type counters struct {
 	warnedEviction                                                     sync.Once
 }
 
-// striped is a counter for many writers. Each adds to one of several places, so
-// that writers rarely meet.
+// striped is a counter for many writers. A goroutine adds to one of several
+// places, so that two processors rarely write to the same place.
 type striped [16]struct {
 	n atomic.Uint64
 	_ [56]byte // each has its own cache line
 }
 
-func (s *striped) add() { s[rand.Uint32()%16].n.Add(1) }
+// add counts one. The address of its stack tells a goroutine from the others.
+func (s *striped) add() {
+	var here byte
+	stack := uint64(uintptr(unsafe.Pointer(&here))) >> 11
+	s[stack*0x9e3779b97f4a7c15>>60].n.Add(1)
+}
 
 func (s *striped) sum() (n uint64) {
 	for i := range s {
@@ -130,20 +135,25 @@ func (c *Cache) countEviction() {
 
 // report reports the end of a.
 func (a *attempt) report() {
-	c := a.c
 	a.e.mu.Lock()
 	err := a.err
 	e := providers.Event{Kind: "flight", Op: a.opName(), Outcome: "ok", Duration: time.Since(a.began), N: a.joined}
 	a.e.mu.Unlock()
-	if err != nil {
-		pe := providers.AsError(err)
-		e.Outcome = pe.Class.String()
-		c.stats.failed.Add(1)
-		// A sign-out is not logged, nor is a refresh token that any caller may
-		// present.
-		if !errors.Is(err, errPurged) && (a.op != "" || pe.Code != providers.CodeRefreshRejected) {
-			c.o.Logger.Warn("tokencache: no token; callers of this grant get the error until its window ends", "op", e.Op, "error", pe, "took", e.Duration)
-		}
+	if err == nil {
+		a.c.event(a.cause, e)
+		return
+	}
+	_ = flight.Guard(func() { a.reportFailure(e, err) }) // the Logger may panic
+}
+
+func (a *attempt) reportFailure(e providers.Event, err error) {
+	c, pe := a.c, providers.AsError(err)
+	e.Outcome = pe.Class.String()
+	c.stats.failed.Add(1)
+	// A sign-out is not logged, nor is a refresh token that any caller may
+	// present.
+	if !errors.Is(err, errPurged) && (a.op != "" || pe.Code != providers.CodeRefreshRejected) {
+		c.o.Logger.Warn("tokencache: no token; callers of this grant get the error until its window ends", "op", e.Op, "error", pe, "took", e.Duration)
 	}
 	c.event(a.cause, e)
 }

@@ -23,9 +23,12 @@ func (c *Cache) Keyed(req providers.Request) (Keyed, error) {
 	return Keyed{c, k}, err
 }
 
-// Token is a keyed look-up.
+// Token is Generate once the key is known.
 func (k *Keyed) Token(ctx context.Context, req providers.Request) (providers.Token, error) {
-	return copyOf(k.c.current(ctx, &k.k, &req, true))
+	if tok := k.c.fresh(&k.k); tok != nil {
+		return *tok, nil
+	}
+	return k.c.generate(ctx, k.k, req)
 }
 
 // NewJittered is New with the draws of jitter, in [0, 1), instead of random ones.

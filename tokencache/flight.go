@@ -34,6 +34,7 @@ func (w *want) shares(other *want) bool {
 // may work.
 type attempt struct {
 	c     *Cache
+	id    id
 	e     *entry
 	want  want
 	cause context.Context // the values of the caller that caused the attempt, for the Observer
@@ -70,7 +71,7 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (*providers.Token, error
 		if err != nil {
 			return nil, err
 		}
-		j := c.join(ctx, e, w)
+		j := c.join(ctx, k, e, w)
 		if j.again {
 			continue
 		}
@@ -126,7 +127,7 @@ type joined struct {
 
 // join answers w from memory, or joins or starts an attempt. It holds the
 // entry's lock, so no caller starts a second attempt.
-func (c *Cache) join(ctx context.Context, e *entry, w *want) (j joined) {
+func (c *Cache) join(ctx context.Context, k *id, e *entry, w *want) (j joined) {
 	defer func() {
 		if j.attempt == nil && j.err != nil && !errors.Is(j.err, errClosed) {
 			c.failedFast(ctx, j.err)
@@ -138,17 +139,17 @@ func (c *Cache) join(ctx context.Context, e *entry, w *want) (j joined) {
 		return joined{again: true}
 	}
 	v := e.view.Load()
-	r := v.known()
+	r := v.record()
 	defer func() { j.purges, j.known = r.Purges, c.shared == nil || r.Version != 0 }()
 	if w.since != nil && r.Purges != *w.since {
 		return joined{err: errSignedOut}
 	}
-	action := record.Decide(r, &w.Want, v.age(c.now()), c.nowFor(v), &c.rules)
+	action := record.Decide(&r, &w.Want, v.age(c.now()), c.nowFor(v), &c.rules)
 	a := e.attempt
 	unsaved := a != nil && a.unsaved
 	switch {
 	case (action.Step == record.Serve || action.Step == record.ServeAndRenew) && !(unsaved && w.Kind == record.Refresh):
-		return joined{token: &r.Token}
+		return joined{token: &v.Token}
 	case unsaved:
 		return joined{err: errUnsaved}
 	case a != nil && a.overdue:
@@ -156,27 +157,27 @@ func (c *Cache) join(ctx context.Context, e *entry, w *want) (j joined) {
 	case a != nil && !a.answered:
 		a.joined++
 		c.stats.coalesced.Add(1)
-		return joined{attempt: a, ticket: c.flights.Join(e.flightKey())}
+		return joined{attempt: a, ticket: c.flights.Join(k.flightKey())}
 	case action.Step == record.FailFast:
 		return joined{err: action.Err}
 	}
-	a, ticket := c.start(ctx, e, w)
+	a, ticket := c.start(ctx, k, e, w)
 	if a == nil {
 		return joined{err: errClosed}
 	}
 	return joined{attempt: a, ticket: ticket, own: true}
 }
 
-func (e *entry) flightKey() string { return string(e.id[:]) }
+func (k *id) flightKey() string { return string(k[:]) }
 
 // start starts an attempt, or returns nil if the cache is closed. Callers hold
 // e.mu.
-func (c *Cache) start(ctx context.Context, e *entry, w *want) (*attempt, flight.Ticket[*providers.Token]) {
+func (c *Cache) start(ctx context.Context, k *id, e *entry, w *want) (*attempt, flight.Ticket[*providers.Token]) {
 	if !c.enter() {
 		return nil, flight.Ticket[*providers.Token]{}
 	}
 	a := &attempt{
-		c: c, e: e, want: *w, cause: context.WithoutCancel(ctx), began: time.Now(),
+		c: c, id: *k, e: e, want: *w, cause: context.WithoutCancel(ctx), began: time.Now(),
 		purges: e.record().Purges, finished: make(chan struct{}),
 	}
 	req := cloneRequest(*w.req)
@@ -189,7 +190,7 @@ func (c *Cache) start(ctx context.Context, e *entry, w *want) (*attempt, flight.
 	}
 	e.attempt = a
 	c.stats.attempts.Add(1)
-	return a, c.flights.Start(e.flightKey(), a.run)
+	return a, c.flights.Start(k.flightKey(), a.run)
 }
 
 // run is the whole life of a. The work and the code that it calls may panic or
@@ -212,7 +213,7 @@ func (a *attempt) run(call *flight.Call[*providers.Token]) {
 		_ = flight.Guard(a.release) // release may be the call that panicked
 	}
 	a.finish()
-	_ = flight.Guard(a.report)
+	a.report()
 }
 
 // answer gives the callers of a their result and records a failure that the
@@ -289,13 +290,16 @@ func (a *attempt) finish() {
 // asks: some upstreams accept a second presentation for a short time only.
 // Callers hold e.mu.
 func (a *attempt) scheduleResolve() {
+	if a.err == nil {
+		return
+	}
 	c, e := a.c, a.e
 	inDoubt := func() (time.Duration, bool) {
 		f := e.record().Failure
 		return f.Remaining(c.nowFor(e.view.Load())), e.attempt == nil && !e.evicted.Load() && f != nil && f.Err.Class == providers.InDoubt && f.N <= maxResolve
 	}
 	wait, ok := inDoubt()
-	if !ok || a.err == nil || providers.AsError(a.err).Class != providers.InDoubt {
+	if !ok || providers.AsError(a.err).Class != providers.InDoubt {
 		return
 	}
 	time.AfterFunc(wait+10*time.Millisecond, func() {
@@ -304,7 +308,7 @@ func (a *attempt) scheduleResolve() {
 		if _, ok := inDoubt(); ok {
 			w := a.want
 			w.ahead = true
-			c.start(a.cause, e, &w)
+			c.start(a.cause, &a.id, e, &w)
 		}
 	})
 }

@@ -152,7 +152,7 @@ func (c *Cache) Purge(ctx context.Context, req providers.Request) error {
 	if err != nil {
 		return err
 	}
-	was, t := c.purgeLocal(e)
+	was, t := c.purgeLocal(&k, e)
 	last := was.Token
 	if c.shared != nil {
 		limited, cancel := context.WithTimeout(ctx, c.callLimit)
@@ -168,14 +168,14 @@ func (c *Cache) Purge(ctx context.Context, req providers.Request) error {
 	return errors.Join(err, c.revoke(ctx, last))
 }
 
-// purgeLocal signs e out in this process. It returns the record before and the
+// purgeLocal signs k out in this process. It returns the record before and the
 // tombstone.
-func (c *Cache) purgeLocal(e *entry) (record.Record, tombstone) {
+func (c *Cache) purgeLocal(k *id, e *entry) (record.Record, tombstone) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	was := e.record()
 	r := was.Purge(c.tokenDigest(was.Token.RefreshToken), c.nowFor(e.view.Load()), c.o.RefreshLifetime)
-	c.bury(&e.id, &r, c.shared != nil)
+	c.bury(k, &r, c.shared != nil)
 	if !e.evicted.Load() {
 		c.install(e, r)
 	}
@@ -307,7 +307,10 @@ func cloneJSON(v any) any {
 	case map[string]any:
 		m := maps.Clone(v)
 		for k, e := range m {
-			m[k] = cloneJSON(e)
+			switch e.(type) {
+			case map[string]any, []any:
+				m[k] = cloneJSON(e)
+			}
 		}
 		return m
 	case []any:

@@ -86,7 +86,7 @@ func (h *HandedOut) remember(ctx context.Context, k id, req handedRequest, tok p
 func (h *HandedOut) knownRecord(k *id) record.Record {
 	if e, ok := h.Cache.find(k); ok {
 		if v := e.view.Load(); v != nil {
-			return v.Record
+			return v.record()
 		}
 	}
 	if t, ok := h.tombstones.get(k); ok {

@@ -94,7 +94,7 @@ func (c *Cache) indexToken(ctx context.Context, token providers.Token, o owner) 
 // owns returns a's record as an owner.
 func (a *attempt) owns() owner {
 	o := a.want.owner
-	o.id, o.claimed, o.dead = a.e.id, false, false
+	o.id, o.claimed, o.dead = a.id, false, false
 	return o
 }
 

@@ -69,7 +69,7 @@ func (a *attempt) recordToken(ctx context.Context, action record.Action, o outco
 	a.answerWith(a.record.Token)
 	a.indexSpent(ctx, before)
 	if superseded && c.shared != nil {
-		c.shared.announceLater(notice{ID: a.e.id[:], Version: a.record.Version})
+		c.shared.announceLater(notice{ID: a.id[:], Version: a.record.Version})
 	}
 	return true
 }

@@ -46,7 +46,7 @@ func (n *notice) ended() (all []record.Digest) {
 
 // signedOut ends k here, as a notice of another replica says.
 func (c *Cache) signedOut(k id, n notice) {
-	said := record.Record{Version: n.Version, Purges: n.Purges, Ends: time.Unix(n.Ends, 0), Ended: n.ended()}
+	said := record.Record{Details: record.Details{Version: n.Version, Purges: n.Purges, Ends: time.Unix(n.Ends, 0), Ended: n.ended()}}
 	e, ok := c.find(&k)
 	if !ok {
 		c.bury(&k, &said, false)

@@ -142,7 +142,7 @@ func (h *shared) restoreAll() {
 			}
 		})
 	}
-	c.eachEntry(func(_ id, e *entry) { work <- func() { again(func() error { return h.restoreEntry(e) }) } })
+	c.eachEntry(func(k id, e *entry) { work <- func() { again(func() error { return h.restoreEntry(&k, e) }) } })
 	c.tombstones.each(func(k id, t tombstone) {
 		if _, ok := c.find(&k); !ok {
 			work <- func() { again(func() error { return c.storePurge(c.ctx, &k, t) }) }
@@ -152,10 +152,10 @@ func (h *shared) restoreAll() {
 	wg.Wait()
 }
 
-// restoreEntry writes e's record again if the Store has lost it. It first waits
+// restoreEntry writes k's record again if the Store has lost it. It first waits
 // for an upstream call under way, because the record gets the result of the
 // call only after it.
-func (h *shared) restoreEntry(e *entry) error {
+func (h *shared) restoreEntry(k *id, e *entry) error {
 	c := h.c
 	for {
 		e.mu.Lock()
@@ -176,7 +176,7 @@ func (h *shared) restoreEntry(e *entry) error {
 		if own.Purges == 0 && (own.Empty() || c.rules.Mode == providers.Shared) {
 			return nil
 		}
-		key := h.recordKey(&e.id)
+		key := h.recordKey(k)
 		stored, rev, err := h.read(c.ctx, key)
 		if err != nil {
 			return err
@@ -188,7 +188,7 @@ func (h *shared) restoreEntry(e *entry) error {
 		if next, err := h.write(c.ctx, key, rev, &r); err != nil || next != 0 {
 			if err == nil {
 				c.event(c.ctx, providers.Event{Kind: "store_lost"})
-				c.restoreIndex(c.ctx, e.id, &r)
+				c.restoreIndex(c.ctx, *k, &r)
 			}
 			return err
 		}

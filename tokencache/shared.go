@@ -194,7 +194,7 @@ func (a *attempt) loadShared(ctx context.Context, begin bool) error {
 			if !written {
 				continue
 			}
-			c.restoreIndex(ctx, a.e.id, &a.record)
+			c.restoreIndex(ctx, a.id, &a.record)
 		case change.Behind && !a.rollCalled:
 			// A newer token was announced and the Store has lost it.
 			a.rollCalled = true
@@ -233,7 +233,7 @@ func (a *attempt) reconcile(stored record.Record, begin bool) record.Change {
 	}
 	if !a.unsaved && !(change.Behind && !a.rollCalled) {
 		c.install(e, r)
-		c.bury(&e.id, &r, false)
+		c.bury(&a.id, &r, false)
 	}
 	a.record = r
 	return change

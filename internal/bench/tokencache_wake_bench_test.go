@@ -52,8 +52,8 @@ func BenchmarkTokenWake(b *testing.B) {
 	}
 }
 
-// BenchmarkTokenByRequest is a hit by Cache.Generate, which names the grant by
-// its request, as servers of many users call it.
+// BenchmarkTokenByRequest is a hit by Cache.Generate and by a Source of its own,
+// which name the grant by its request, as servers of many users call them.
 func BenchmarkTokenByRequest(b *testing.B) {
 	ctx := context.Background()
 	c, err := tokencache.New(&upstream{ttl: 24 * time.Hour}, tokencache.Options{})
@@ -65,23 +65,14 @@ func BenchmarkTokenByRequest(b *testing.B) {
 		"subject":           {Subject: "user-4711"},
 		"scopes and params": {Subject: "user-4711", Scopes: []string{"orders:read", "orders:write"}, Params: map[string]any{"region": "eu", "days": 30}},
 	} {
-		if _, err := c.Generate(ctx, req); err != nil {
-			b.Fatal(err)
+		all := []getter{
+			{"generate", func() error { _, err := c.Generate(ctx, req); return err }},
+			{"source", func() error { _, err := c.Source(req).Token(ctx); return err }},
 		}
-		b.Run(name+"/generate", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := c.Generate(ctx, req); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-		b.Run(name+"/source", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := c.Source(req).Token(ctx); err != nil {
-					b.Fatal(err)
-				}
+		b.Run(name, func(b *testing.B) {
+			inTurns(b, 1, all)
+			for _, g := range all {
+				b.ReportMetric(testing.AllocsPerRun(1000, func() { _ = g.get() }), g.name+"-allocs")
 			}
 		})
 	}

@@ -86,14 +86,18 @@ func (g *Group[V]) Start(key string, run func(*Call[V])) Ticket[V] {
 		c := &Call[V]{group: group, key: key, result: make(chan result[V], 1)}
 		// In a goroutine of its own: recover does not stop runtime.Goexit, and
 		// singleflight sends nothing after one.
-		go func() {
-			var none V
-			if err := Guard(func() { run(c) }); err != nil {
-				c.Answer(none, err)
+		ended := Go(func() { run(c) })
+		var r result[V]
+		select {
+		case r = <-c.result:
+		case err := <-ended:
+			if err == nil {
+				err = ErrNoAnswer
 			}
-			c.Answer(none, ErrNoAnswer)
-		}()
-		r := <-c.result
+			var none V
+			c.Answer(none, err) // unless run has answered
+			r = <-c.result
+		}
 		return r.value, r.err
 	})}
 }

@@ -105,7 +105,7 @@ func Decode(b []byte) (r Record, nonce string, err error) {
 	if unmarshal(b, &s) != nil || s.Format != format || len(s.Spent)%spentSize != 0 || len(s.Ended)%len(Digest{}) != 0 {
 		return r, "", ErrFormat
 	}
-	r = Record{Version: s.Version, Purges: s.Purges, Fence: s.Fence, Salvages: s.Salvages, Brought: s.Brought, Bound: s.Bound, Tenant: s.Tenant, Anonymous: s.Anon}
+	r.Details = Details{Version: s.Version, Purges: s.Purges, Fence: s.Fence, Salvages: s.Salvages, Brought: s.Brought, Bound: s.Bound, Tenant: s.Tenant, Anonymous: s.Anon}
 	if s.Forced != 0 {
 		r.Forced = time.UnixMilli(s.Forced)
 	}

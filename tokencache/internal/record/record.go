@@ -5,6 +5,7 @@
 package record
 
 import (
+	"reflect"
 	"slices"
 	"time"
 
@@ -19,6 +20,11 @@ type Record struct {
 	// Token is the current token. It may have expired. It is zero if there is
 	// none, and it may be a refresh token alone.
 	Token providers.Token
+	Details
+}
+
+// Details is what is known of a grant besides its current token.
+type Details struct {
 	// Version is the highest version that a token ever had.
 	Version uint64
 	// Purges is how often the grant was signed out.
@@ -84,6 +90,14 @@ const KeepSpent = 24 * time.Hour
 
 // Empty reports whether r holds no token.
 func (r *Record) Empty() bool { return r.Token.AccessToken == "" && r.Token.RefreshToken == "" }
+
+// HoldsTokenAlone reports whether r's Version is its token's and all else of
+// its Details is zero.
+func (r *Record) HoldsTokenAlone() bool {
+	d := r.Details
+	d.Version -= r.Token.Version
+	return reflect.ValueOf(&d).Elem().IsZero()
+}
 
 // Usable reports whether the access token may be served at now.
 func (r *Record) Usable(now time.Time) bool {
@@ -253,10 +267,10 @@ func (r Record) Purge(current Digest, now time.Time, lifetime time.Duration) Rec
 			ends = end
 		}
 	}
-	return Record{
+	return Record{Details: Details{
 		Version: r.nextVersion(now), Purges: r.Purges + 1, Fence: r.Fence, Intent: r.Intent, Ends: ends,
 		Ended: JoinEnded(r.Ended, ended), Tenant: r.Tenant, Anonymous: r.Anonymous,
-	}
+	}}
 }
 
 // JoinEnded returns the ended refresh tokens of two records of one grant.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ var (
 // pair is a record whose token was issued ago before now and lives an hour.
 func pair(ago time.Duration) record.Record {
 	at := now.Add(-ago)
-	return record.Record{Version: 7, Token: providers.Token{
+	return record.Record{Details: record.Details{Version: 7}, Token: providers.Token{
 		AccessToken: "at", RefreshToken: "rt", IssuedAt: at, Expiry: at.Add(time.Hour), Version: 7,
 	}}
 }
@@ -115,8 +116,8 @@ func TestDecide(t *testing.T) {
 		{"never seen", pair(0), presentClaimed, record.Fresh, yes, record.CallRefresh, "rt-x"},
 		{"never seen, failing", with(pair(0), failing), presentClaimed, record.Fresh, yes, record.FailFast, ""},
 		{"never seen, nothing known", record.Record{}, presentUnknown, record.Over, yes, record.CallRefresh, "rt-x"},
-		{"ended by a sign-out", record.Record{Version: 9, Purges: 1, Ended: []record.Digest{unknown}}, presentClaimed, record.Over, yes, record.Reject, ""},
-		{"never seen, after a sign-out", record.Record{Version: 9, Purges: 1, Ended: []record.Digest{older}}, presentClaimed, record.Over, yes, record.CallRefresh, "rt-x"},
+		{"ended by a sign-out", record.Record{Details: record.Details{Version: 9, Purges: 1, Ended: []record.Digest{unknown}}}, presentClaimed, record.Over, yes, record.Reject, ""},
+		{"never seen, after a sign-out", record.Record{Details: record.Details{Version: 9, Purges: 1, Ended: []record.Digest{older}}}, presentClaimed, record.Over, yes, record.CallRefresh, "rt-x"},
 
 		// The others.
 		{"adopt", pair(0), record.Want{Kind: record.Adopt}, record.Fresh, yes, record.Install, ""},
@@ -208,7 +209,7 @@ func TestFailClasses(t *testing.T) {
 		{providers.Transient, 7 * time.Second, 3, 7 * time.Second, false},
 		{providers.Permanent, 90 * time.Minute, 0, time.Hour, false},
 	} {
-		r := record.Record{Version: 3, Intent: &record.Intent{Owner: "me", At: now}}
+		r := record.Record{Details: record.Details{Version: 3, Intent: &record.Intent{Owner: "me", At: now}}}
 		if tt.failures > 0 {
 			r.Failure = &record.Failure{Err: busy, N: tt.failures}
 		}
@@ -351,12 +352,12 @@ func TestTTL(t *testing.T) {
 	signedOut := pair(0).Purge(current, now, year)
 	assert.Equal(t, year+time.Hour, signedOut.TTL(now, year), "a sign-out as long as what it ended")
 	assert.Equal(t, time.Second, new(record.Record).TTL(now, year), "junk leaves nothing")
-	junk := record.Record{Intent: &record.Intent{At: now}}
+	junk := record.Record{Details: record.Details{Intent: &record.Intent{At: now}}}
 	assert.Equal(t, time.Hour, junk.TTL(now, year))
-	assert.Equal(t, 3*time.Second, (&record.Record{Failure: &record.Failure{Err: busy, At: now, Wait: 2 * time.Second}}).TTL(now, year))
+	assert.Equal(t, 3*time.Second, (&record.Record{Details: record.Details{Failure: &record.Failure{Err: busy, At: now, Wait: 2 * time.Second}}}).TTL(now, year))
 	dead := pair(0).Die("rt", providers.Exclusive)
 	assert.Equal(t, 25*time.Hour, dead.TTL(now, year))
-	endless := record.Record{Version: 1, Token: providers.Token{AccessToken: "at"}}
+	endless := record.Record{Details: record.Details{Version: 1}, Token: providers.Token{AccessToken: "at"}}
 	assert.Equal(t, year+time.Hour, endless.TTL(now, year))
 }
 
@@ -382,9 +383,9 @@ func TestReconcile(t *testing.T) {
 		return r
 	}
 	signedOut := func(version, purges uint64) record.Record {
-		return record.Record{Version: version, Purges: purges, Ended: []record.Digest{current}}
+		return record.Record{Details: record.Details{Version: version, Purges: purges, Ended: []record.Digest{current}}}
 	}
-	outdated := record.Record{Version: 9}
+	outdated := record.Record{Details: record.Details{Version: 9}}
 	for _, tt := range []struct {
 		name       string
 		store, own record.Record
@@ -443,15 +444,30 @@ func full() record.Record {
 			AccessToken: "at", TokenType: "Bearer", RefreshToken: "rt", Expiry: at.Add(time.Hour), RefreshExpiry: at.Add(2 * time.Hour),
 			IssuedAt: at, Scopes: []string{"a"}, Extra: map[string]any{"x": "y"}, Version: 9,
 		},
-		Version: 10, Purges: 2, Fence: 3, Forced: at, Salvages: 1, Brought: true, Bound: true, Ends: at, Tenant: "t", Anonymous: true,
-		Spent: []record.Spent{{Token: older, At: at}, {Token: current, At: at}}, Ended: []record.Digest{unknown},
-		Failure: &record.Failure{Err: &providers.Error{Code: "c", Class: providers.InDoubt, Op: "o", Status: 5, Description: "d"}, N: 2, At: at, Wait: time.Second},
-		Intent:  &record.Intent{Owner: "me", At: at, Ended: true},
+		Details: record.Details{
+			Version: 10, Purges: 2, Fence: 3, Forced: at, Salvages: 1, Brought: true, Bound: true, Ends: at, Tenant: "t", Anonymous: true,
+			Spent: []record.Spent{{Token: older, At: at}, {Token: current, At: at}}, Ended: []record.Digest{unknown},
+			Failure: &record.Failure{Err: &providers.Error{Code: "c", Class: providers.InDoubt, Op: "o", Status: 5, Description: "d"}, N: 2, At: at, Wait: time.Second},
+			Intent:  &record.Intent{Owner: "me", At: at, Ended: true},
+		},
+	}
+}
+
+func TestAnyDetailIsHeldBesideTheToken(t *testing.T) {
+	assert.True(t, (&record.Record{}).HoldsTokenAlone())
+	plain := record.Record{Token: providers.Token{AccessToken: "at", Version: 9}, Details: record.Details{Version: 9}}
+	assert.True(t, plain.HoldsTokenAlone())
+	whole := reflect.ValueOf(full().Details)
+	for i := range whole.NumField() {
+		r := plain
+		require.False(t, whole.Field(i).IsZero(), whole.Type().Field(i).Name)
+		reflect.ValueOf(&r.Details).Elem().Field(i).Set(whole.Field(i))
+		assert.False(t, r.HoldsTokenAlone(), whole.Type().Field(i).Name)
 	}
 }
 
 func TestEncodeAndDecode(t *testing.T) {
-	for _, r := range []record.Record{{}, full(), {Version: 1}} {
+	for _, r := range []record.Record{{}, full(), {Details: record.Details{Version: 1}}} {
 		b, err := record.Encode(&r, "nonce")
 		require.NoError(t, err)
 		got, nonce, err := record.Decode(b)
