@@ -73,6 +73,11 @@
 // costs 0.2 ms a write on one machine (0.11 ms without, 0.29 with), a round trip
 // between the servers otherwise, and writes are errors while replicas are missing.
 //
+// Before a refresh token is spent, two reads confirm that the server has lost no
+// write: 2 of the 12 round trips of a renewal, 0.06 to 0.14 ms of a core in the process
+// and 0.05 to 0.12 ms at the server. 10,000 renewals a minute: 333 round trips a second
+// and 2 to 4 % of a core (2026-11-27, Redis 7, a busy machine, TestARenewalConfirmsTheStoreInTwoReads).
+//
 // # Concurrency
 //
 // A [Store] is safe for concurrent use. It keeps one connection for all watches
