@@ -38,6 +38,7 @@ type Token struct {
 	Type      string // lower case, without "application/"; "" without typ
 	Input     string // header and payload as they were signed
 	Payload   string
+	Bytes     []byte // Payload as bytes
 	Signature []byte
 }
 
@@ -49,25 +50,26 @@ func Parse(token string) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	var buf [1024]byte // most headers and payloads fit
-	b, err := decode(buf[:0], token[:first])
+	// Two allocations hold the whole token: its bytes and its text.
+	b := make([]byte, 0, strict.DecodedLen(len(token)))
+	if b, err = decode(b, token[:first]); err != nil {
+		return Token{}, err
+	}
+	header := len(b)
+	if b, err = decode(b, token[first+1:second]); err != nil {
+		return Token{}, err
+	}
+	payload := len(b)
+	if b, err = decode(b, token[second+1:]); err != nil {
+		return Token{}, err
+	}
+	text := string(b[:payload])
+	t, err := parseHeader(text[:header])
 	if err != nil {
 		return Token{}, err
 	}
-	header := string(b)
-	if b, err = decode(buf[:0], token[first+1:second]); err != nil {
-		return Token{}, err
-	}
-	payload := string(b)
-	signature, err := decode(nil, token[second+1:])
-	if err != nil {
-		return Token{}, err
-	}
-	t, err := parseHeader(header)
-	if err != nil {
-		return Token{}, err
-	}
-	t.Input, t.Payload, t.Signature = token[:second], payload, signature
+	t.Input, t.Payload = token[:second], text[header:]
+	t.Bytes, t.Signature = b[header:payload:payload], b[payload:]
 	return t, nil
 }
 
@@ -85,10 +87,10 @@ func split(token string) (first, second int, err error) {
 	return first, second, nil
 }
 
-// decode is strict: Strict refuses trailing bits, and split the line ends that
-// the decoder would skip.
-func decode(buf []byte, s string) ([]byte, error) {
-	b, err := strict.AppendDecode(buf, []byte(s))
+// decode appends to b. It is strict: Strict refuses trailing bits, and split the
+// line ends that the decoder would skip.
+func decode(b []byte, s string) ([]byte, error) {
+	b, err := strict.AppendDecode(b, []byte(s))
 	if err != nil {
 		return nil, ErrEncoding
 	}
@@ -133,7 +135,7 @@ func parseHeader(s string) (t Token, err error) {
 			// Allowed (RFC 7515 section 4), and never used: keys come from the
 			// issuer's configuration alone.
 		default:
-			if m.spells(headerNames) {
+			if spells(m.Name, headerNames) {
 				return Token{}, ErrHeader
 			}
 		}
@@ -147,6 +149,9 @@ func parseHeader(s string) (t Token, err error) {
 // mediaType is typ in the form in which it is compared (RFC 7515 section
 // 4.1.9): case does not count and "application/" may be left out.
 func mediaType(s string) string {
+	if s == "JWT" { // nearly always
+		return "jwt"
+	}
 	const prefix = "application/"
 	s = lower(s)
 	if len(s) > len(prefix) && s[:len(prefix)] == prefix {
@@ -180,7 +185,7 @@ func Claims(payload string, buf []Member) ([]Member, error) {
 		return nil, ErrClaims
 	}
 	for i := range members {
-		if members[i].spells(claimNames) {
+		if spells(members[i].Name, claimNames) {
 			return nil, fmt.Errorf("%w: %.64q", ErrNames, members[i].Name)
 		}
 	}

@@ -31,6 +31,10 @@ func FuzzParse(f *testing.F) {
 		e := base64.RawURLEncoding.EncodeToString
 		payload := e([]byte(token.Payload))
 		require.True(t, strings.HasSuffix(token.Input, "."+payload))
+		require.Equal(t, token.Payload, string(token.Bytes))
+		signature := string(token.Signature)
+		_ = append(token.Bytes, "more"...)
+		require.Equal(t, signature, string(token.Signature))
 		require.Equal(t, s, token.Input+"."+e(token.Signature))
 		require.NotEmpty(t, token.Algorithm)
 		require.Error(t, token.Verify([]byte("0123456789abcdef0123456789abcdef")))

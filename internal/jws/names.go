@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Names that decide, whose misspellings some JSON decoders, or people, take for
@@ -13,19 +14,35 @@ var (
 	claimNames  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf", "scope", "scp", "acr", "auth_time", "azp", "client_id", "events", "tid", "token_use", "typ"}
 )
 
-// spells reports that m's name is one of names in disguise: in another case,
-// or with letters of another script.
-func (m *Member) spells(names []string) bool {
-	var skeleton string
+// spells reports that name is one of names in disguise: in another case, or
+// with letters of another script.
+func spells(name string, names []string) bool {
 	switch {
-	case !m.plain:
-		skeleton = skeletonOf(m.Name)
-	case lower(m.Name) == m.Name:
+	case lowerASCII(name):
 		return false
-	default:
-		skeleton = lower(m.Name)
+	case ascii(name):
+		return slices.Contains(names, lower(name))
 	}
-	return slices.Contains(names, skeleton)
+	return slices.Contains(names, skeletonOf(name))
+}
+
+// lowerASCII reports that s is ASCII without capital letters.
+func lowerASCII(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
+			return false
+		}
+	}
+	return true
+}
+
+func ascii(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // skeletonOf maps a name to the ASCII it is mistaken for: case folded, letters

@@ -2,6 +2,7 @@ package jws
 
 import (
 	"errors"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -17,10 +18,7 @@ const (
 var errJSON = errors.New("not strict JSON")
 
 // Member is one member of a JSON object. Value is its JSON text.
-type Member struct {
-	Name, Value string
-	plain       bool // Name is ASCII
-}
+type Member struct{ Name, Value string }
 
 // Get is the JSON text of the member called name, "" if there is none.
 func Get(members []Member, name string) string {
@@ -76,7 +74,6 @@ func (p *parser) outermost(i int, buf []Member) ([]Member, int, error) {
 		if m, i, end, err = p.member(i, 1, n, &seen); err != nil {
 			return nil, 0, err
 		}
-		m.plain = ascii(m.Name)
 		buf = append(buf, m)
 	}
 	return buf, i, nil
@@ -113,11 +110,15 @@ func (p *parser) open(i int, closing byte) (next int, end bool) {
 func (p *parser) member(i, depth, n int, seen *nameSet) (m Member, next int, end bool, err error) {
 	s := p.s
 	start := i
-	i, half, err := stringEnd(s, i)
+	i, escaped, half, err := stringEnd(s, i)
 	if err != nil || half || n > p.most {
 		return m, 0, false, errJSON
 	}
-	if m.Name, _ = Text(s[start:i]); !seen.add(m.Name) {
+	m.Name = s[start+1 : i-1]
+	if escaped {
+		m.Name, _ = unescape(m.Name)
+	}
+	if !seen.add(m.Name) {
 		return m, 0, false, errJSON
 	}
 	i = space(s, i)
@@ -150,19 +151,29 @@ func (p *parser) separator(i int, closing byte) (next int, end bool, err error) 
 // nameSet holds the names of one object. A search through a few names is
 // faster than a map; from there on a map keeps the whole linear.
 type nameSet struct {
-	few  [16]string
-	n    int
-	many map[string]struct{}
+	few   [16]string
+	n     int
+	marks uint64 // of the names in few: a name with another mark is not there
+	many  map[string]struct{}
+}
+
+// mark is one of 64 bits, from name's length and ends.
+func mark(name string) uint64 {
+	if name == "" {
+		return 1
+	}
+	n := len(name)
+	return 1 << ((n + int(name[0])*5 + int(name[n-1])*3) % 64)
 }
 
 // add reports whether name was not in the set.
 func (u *nameSet) add(name string) bool {
 	if u.many == nil {
-		for i := range u.few[:u.n] {
-			if u.few[i] == name {
-				return false
-			}
+		m := mark(name)
+		if u.marks&m != 0 && slices.Contains(u.few[:u.n], name) {
+			return false
 		}
+		u.marks |= m
 		if u.n < len(u.few) {
 			u.few[u.n] = name
 			u.n++
@@ -177,15 +188,6 @@ func (u *nameSet) add(name string) bool {
 		return false
 	}
 	u.many[name] = struct{}{}
-	return true
-}
-
-func ascii(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
 	return true
 }
 
@@ -214,7 +216,7 @@ func (p *parser) valueEnd(i, depth int) (int, error) {
 	}
 	switch s[i] {
 	case '"':
-		end, _, err := stringEnd(s, i)
+		end, _, _, err := stringEnd(s, i)
 		return end, err
 	case '{':
 		return p.object(i, depth+1)

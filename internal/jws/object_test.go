@@ -56,6 +56,24 @@ func requireSameAsJSON(t *testing.T, s string, members []jws.Member) {
 	}
 }
 
+// Whichever name comes twice, and however alike the other names are.
+func TestEveryDuplicateIsFound(t *testing.T) {
+	names := []string{"", "a", "b", "aa", "aba", "aca", "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "azp", "ä", "größe", "scp", "acr", "tid", "cnf"}
+	for n := range names {
+		members := make([]string, n+1)
+		for i := range members {
+			members[i] = fmt.Sprintf(`%q:%d`, names[i], i)
+		}
+		s := "{" + strings.Join(members, ",")
+		_, err := jws.ParseObject(s+"}", nil)
+		require.NoError(t, err, s)
+		for _, name := range names[:n+1] {
+			_, err := jws.ParseObject(fmt.Sprintf(`%s,%q:0}`, s, name), nil)
+			require.Error(t, err, "%s twice in %s", name, s)
+		}
+	}
+}
+
 func TestObjectsThatAreRefused(t *testing.T) {
 	deep := func(open, end string) string {
 		return `{"a":` + strings.Repeat(open, 16) + "1" + strings.Repeat(end, 16) + `}`

@@ -89,7 +89,7 @@ func eachMember(object string, do func(name, value string) bool) error {
 	p := parser{s: object, most: len(object)}
 	i := space(object, 0) + 1
 	for i = space(object, i); object[i] != '}'; {
-		end, _, _ := stringEnd(object, i)
+		end, _, _, _ := stringEnd(object, i)
 		name, _ := Text(object[i:end])
 		i = space(object, space(object, end)+1) // behind the colon
 		end, err := p.valueEnd(i, 1)

@@ -44,7 +44,7 @@ func EachText(value string, do func(string)) (ok bool) {
 		if value[i] != '"' {
 			return false
 		}
-		end, _, _ := stringEnd(value, i)
+		end, _, _, _ := stringEnd(value, i)
 		s, ok := Text(value[i:end])
 		if !ok {
 			return false
@@ -57,29 +57,29 @@ func EachText(value string, do func(string)) (ok bool) {
 	return true
 }
 
-// stringEnd returns the index behind the string that starts at s[i]. half
-// reports half a surrogate pair in it.
-func stringEnd(s string, i int) (end int, half bool, err error) {
+// stringEnd returns the index behind the string that starts at s[i]. escaped
+// reports an escape sequence in it, half one of half a surrogate pair.
+func stringEnd(s string, i int) (end int, escaped, half bool, err error) {
 	if i >= len(s) || s[i] != '"' {
-		return 0, false, errJSON
+		return 0, false, false, errJSON
 	}
 	for i++; i < len(s); i++ {
 		switch c := s[i]; {
 		case literalByte[c]: // nearly always
 		case c == '"':
-			return i + 1, half, nil
+			return i + 1, escaped, half, nil
 		case c == '\\':
 			r, n := escape(s[i:])
 			if n == 0 {
-				return 0, false, errJSON
+				return 0, false, false, errJSON
 			}
-			half = half || r == halfPair
+			escaped, half = true, half || r == halfPair
 			i += n - 1
 		default:
-			return 0, false, errJSON
+			return 0, false, false, errJSON
 		}
 	}
-	return 0, false, errJSON
+	return 0, false, false, errJSON
 }
 
 // literalByte marks what stands for itself in a string.
