@@ -30,7 +30,6 @@ type core struct {
 	cfg       Config
 	leeway    time.Duration
 	maxBytes  int
-	now       func() time.Time
 	clock     *clocks.Clock
 	logger    *slog.Logger
 	entries   []*entry
@@ -53,7 +52,7 @@ func New(c Config) (*Authenticator, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	s := &core{cfg: c, leeway: c.Leeway, maxBytes: c.MaxTokenBytes, now: c.Now, logger: warnlog.OrDefault(c.Logger), byIss: map[string][]*entry{}}
+	s := &core{cfg: c, leeway: c.Leeway, maxBytes: c.MaxTokenBytes, clock: clocks.New(c.Now), logger: warnlog.OrDefault(c.Logger), byIss: map[string][]*entry{}}
 	switch {
 	case c.Leeway == 0:
 		s.leeway = defaultLeeway
@@ -63,10 +62,6 @@ func New(c Config) (*Authenticator, error) {
 	if s.maxBytes == 0 {
 		s.maxBytes = defaultTokenBytes
 	}
-	if s.now == nil {
-		s.now = time.Now
-	}
-	s.clock = clocks.New(s.now)
 	if c.CacheSize == 0 {
 		c.CacheSize = defaultCacheSize
 	}
@@ -81,7 +76,7 @@ func New(c Config) (*Authenticator, error) {
 		s.resolver = newResolver(&c, s.resolved, s.clock, s.logger)
 	}
 	for _, o := range c.Opaque {
-		s.opaque = append(s.opaque, newOpaque(o, s.now, s.verdict))
+		s.opaque = append(s.opaque, newOpaque(o, c.Now, s.verdict))
 	}
 	if c.Renew != nil {
 		s.renewals = newRenewals(*c.Renew, s.clock)
@@ -137,7 +132,7 @@ func (c *core) keysOf(e *entry, client *http.Client) *keySet {
 		return fixedKeys(keys, e.Algorithms)
 	}
 	logger := c.logger.With("issuer", e.Issuer.Issuer)
-	r := newRemote(&e.Issuer, client, c.clock, c.now, logger)
+	r := newRemote(&e.Issuer, client, c.clock, logger)
 	return &keySet{fetch: r.fetch, algs: e.Algorithms, every: e.RefreshEvery, clock: c.clock, logger: logger, observe: c.keysFetched}
 }
 

@@ -58,9 +58,14 @@ func fromHeader(lines []string) (token string, why reason, cause error) {
 	default:
 		return "", repeated, errTwoTokens
 	}
-	scheme, rest := cutScheme(lines[0])
-	if !strings.EqualFold(scheme, "bearer") {
+	const scheme = "bearer"
+	line := lines[0]
+	if len(line) < len(scheme) || !strings.EqualFold(line[:len(scheme)], scheme) {
 		return "", noFault, nil
+	}
+	rest := line[len(scheme):]
+	if rest != "" && schemeByte(rest[0]) {
+		return "", noFault, nil // it is the beginning of another scheme
 	}
 	token = strings.TrimLeft(rest, " ")
 	if len(token) == len(rest) || token == "" {
@@ -69,17 +74,10 @@ func fromHeader(lines []string) (token string, why reason, cause error) {
 	return token, noFault, nil
 }
 
-// cutScheme splits the auth-scheme, a token of RFC 9110 section 5.6.2, from
-// line.
-func cutScheme(line string) (scheme, rest string) {
-	for i := 0; i < len(line); i++ {
-		switch c := line[i]; {
-		case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9', strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0:
-		default:
-			return line[:i], line[i:]
-		}
-	}
-	return line, ""
+// schemeByte reports that c may be in an auth-scheme, a token of RFC 9110
+// section 5.6.2.
+func schemeByte(c byte) bool {
+	return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
 // elsewhere collects the tokens in the places that Config names.

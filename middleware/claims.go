@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"reflect"
+	"strings"
 	"time"
 )
 
@@ -33,7 +34,6 @@ type Verified struct {
 
 	acr      string
 	authTime int64
-	input    string // the part that is signed; the whole token if it is opaque
 	token    string
 
 	client    bool // its subject is a client, not a user
@@ -41,18 +41,26 @@ type Verified struct {
 	resolved  bool // its entry is an answer of Resolve
 	unissued  bool // it has no iss
 
-	few [2]string // room for most values of Audience
+	// Room for most values of Audience and Scopes.
+	fewAudiences [2]string
+	fewScopes    [4]string
 
 	entry      *entry  // its entry; nil if it is opaque
 	keys       *keySet // the set whose generation verified it; nil if it is opaque
 	generation uint64
-	thumbprint [sha256.Size]byte // of the key, for a token without iss
+	thumbprint *[sha256.Size]byte // of the key, for a token without iss
 }
 
 // Digest is the SHA-256 of the signed part of the token, or of the whole token
 // if it is opaque. All spellings of one signature have the same Digest: every
 // ES256 token has two spellings.
-func (v *Verified) Digest() [sha256.Size]byte { return sha256.Sum256([]byte(v.input)) }
+func (v *Verified) Digest() [sha256.Size]byte {
+	signed := v.token
+	if v.entry != nil {
+		signed = signed[:strings.LastIndexByte(signed, '.')]
+	}
+	return sha256.Sum256([]byte(signed))
+}
 
 // Decode reads the claims into the pointer c, as encoding/json does. Names are
 // case-sensitive: if a name matches a field of a struct only when case is
@@ -71,12 +79,27 @@ func (v *Verified) Decode(c any) error {
 	return nil
 }
 
+// contextKey is the key of the *Verified in a context.
 type contextKey struct{}
+
+// verifiedContext is a context.WithValue of half the size that prints nothing
+// of the token, whatever the verb.
+type verifiedContext struct {
+	context.Context
+	v *Verified
+}
+
+func (c *verifiedContext) Value(key any) any {
+	if key == (contextKey{}) {
+		return c.v
+	}
+	return c.Context.Value(key)
+}
 
 // NewContext returns a copy of ctx that carries v, for callers of
 // [Authenticator.Verify]. [Authenticator.Handler] calls it itself.
 func NewContext(ctx context.Context, v *Verified) context.Context {
-	return context.WithValue(ctx, contextKey{}, v)
+	return &verifiedContext{ctx, v}
 }
 
 // VerifiedFrom returns the token that ctx carries.

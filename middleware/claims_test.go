@@ -66,6 +66,15 @@ func TestClaimsFrom(t *testing.T) {
 	require.False(t, is)
 	_, is = middleware.VerifiedFrom(middleware.NewContext(t.Context(), nil))
 	require.False(t, is)
+	type key struct{}
+	parent, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "kept"))
+	child, end := context.WithCancel(middleware.NewContext(parent, &middleware.Verified{Subject: "ada"}))
+	defer end()
+	subject, _ := middleware.Subject(child)
+	require.Equal(t, []any{"kept", "ada"}, []any{child.Value(key{}), subject}, "a context like any other")
+	cancel(io.ErrUnexpectedEOF)
+	<-child.Done()
+	require.ErrorIs(t, context.Cause(child), io.ErrUnexpectedEOF)
 }
 
 // encoding/json ignores case, at every depth: of two clients portal and PORTAL

@@ -108,10 +108,12 @@ func (e *entry) audience(v *Verified, get func(string) string) (reason, error) {
 		return noFault, nil
 	}
 	ours := e.AnyAudience
+	v.Audience = v.fewAudiences[:0]
 	ok := jws.EachText(value, func(aud string) {
 		ours = ours || slices.Contains(e.Audiences, aud)
 		v.Audience = append(v.Audience, aud)
 	})
+	v.Audience = slices.Clip(v.Audience) // who appends gets a copy
 	switch {
 	case !ok:
 		return badAudience, claimFault(name, value, "a string or an array of strings")
@@ -163,7 +165,6 @@ func forNow(members []jws.Member, leeway time.Duration, now time.Time) (*Verifie
 		return nil, badClaims, claimFault("exp", r.exp, dateRule)
 	}
 	v := &Verified{Expiry: time.Unix(exp, 0)}
-	v.Audience = v.few[:0]
 	if r.nbf != "" {
 		if _, why, err := past("nbf", r.nbf, leeway, now); why != noFault {
 			return nil, why, err
@@ -187,7 +188,7 @@ func forNow(members []jws.Member, leeway time.Duration, now time.Time) (*Verifie
 			return nil, badClaims, claimFault("jti", r.jti, "a string")
 		}
 	}
-	if v.Scopes, ok = scopes(r.scope, r.scp); !ok {
+	if !v.takeScopes(r.scope, r.scp) {
 		return nil, badClaims, claimFault("scope or scp", r.scope+r.scp, "a string or an array of strings")
 	}
 	if !v.signIn(r.acr, r.authTime) {

@@ -42,8 +42,8 @@ type remote struct {
 	skipped string
 }
 
-func newRemote(cfg *Issuer, client *http.Client, clock *clocks.Clock, now func() time.Time, logger *slog.Logger) *remote {
-	r := &remote{url: cfg.JWKSURL, plain: cfg.DangerouslyPlainHTTP, uses: cfg.KeyUses, client: upstream.New("issuer", client, now), clock: clock, logger: logger}
+func newRemote(cfg *Issuer, client *http.Client, clock *clocks.Clock, logger *slog.Logger) *remote {
+	r := &remote{url: cfg.JWKSURL, plain: cfg.DangerouslyPlainHTTP, uses: cfg.KeyUses, client: upstream.New("issuer", client, clock.Wall), clock: clock, logger: logger}
 	if cfg.Discover {
 		r.issuer = cfg.Issuer
 	}

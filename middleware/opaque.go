@@ -54,8 +54,8 @@ func (o *opaque) verify(ctx context.Context, token string) (*Verified, reason, e
 		return nil, unavailable, err
 	}
 	v := &Verified{
-		Issuer: o.cfg.Issuer, Scopes: got.Scopes, Expiry: got.Expiry,
-		Claims: got.Claims, input: token, token: token,
+		Issuer: o.cfg.Issuer, Scopes: slices.Clip(got.Scopes), Expiry: got.Expiry,
+		Claims: slices.Clip(got.Claims), token: token,
 	}
 	var members []jws.Member
 	if len(got.Claims) > 0 {
@@ -87,6 +87,7 @@ func (o *opaque) accept(v *Verified, subject string, members []jws.Member) (reas
 		ours = ours || slices.Contains(o.cfg.Audiences, aud)
 		v.Audience = append(v.Audience, aud)
 	})
+	v.Audience = slices.Clip(v.Audience)
 	switch {
 	case !ours:
 		return badAudience, claimFault("aud", value, "one of "+strings.Join(o.cfg.Audiences, ", "))

@@ -50,6 +50,11 @@ func (v Verified) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, v.Strin
 // LogValue returns the text of String.
 func (v Verified) LogValue() slog.Value { return slog.StringValue(v.String()) }
 
+// Format writes a fixed text, because fmt asks no method of the token inside.
+func (*verifiedContext) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "context with middleware.Verified")
+}
+
 // Format writes a fixed text, because an Authenticator holds its configuration.
 func (*Authenticator) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "middleware.Authenticator")

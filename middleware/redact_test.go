@@ -2,6 +2,7 @@ package middleware_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/gob"
 	"encoding/hex"
@@ -14,6 +15,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"reflect"
 	"strings"
@@ -111,6 +113,12 @@ func TestNothingPrintsASecret(t *testing.T) {
 		requireNoCanary(t, "Verified", printed(v), secretPart)
 	}
 	require.Equal(t, "middleware.Verified(raw of https://issuer.example)", fmt.Sprint(verified))
+	ctx := middleware.NewContext(t.Context(), verified)
+	child, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, v := range []any{ctx, child, httptest.NewRequest("GET", "/", nil).WithContext(ctx), struct{ C context.Context }{ctx}} {
+		requireNoCanary(t, "a context", printed(v), secretPart)
+	}
 	var deny middleware.DenyList
 	deny.Add(verified)
 	requireNoCanary(t, "DenyList", printed(&deny), secretPart)

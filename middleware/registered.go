@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,18 +79,26 @@ func (r *registered) ofClient() bool {
 	return r.idtyp == `"app"` || r.gty == `"client-credentials"`
 }
 
-// scopes reads scope (RFC 8693 section 4.2) or scp, as a string or an array.
-func scopes(scope, scp string) ([]string, bool) {
-	for _, value := range [...]string{scope, scp} {
-		if value == "" || value == "null" {
-			continue
-		}
-		if s, ok := jws.Text(value); ok {
-			return strings.Fields(s), true
-		}
-		return jws.Texts(value)
+// takeScopes reads scope (RFC 8693 section 4.2) or scp, as a string or an array.
+func (v *Verified) takeScopes(scope, scp string) (ok bool) {
+	value := scope
+	if value == "" || value == "null" {
+		value = scp
 	}
-	return nil, true
+	if value == "" || value == "null" {
+		return true
+	}
+	list := v.fewScopes[:0]
+	text, ok := jws.Text(value)
+	if ok {
+		for s := range strings.FieldsSeq(text) {
+			list = append(list, s)
+		}
+	} else {
+		ok = jws.EachText(value, func(s string) { list = append(list, s) })
+	}
+	v.Scopes = slices.Clip(list)
+	return ok
 }
 
 // seconds reads a plain integer, as nearly every date is. [jws.ParseObject] has

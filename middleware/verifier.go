@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -25,7 +24,7 @@ func (a *Authenticator) verify(ctx context.Context, token string) (*Verified, *E
 	if len(token) > a.maxBytes {
 		return nil, a.errors.with(tooLong, errTooLong)
 	}
-	now := a.now()
+	now := a.clock.Wall()
 	how := acceptedRemembered
 	v, err := a.remembered(ctx, token, now)
 	if err == nil && v == nil {
@@ -138,7 +137,7 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 	if why != noFault {
 		return nil, a.errors.with(why, err)
 	}
-	v.token, v.input, v.Claims = token, t.Input, json.RawMessage(t.Payload)
+	v.token, v.Claims = token, t.Bytes
 	offline := a.late(v, now) // no fetch for a token that is refused in any case
 	entries, refused := a.entriesFor(ctx, v, &t, members, offline)
 	if refused != nil {
@@ -233,7 +232,6 @@ func (a *Authenticator) options(list []option, entries []*entry, v *Verified, t 
 		if len(entries) > 1 {
 			says = new(Verified)
 			*says = *v
-			says.Audience = says.few[:0]
 		}
 		says.entry, says.keys = e, e.keys
 		if says.unissued {
@@ -310,7 +308,8 @@ func (a *Authenticator) verified(o *option, r result) (*Verified, error) {
 	v := o.says
 	v.generation = r.generation
 	if v.unissued {
-		v.thumbprint = r.key.Thumbprint()
+		thumbprint := r.key.Thumbprint()
+		v.thumbprint = &thumbprint
 		if a.sharedKey(v) {
 			return nil, errSharedKey
 		}
@@ -322,7 +321,7 @@ func (a *Authenticator) verified(o *option, r result) (*Verified, error) {
 // without iss. The token may then be of that issuer. It uses the present sets,
 // because sets change.
 func (c *core) sharedKey(v *Verified) (shared bool) {
-	look := func(e *entry) { shared = shared || e != v.entry && e.keys.has(v.thumbprint) }
+	look := func(e *entry) { shared = shared || e != v.entry && e.keys.has(*v.thumbprint) }
 	for _, e := range c.entries {
 		look(e)
 	}

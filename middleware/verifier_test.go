@@ -32,6 +32,9 @@ func TestRememberedTokensAreJudgedAnew(t *testing.T) {
 		scoped, err := auth.Require(middleware.Rule{AllScopes: []string{"admin"}})
 		require.NoError(t, err)
 		token, second := mint(t, i, map[string]any{"scope": "user"}), mint(t, i, map[string]any{"jti": nil})
+		got, err := auth.Verify(t.Context(), token)
+		require.NoError(t, err)
+		require.Equal(t, sha256.Sum256([]byte(token[:strings.LastIndexByte(token, '.')])), got.Digest())
 		require.Empty(t, reasonOf(t, auth, token))
 		require.Equal(t, "scope", reasonOf(t, scoped, token), "rules are not cached")
 		other := trusting(i)
@@ -160,6 +163,23 @@ func TestRuleCheck(t *testing.T) {
 	w = answer("own")
 	require.Equal(t, 403, w.Code)
 	require.Contains(t, w.Header().Get("WWW-Authenticate"), `error_description="Own words."`)
+}
+
+// A Verified is shared: a handler that appends to what it holds gets a copy.
+func TestWhatAVerifiedHoldsHasNoRoomToAppend(t *testing.T) {
+	i := newIssuer(t)
+	opaque := verifier(func(context.Context, string) (providers.Verified, error) {
+		return providers.Verified{Subject: "ada", Scopes: make([]string, 1, 9), Claims: append(make([]byte, 0, 99), `{"aud":["a","b","c"]}`...)}, nil
+	})
+	auth := newAuth(t, middleware.Config{Issuers: own(trusting(i)), Opaque: []middleware.Opaque{{
+		Verifier: opaque, Owns: func(s string) bool { return s == "opaque" }, Issuer: "kudo", Audiences: []string{"a"}, Subjects: middleware.Qualified,
+	}}})
+	for _, token := range []string{"opaque", mint(t, i, map[string]any{"scope": "a"}), mint(t, i, map[string]any{"scope": "a b c d e"}), mint(t, i, map[string]any{"scope": nil, "scp": []string{"a", "b", "c"}})} {
+		v, err := auth.Verify(t.Context(), token)
+		require.NoError(t, err)
+		require.NotEmpty(t, v.Scopes)
+		require.Equal(t, []int{len(v.Audience), len(v.Scopes), len(v.Claims)}, []int{cap(v.Audience), cap(v.Scopes), cap(v.Claims)}, token)
+	}
 }
 
 // What is remembered is bounded by number and by bytes.

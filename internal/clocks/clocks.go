@@ -8,29 +8,32 @@ import "time"
 // Clock reads both clocks. [New] makes it. It is safe for concurrent use if
 // its wall clock is.
 type Clock struct {
-	wall  func() time.Time
+	wall  func() time.Time // nil: time.Now
 	start time.Time
 }
 
 // New returns a Clock over wall; nil means time.Now.
-func New(wall func() time.Time) *Clock {
-	if wall == nil {
-		wall = time.Now
-	}
-	return &Clock{wall: wall, start: time.Now()}
-}
+func New(wall func() time.Time) *Clock { return &Clock{wall: wall, start: time.Now()} }
 
 // Instant is a moment on both clocks.
 type Instant struct{ Wall, Mono int64 } // ns, since 1970 and since the Clock was made
 
 // Now is the present moment.
-func (c *Clock) Now() Instant { return c.At(c.wall()) }
+func (c *Clock) Now() Instant { return c.At(c.Wall()) }
 
 // Wall is the wall clock's time.
-func (c *Clock) Wall() time.Time { return c.wall() }
+func (c *Clock) Wall() time.Time {
+	if c.wall == nil {
+		return time.Now()
+	}
+	return c.wall()
+}
 
-// At is the present moment whose wall time the caller has read already.
+// At is the present moment, of which the caller has just read [Clock.Wall].
 func (c *Clock) At(wall time.Time) Instant {
+	if c.wall == nil { // wall is time.Now's, which reads both clocks at once
+		return Instant{wall.UnixNano(), int64(wall.Sub(c.start))}
+	}
 	return Instant{wall.UnixNano(), int64(time.Since(c.start))}
 }
 

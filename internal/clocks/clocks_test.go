@@ -32,3 +32,15 @@ func TestAgeIsWhatTheSlowerClockDoesNotHide(t *testing.T) {
 		require.Equal(t, c.Now(), c.At(time.Now().Add(set)))
 	})
 }
+
+func TestClockOfTheSystem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := clocks.New(nil)
+		i := c.Now()
+		time.Sleep(time.Minute)
+		require.Equal(t, time.Now(), c.Wall())
+		require.Equal(t, clocks.Instant{Wall: time.Now().UnixNano(), Mono: int64(time.Minute)}, c.At(c.Wall()))
+		require.Equal(t, time.Minute, c.Now().Since(i))
+		require.Zero(t, c.Now().Suspended(i))
+	})
+}
