@@ -21,9 +21,9 @@ import (
 
 	// The packages that snippets import.
 	_ "github.com/MicahParks/keyfunc/v3"
-	_ "github.com/auth0/go-jwt-middleware/v2"
-	_ "github.com/auth0/go-jwt-middleware/v2/jwks"
-	_ "github.com/auth0/go-jwt-middleware/v2/validator"
+	_ "github.com/auth0/go-jwt-middleware/v3"
+	_ "github.com/auth0/go-jwt-middleware/v3/jwks"
+	_ "github.com/auth0/go-jwt-middleware/v3/validator"
 	_ "github.com/gin-gonic/gin"
 	_ "github.com/go-chi/chi/v5"
 	_ "github.com/golang-jwt/jwt/v5"
@@ -67,8 +67,8 @@ var imports = map[string]string{
 	"strings": "strings", "testing": "testing", "time": "time", "tls": "crypto/tls", "url": "net/url", "x509": "crypto/x509", "pem": "encoding/pem",
 	"cmp": "cmp", "crypto": "crypto", "strconv": "strconv", "rand": "crypto/rand", "base64": "encoding/base64", "hex": "encoding/hex",
 
-	"keyfunc": "github.com/MicahParks/keyfunc/v3", "jwt": "github.com/golang-jwt/jwt/v5", "jwks": "github.com/auth0/go-jwt-middleware/v2/jwks",
-	"jwtmiddleware": "github.com/auth0/go-jwt-middleware/v2", "validator": "github.com/auth0/go-jwt-middleware/v2/validator",
+	"keyfunc": "github.com/MicahParks/keyfunc/v3", "jwt": "github.com/golang-jwt/jwt/v5", "jwks": "github.com/auth0/go-jwt-middleware/v3/jwks",
+	"jwtmiddleware": "github.com/auth0/go-jwt-middleware/v3", "validator": "github.com/auth0/go-jwt-middleware/v3/validator",
 	"oauth2": "golang.org/x/oauth2", "clientcredentials": "golang.org/x/oauth2/clientcredentials", "grpc": "google.golang.org/grpc",
 	"chi": "github.com/go-chi/chi/v5", "gin": "github.com/gin-gonic/gin", "echo": "github.com/labstack/echo/v4",
 	"prometheus": "github.com/prometheus/client_golang/prometheus", "redis": "github.com/redis/go-redis/v9", "bbolt": "go.etcd.io/bbolt",
