@@ -214,6 +214,20 @@ func lookupAlone(token string) func() {
 	}
 }
 
+// unchecked is the floor of a middleware with a cache: it finds the token, looks
+// it up and passes it on, and checks nothing, not even the time.
+func unchecked(token string, next http.Handler) http.Handler {
+	seen := map[string]*string{token: &token}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		lines := r.Header["Authorization"]
+		if len(lines) != 1 || len(lines[0]) < len("Bearer ") || seen[lines[0][len("Bearer "):]] == nil {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), bareKey{}, &token)))
+	})
+}
+
 // discard is a ResponseWriter that costs nothing.
 type discard struct {
 	h      http.Header
