@@ -88,6 +88,9 @@ func exported(t *testing.T, root string) (lines []string) {
 func declared(fset *token.FileSet, decl ast.Decl) (lines []string) {
 	switch d := decl.(type) {
 	case *ast.FuncDecl:
+		if d.Recv != nil && !ast.IsExported(receiver(d.Recv.List[0].Type)) {
+			return nil
+		}
 		d.Body = nil
 		return []string{oneLine(fset, d)}
 	case *ast.GenDecl:
@@ -124,6 +127,21 @@ func declared(fset *token.FileSet, decl ast.Decl) (lines []string) {
 		}
 	}
 	return lines
+}
+
+// receiver is the name of a receiver's type.
+func receiver(e ast.Expr) string {
+	switch x := e.(type) {
+	case *ast.StarExpr:
+		return receiver(x.X)
+	case *ast.IndexExpr:
+		return receiver(x.X)
+	case *ast.IndexListExpr:
+		return receiver(x.X)
+	case *ast.Ident:
+		return x.Name
+	}
+	return ""
 }
 
 // oneLine is a node's source on one line.
