@@ -160,6 +160,17 @@ func (v *view) purges() uint64 {
 	return v.details.Purges
 }
 
+// version returns the highest version that a token of the record ever had.
+func (v *view) version() uint64 {
+	switch {
+	case v == nil:
+		return 0
+	case v.details == nil:
+		return v.Token.Version
+	}
+	return v.details.Version
+}
+
 // failure returns the last failure until the next success; nil if none.
 func (v *view) failure() *record.Failure {
 	if v == nil || v.details == nil {

@@ -139,12 +139,11 @@ func (c *Cache) join(ctx context.Context, k *id, e *entry, w *want) (j joined) {
 		return joined{again: true}
 	}
 	v := e.view.Load()
-	r := v.record()
-	defer func() { j.purges, j.known = r.Purges, c.shared == nil || r.Version != 0 }()
-	if w.since != nil && r.Purges != *w.since {
+	defer func() { j.purges, j.known = v.purges(), c.shared == nil || v.version() != 0 }()
+	if w.since != nil && v.purges() != *w.since {
 		return joined{err: errSignedOut}
 	}
-	action := record.Decide(&r, &w.Want, v.age(c.now()), c.nowFor(v), &c.rules)
+	action := c.decide(v, &w.Want)
 	a := e.attempt
 	unsaved := a != nil && a.unsaved
 	switch {
@@ -166,6 +165,13 @@ func (c *Cache) join(ctx context.Context, k *id, e *entry, w *want) (j joined) {
 		return joined{err: errClosed}
 	}
 	return joined{attempt: a, ticket: ticket, own: true}
+}
+
+// decide says what w needs of v. It is apart from join, whose callers wait, for
+// the record is large: see do.
+func (c *Cache) decide(v *view, w *record.Want) record.Action {
+	r := v.record()
+	return record.Decide(&r, w, v.age(c.now()), c.nowFor(v), &c.rules)
 }
 
 func (k *id) flightKey() string { return string(k[:]) }

@@ -54,25 +54,22 @@ func (s *Source) Token(ctx context.Context) (providers.Token, error) {
 			return v.Token, nil
 		}
 	}
+	return copyOf(s.lookUp(ctx))
+}
+
+// lookUp returns the token of a Source that has no entry or whose entry has no
+// fresh token.
+func (s *Source) lookUp(ctx context.Context) (*providers.Token, error) {
 	if s.err != nil {
-		return providers.Token{}, s.err
+		return nil, s.err
 	}
-	tok, e, err := s.c.lookUp(ctx, s.id, s.req)
-	if e != nil {
+	k, req := s.id, s.req // copies, so that s may stay on its caller's stack
+	tok, err := s.c.current(ctx, &k, &req, false)
+	if err == nil {
+		e, _ := s.c.find(&k)
 		s.entry.Store(e)
 	}
 	return tok, err
-}
-
-// lookUp returns the token of k and its entry, for a Source that has no entry
-// or whose entry has no fresh token.
-func (c *Cache) lookUp(ctx context.Context, k id, req providers.Request) (providers.Token, *entry, error) {
-	tok, err := c.current(ctx, &k, &req, false)
-	if err != nil {
-		return providers.Token{}, nil, err
-	}
-	e, _ := c.find(&k)
-	return *tok, e, nil
 }
 
 // Renew reports that rejected was refused, and returns a newer token: one that
