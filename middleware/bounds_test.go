@@ -272,6 +272,9 @@ func TestAChallengeSaysWhatASignInLacked(t *testing.T) {
 		w := httptest.NewRecorder()
 		auth.Handler(ok).ServeHTTP(w, httptestRequest("Bearer "+mint(t, i, map[string]any{"acr": "bronze", "auth_time": time.Now().Add(-time.Hour).Unix()})))
 		require.Equal(t, 401, w.Code)
-		require.Contains(t, w.Header().Get("WWW-Authenticate"), want)
+		challenge := w.Header().Get("WWW-Authenticate")
+		require.Contains(t, challenge, want)
+		require.Equal(t, len(rule.ACR) > 0, strings.Contains(challenge, "acr_values"))
+		require.Equal(t, rule.MaxAge > 0, strings.Contains(challenge, "max_age"))
 	}
 }

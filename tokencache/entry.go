@@ -343,6 +343,14 @@ func (t tombstone) record() record.Record {
 	return record.Record{Details: record.Details{Version: t.version, Purges: t.purges, Ends: time.Unix(t.ends, 0), Ended: t.ended, Tenant: t.tenant}}
 }
 
+// told notes that every replica knows of k's sign-out, the purges-th.
+func (c *Cache) told(k *id, purges uint64) {
+	c.tombstones.put(k, func(t tombstone, ok bool) (tombstone, bool) {
+		t.unsaved = t.unsaved && t.purges > purges
+		return t, ok
+	})
+}
+
 // bury keeps what r says about a sign-out.
 func (c *Cache) bury(k *id, r *record.Record, unsaved bool) {
 	if r.Purges == 0 {
@@ -354,6 +362,7 @@ func (c *Cache) bury(k *id, r *record.Record, unsaved bool) {
 			return old, false
 		}
 		t.ended = record.JoinEnded(old.ended, t.ended)
+		t.unsaved = t.unsaved || old.unsaved && old.purges == t.purges // see told
 		return t, true
 	})
 }

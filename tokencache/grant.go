@@ -158,7 +158,7 @@ func (c *Cache) Purge(ctx context.Context, req providers.Request) error {
 		limited, cancel := context.WithTimeout(ctx, c.callLimit)
 		defer cancel()
 		var stored providers.Token
-		if stored, err = c.spreadPurge(limited, &k, t); stored.Version > last.Version {
+		if stored, err = c.spreadPurge(limited, &k, t, false); stored.Version > last.Version {
 			last = stored
 		}
 		if err != nil {
@@ -183,19 +183,22 @@ func (c *Cache) purgeLocal(k *id, e *entry) (record.Record, tombstone) {
 }
 
 // spreadPurge writes a sign-out to the Store and tells all replicas. It retries
-// until ctx ends. It returns the token that the Store had.
-func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone) (last providers.Token, err error) {
+// until ctx ends. It returns the token that the Store had. again tells that it
+// was tried before.
+func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone, again bool) (last providers.Token, err error) {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		var stored record.Record
-		if stored, t, err = c.storePurgeRecord(ctx, k, t); stored.Token.Version > last.Version {
+		if stored, t, err = c.storePurgeRecord(ctx, k, t, again); stored.Token.Version > last.Version {
 			last = stored.Token
 		}
+		again = true
 		if err == nil {
 			err = c.shared.announce(ctx, noticeOf(k, t))
 		}
 		if err == nil {
 			r := t.record()
 			c.bury(k, &r, false)
+			c.told(k, t.purges)
 			return last, nil
 		}
 		if sleep(ctx, wait) != nil {
@@ -207,16 +210,17 @@ func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone) (last provi
 }
 
 // storePurgeRecord writes a sign-out into its record in the Store. It returns
-// the record before and the new tombstone.
-func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone) (record.Record, tombstone, error) {
+// the record before and the new tombstone. again tells that it was tried before:
+// a later token is then of a new sign-in.
+func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone, again bool) (record.Record, tombstone, error) {
 	h, key := c.shared, c.shared.recordKey(k)
 	for range maxRounds {
 		stored, rev, err := h.read(ctx, key)
 		if err != nil && !errors.Is(err, record.ErrFormat) {
 			return stored, t, err
 		}
-		if stored.Purges >= t.purges && stored.Version >= t.version && stored.Empty() {
-			return stored, t, nil // written by an earlier try
+		if stored.Purges >= t.purges && stored.Version >= t.version && (stored.Empty() || again && stored.Token.Version > t.version) {
+			return record.Record{}, t, nil // written by an earlier try
 		}
 		r := stored
 		r.Version = max(r.Version, t.version)
@@ -254,7 +258,7 @@ func (c *Cache) purgedAs(k *id, r *record.Record) {
 func (c *Cache) storePurge(ctx context.Context, k *id, t tombstone) error {
 	stored, _, err := c.shared.read(ctx, c.shared.recordKey(k))
 	if err == nil && stored.Purges < t.purges {
-		if _, t, err = c.storePurgeRecord(ctx, k, t); err == nil {
+		if _, t, err = c.storePurgeRecord(ctx, k, t, false); err == nil {
 			r := t.record()
 			c.restoreIndex(ctx, *k, &r)
 		}
@@ -272,7 +276,7 @@ func (c *Cache) retryPurges(ctx context.Context) {
 			if t.unsaved {
 				limited, cancel := context.WithTimeout(ctx, c.callLimit)
 				defer cancel()
-				if _, err := c.spreadPurge(limited, &k, t); err != nil {
+				if _, err := c.spreadPurge(limited, &k, t, true); err != nil {
 					c.unsavedPurges.Store(true)
 				}
 			}
