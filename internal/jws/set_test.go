@@ -238,3 +238,10 @@ func TestFit(t *testing.T) {
 	known, _ = jws.Known("none")
 	require.False(t, known)
 }
+
+func TestRSAKeysFitByTheirLength(t *testing.T) {
+	for bits, fits := range map[int]bool{2047: false, 2048: true, 8192: true, 8193: false} {
+		k := jws.Key{Public: &rsa.PublicKey{N: new(big.Int).SetBit(new(big.Int), bits-1, 1), E: 65537}}
+		require.Equal(t, fits, k.Fits("RS256"), bits)
+	}
+}

@@ -437,6 +437,21 @@ func TestReconcile(t *testing.T) {
 	assert.NotNil(t, r.Failure)
 }
 
+// Whichever of the two is written again, a lease that either has seen stays old.
+func TestReconcileKeepsTheHigherFence(t *testing.T) {
+	for _, fences := range [][2]uint64{{3, 5}, {5, 3}} {
+		for name, c := range map[string][2]record.Record{
+			"the store lost a sign-out": {pair(0), record.Record{Version: 9, Purges: 1}},
+			"the store lost everything": {record.Record{}, pair(0)},
+		} {
+			store, own := c[0], c[1]
+			store.Fence, own.Fence = fences[0], fences[1]
+			r, _ := record.Reconcile(store, own, providers.Rotating, now)
+			assert.Equal(t, uint64(5), r.Fence, name)
+		}
+	}
+}
+
 func full() record.Record {
 	at := time.UnixMilli(now.UnixMilli())
 	return record.Record{

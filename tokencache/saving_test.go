@@ -1,0 +1,243 @@
+package tokencache_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache"
+)
+
+// A record that another replica has touched, and whose token it left alone, does
+// not cost the token that is on its way.
+func TestATokenIsSavedOverARecordThatWasTouched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := rotating(), newHistory()
+		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		require.NoError(t, c.Adopt(t.Context(), alice, v.issue("t1/alice")))
+		time.Sleep(70 * time.Second)
+		good := v.refresh
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			for key, was := range store.remember("t") {
+				next, err := store.CAS(ctx, key, was.rev, was.val, time.Hour)
+				require.NoError(t, err)
+				require.NotZero(t, next)
+			}
+			return good(ctx, req, rt)
+		}
+		tok := must(t)(c.Generate(t.Context(), alice))
+		assert.Equal(t, "at-2 of t1/alice", tok.AccessToken)
+		presentedOnce(t, v)
+	})
+}
+
+// A refusal of a refresh token that another replica has spent meanwhile is no
+// news: that replica's pair is good.
+func TestARefusalDoesNotEndTheTokenOfAFasterReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := rotating()
+		all := cluster(t, 2, v, tokencache.Options{Store: newHistory()})
+		for _, c := range all {
+			c.Ablate(true, true) // both spend it
+		}
+		first := v.issue("t1/alice")
+		require.NoError(t, all[0].Adopt(t.Context(), alice, first))
+		good := v.refresh
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			v.mu.Lock()
+			n := len(v.seen)
+			v.mu.Unlock()
+			if n == 0 {
+				return good(ctx, req, rt)
+			}
+			time.Sleep(10 * time.Second)
+			return providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead}
+		}
+		var pairs [2]providers.Token
+		var errs [2]error
+		together(2, func(i int) {
+			time.Sleep(time.Duration(i) * 500 * time.Millisecond)
+			pairs[i], errs[i] = all[i].Refresh(t.Context(), alice, first.RefreshToken)
+		})
+		require.NoError(t, errors.Join(errs[:]...))
+		assert.Equal(t, pairs[0].RefreshToken, pairs[1].RefreshToken)
+		assert.NotEmpty(t, pairs[1].RefreshToken)
+	})
+}
+
+// A page that refreshes gets its pair whole or an error, and not an access token
+// without the refresh token that goes on.
+func TestARefreshWhosePairCannotBeSavedIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := rotating(), newHistory()
+		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		first := v.issue("t1/alice")
+		require.NoError(t, c.Adopt(t.Context(), alice, first))
+		good := v.refresh
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			tok, err := good(ctx, req, rt)
+			store.setFails(func(string, string) error { return errors.New("away") })
+			return tok, err
+		}
+		tok, err := c.Refresh(t.Context(), alice, first.RefreshToken)
+		require.Error(t, err)
+		assert.Zero(t, tok)
+		store.setFails(nil)
+		time.Sleep(5 * time.Second)
+		tok = must(t)(c.Refresh(t.Context(), alice, first.RefreshToken))
+		assert.NotEmpty(t, tok.RefreshToken)
+		presentedOnce(t, v)
+	})
+}
+
+// contended is a Store whose bulletin somebody else always writes first.
+type contended struct{ *history }
+
+func (c contended) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
+	if rev != 0 && strings.HasPrefix(key, "n") {
+		return 0, ctx.Err()
+	}
+	return c.history.CAS(ctx, key, rev, val, ttl)
+}
+
+func TestASignOutWhoseNoticeIsNeverWrittenIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		v.mode = providers.Shared
+		c := cluster(t, 1, v, tokencache.Options{Store: contended{newHistory()}})[0]
+		must(t)(c.Generate(t.Context(), alice))
+		assert.Equal(t, providers.CodeBusy, code(c.Purge(t.Context(), alice)))
+	})
+}
+
+func TestASourcesHitsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, newVendor(), tokencache.Options{})
+		s := c.Source(alice)
+		must(t)(s.Token(t.Context()))
+		before := c.Stats().Hits
+		for range 3 {
+			must(t)(s.Token(t.Context()))
+		}
+		assert.Equal(t, before+3, c.Stats().Hits)
+	})
+}
+
+// A refresh token that could not be found by itself does not leave the cache.
+func TestAPairIsSavedOnlyOnceItsRefreshTokenIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		all := cluster(t, 2, v, tokencache.Options{Store: store})
+		store.setFails(func(op, key string) error {
+			if op == "CAS" && strings.HasPrefix(key, "rt") {
+				return errors.New("no")
+			}
+			return nil
+		})
+		tok, _ := all[0].Generate(t.Context(), alice)
+		assert.Empty(t, tok.RefreshToken)
+		store.setFails(nil)
+		time.Sleep(5 * time.Second)
+		pair := must(t)(all[0].Generate(t.Context(), alice))
+		require.NotEmpty(t, pair.RefreshToken)
+		next := must(t)(all[1].Refresh(t.Context(), nobody, pair.RefreshToken))
+		assert.Equal(t, next.AccessToken, must(t)(all[0].Renew(t.Context(), alice, pair)).AccessToken, "it was found")
+		presentedOnce(t, v)
+	})
+}
+
+// A renewal that meets nobody writes its intent and its token, each at once, and
+// leaves no spent refresh token in the Store for longer than a day.
+func TestARenewalOverAQuietStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		first := must(t)(c.Generate(t.Context(), alice))
+		time.Sleep(10 * time.Second)
+		var writes atomic.Int64
+		store.setFails(func(op, key string) error {
+			if op == "CAS" && strings.HasPrefix(key, "t") {
+				writes.Add(1)
+			}
+			return nil
+		})
+		must(t)(c.Refresh(t.Context(), nobody, first.RefreshToken))
+		time.Sleep(time.Second)
+		assert.EqualValues(t, 2, writes.Load())
+		var lives []time.Duration
+		for _, v := range store.remember("rt") {
+			lives = append(lives, time.Until(v.end).Round(time.Hour))
+		}
+		slices.Sort(lives)
+		assert.Equal(t, []time.Duration{24 * time.Hour, 365 * 24 * time.Hour}, lives, "the spent one, and the current one by default")
+	})
+}
+
+// A clock that panics stands for anything that fails where nothing should.
+func TestAPanicInAnAttemptIsItsCallersError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var armed atomic.Bool
+		p := &fake{ttl: time.Hour}
+		p.generate = func(context.Context, providers.Request) (providers.Token, error) {
+			armed.Store(true)
+			return p.token(1, ""), nil
+		}
+		c := open(t, p, tokencache.Options{Now: func() time.Time {
+			if armed.CompareAndSwap(true, false) {
+				panic("secret")
+			}
+			return time.Now()
+		}})
+		_, err := c.Generate(t.Context(), user)
+		require.ErrorContains(t, err, "panicked")
+		assert.NotContains(t, err.Error(), "secret")
+		p.generate = nil
+		must(t)(c.Generate(t.Context(), providers.Request{Subject: "another"}))
+	})
+}
+
+// A page whose token was replaced by the proxy is not signed out because the
+// Store cannot say so.
+func TestAStoreFailureIsNoRefusalOfAPagesToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		h, err := tokencache.NewHandedOut(cluster(t, 1, v, tokencache.Options{Store: store})[0], 0)
+		require.NoError(t, err)
+		a := must(t)(h.Generate(t.Context(), alice))
+		g, ok, err := h.Grant(t.Context(), a.AccessToken)
+		require.True(t, ok && err == nil)
+		b := must(t)(g.Renew(t.Context(), a))
+		time.Sleep(2 * time.Minute)
+		store.setFails(func(op, key string) error {
+			if strings.HasPrefix(key, "hg") {
+				return errors.New("no")
+			}
+			return nil
+		})
+		_, err = h.Refresh(t.Context(), nobody, a.RefreshToken)
+		assert.Equal(t, providers.CodeBusy, code(err), "%v", err)
+		store.setFails(nil)
+		assert.Equal(t, b.AccessToken, must(t)(h.Refresh(t.Context(), nobody, a.RefreshToken)).AccessToken)
+	})
+}
+
+func TestEveryEventOfTheCacheSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen atomic.Int64
+		c := open(t, newVendor(), tokencache.Options{Observer: func(_ context.Context, e providers.Event) {
+			seen.Add(1)
+			assert.Equal(t, "tokencache", e.Source, e.Kind)
+		}})
+		must(t)(c.Generate(t.Context(), alice))
+		assert.NotZero(t, seen.Load())
+	})
+}
