@@ -169,3 +169,29 @@ func TestAMissingGrantSaysWhichGrantsAreOne(t *testing.T) {
 		must(t)(c.Generate(t.Context(), providers.Request{Subject: "u"}))
 	})
 }
+
+func TestAnAccessTokenAloneIsAdopted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		c := open(t, v, tokencache.Options{})
+		tok := providers.Token{AccessToken: "brought", Expiry: time.Now().Add(time.Hour)}
+		require.NoError(t, c.Adopt(t.Context(), alice, tok))
+		assert.Equal(t, "brought", must(t)(c.Generate(t.Context(), alice)).AccessToken)
+		tok.AccessToken = "brought later"
+		require.NoError(t, c.Adopt(t.Context(), alice, tok))
+		assert.Equal(t, "brought later", must(t)(c.Generate(t.Context(), alice)).AccessToken)
+	})
+}
+
+func TestASharedPairIsAdoptedWhileTheStoreIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		v.mode = providers.Shared
+		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		synctest.Wait()
+		store.setFails(func(string, string) error { return errors.New("away") })
+		tok := v.issue("t1/alice")
+		require.NoError(t, c.Adopt(t.Context(), alice, tok))
+		assert.Equal(t, tok.AccessToken, must(t)(c.Generate(t.Context(), alice)).AccessToken)
+	})
+}

@@ -362,3 +362,24 @@ func TestASignOutRightAfterTheStoreWasEmptiedReachesEveryReplica(t *testing.T) {
 		}
 	}
 }
+
+// Notices that are read once more end nothing that came after them.
+func TestASignInAfterASignOutOutlivesAnotherEditionOfTheNotices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		all := cluster(t, 2, v, tokencache.Options{Store: struct{ tokencache.Store }{store}})
+		must(t)(all[0].Generate(t.Context(), alice))
+		must(t)(all[1].Generate(t.Context(), alice))
+		require.NoError(t, all[0].Purge(t.Context(), alice))
+		again := must(t)(all[0].Generate(t.Context(), alice))
+		must(t)(all[1].Generate(t.Context(), alice))
+		kept := store.remember("n")
+		require.NoError(t, all[0].Purge(t.Context(), bob))
+		time.Sleep(5 * time.Second)
+		store.bringBack("n", kept, "")
+		time.Sleep(10 * time.Second)
+		for _, c := range all {
+			assert.Equal(t, again.AccessToken, must(t)(c.Generate(t.Context(), alice)).AccessToken)
+		}
+	})
+}
