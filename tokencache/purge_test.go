@@ -168,6 +168,39 @@ func membersIn(t *testing.T, store *history) []string {
 	return nil
 }
 
+// After a failure of the Store the receipt of a live replica may be gone: it has
+// four seconds to write another. Without a failure a replica that says nothing
+// is waited for no longer than its receipt lasts; the other ones look every two.
+func TestPurgeHasPatienceAfterAFailureOfTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		var silent [2]*deafStore
+		for i := range silent {
+			silent[i] = &deafStore{history: store}
+			must(t)(open(t, v, tokencache.Options{Store: silent[i], Namespace: "test"}).Generate(t.Context(), alice))
+		}
+		time.Sleep(time.Second)
+		purge := func(req providers.Request) time.Duration {
+			began := time.Now()
+			require.NoError(t, a.Purge(t.Context(), req))
+			return time.Since(began)
+		}
+		silent[0].die()
+		time.Sleep(15 * time.Second)
+		assert.Less(t, purge(alice), 3*time.Second)
+		silent[1].die()
+		time.Sleep(10 * time.Second)
+		store.setFails(func(string, string) error { return errors.New("away") })
+		time.Sleep(3 * time.Second)
+		store.setFails(nil)
+		time.Sleep(5 * time.Second)
+		took := purge(bob)
+		assert.GreaterOrEqual(t, took, 4*time.Second)
+		assert.Less(t, took, 5*time.Second)
+	})
+}
+
 // deafStore is one replica's way to a Store, which can be cut.
 type deafStore struct {
 	*history

@@ -441,7 +441,7 @@ func TestReconcile(t *testing.T) {
 func TestReconcileKeepsTheHigherFence(t *testing.T) {
 	for _, fences := range [][2]uint64{{3, 5}, {5, 3}} {
 		for name, c := range map[string][2]record.Record{
-			"the store lost a sign-out": {pair(0), record.Record{Version: 9, Purges: 1}},
+			"the store lost a sign-out": {pair(0), record.Record{Details: record.Details{Version: 9, Purges: 1}}},
 			"the store lost everything": {record.Record{}, pair(0)},
 		} {
 			store, own := c[0], c[1]
