@@ -283,4 +283,13 @@ func TestAuth0Names(t *testing.T) {
 	if !slices.Equal([]string{"ada", "nobody"}, seen) {
 		t.Error(seen)
 	}
+	// These only have to exist.
+	for _, name := range []any{
+		validatorv3.WithRegisteredClaimsValidator, validatorv3.WithIssuers, jwksv3.NewMultiIssuerProvider, jwksv3.WithCustomJWKSURI, jwksv3.WithCustomClient,
+		jwtmiddlewarev3.WithTokenExtractor, jwtmiddlewarev3.WithErrorHandler, jwtmiddlewarev3.WithLogger, jwtmiddlewarev3.WithDPoPMode, jwtmiddleware.ContextKey{},
+	} {
+		if name == nil {
+			t.Error("not there")
+		}
+	}
 }
