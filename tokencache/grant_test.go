@@ -321,3 +321,13 @@ func TestPurgeRevokesUpstream(t *testing.T) {
 		}
 	})
 }
+
+func TestWithoutARefreshTokenNothingIsRefreshed(t *testing.T) {
+	bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {
+		must(t)(next().Generate(t.Context(), alice))
+		tok, err := next().Refresh(t.Context(), alice, "")
+		assert.Equal(t, providers.CodeInvalidField, code(err), "%v", err)
+		assert.Zero(t, tok)
+		assert.Zero(t, v.presented())
+	})
+}
