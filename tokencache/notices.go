@@ -50,7 +50,7 @@ const (
 	maxNotices  = 256
 	maxRolls    = 64
 	noticeEvery = 2 * time.Second
-	// memberTTL is how long a member counts that does not say anything.
+	// memberTTL is how long a member counts without a new receipt.
 	memberTTL = 6 * time.Second
 	restorers = 16
 	// keepBulletin is how long the bulletin outlives the last member.
@@ -60,7 +60,7 @@ const (
 // news is a replica's part in the bulletin.
 type news struct {
 	server    string        // the epoch of the bulletin's server; only listen uses it
-	ready     chan struct{} // closed when the first look at the bulletin is over
+	ready     chan struct{} // closed after the first reading of the bulletin
 	readyOnce sync.Once
 	kick      chan struct{} // wakes listen
 	writing   chan struct{} // held while notices are written
@@ -69,7 +69,7 @@ type news struct {
 	seen       bulletin
 	first      string             // the first epoch that this replica saw
 	restoring  bool               // a restore is under way
-	again      bool               // and is to be done once more
+	again      bool               // the restore must be done once more
 	restored   uint64             // the sequence number before it
 	receiptRev uint64             // revision of our own receipt
 	outbox     []*draft           // notices that are not written yet
@@ -104,8 +104,8 @@ func (h *shared) readBulletin(ctx context.Context) (b bulletin, rev uint64, err 
 	return b, v.rev, err
 }
 
-// editBulletin changes the bulletin, or makes it. It goes on until ctx ends
-// where other replicas are faster, and ends at the first error of the Store.
+// editBulletin changes the bulletin, or makes it. If other replicas are faster,
+// it retries until ctx ends. It stops at the first error of the Store.
 func (h *shared) editBulletin(ctx context.Context, edit func(*bulletin)) (bulletin, error) {
 	for {
 		b, rev, err := h.readBulletin(ctx)
@@ -121,10 +121,10 @@ func (h *shared) editBulletin(ctx context.Context, edit func(*bulletin)) (bullet
 			return b, err
 		}
 		next, err := h.cas(ctx, h.bulletinKey(), rev, b.Seq, val, keepBulletin)
-		if err != nil || next != 0 { // a notice given twice does no harm, so no reading back
+		if err != nil || next != 0 { // a notice that is written twice does no harm, so it need not be read back
 			return b, err
 		}
-		// The pause is drawn, so that several writers do not meet again.
+		// The pause is random, so that several writers do not meet again.
 		if err := sleep(ctx, time.Duration(1+h.c.jitter()*20)*time.Millisecond); err != nil {
 			return b, err
 		}
@@ -177,7 +177,7 @@ func (h *shared) listen() {
 	}
 }
 
-// look reads the bulletin once, does what it says, and tells that it did.
+// look reads the bulletin once, applies it, and writes a receipt.
 func (h *shared) look(ctx context.Context) {
 	defer h.readyOnce.Do(func() { close(h.ready) })
 	b, rev, err := h.readBulletin(ctx)
@@ -201,8 +201,8 @@ func (h *shared) look(ctx context.Context) {
 	h.c.retryPurges(ctx)
 }
 
-// lookAtServer restores what the Store may have lost when its server is another
-// one than before. Work that spends a refresh token looks by itself, see confirm.
+// lookAtServer restores what the Store may have lost if its server has changed.
+// Work that spends a refresh token checks the server itself, see confirm.
 func (h *shared) lookAtServer(ctx context.Context) {
 	if h.epocher == nil {
 		return
@@ -227,16 +227,16 @@ func (h *shared) rolledBack(b *bulletin) bool {
 	return h.seen.Edition == b.Edition && b.Seq < h.seen.Seq
 }
 
-// renewEdition makes every replica notice that b was rolled back: its numbers
-// would soon rise above those that they have read.
+// renewEdition makes every replica notice that b was rolled back. Otherwise its
+// numbers would soon be higher than those that the replicas have read.
 func (h *shared) renewEdition(b *bulletin) {
 	if h.rolledBack(b) {
 		b.Edition, b.Born = rand.Text()[:12], h.c.wallNow().UnixMilli()
 	}
 }
 
-// awaitJoin waits until this replica is a member, or the Store is away: what a
-// replica serves before is not known to those who sign a grant out.
+// awaitJoin waits until this replica is a member, or the Store is away. Before
+// that, a sign-out elsewhere does not wait for this replica.
 func (h *shared) awaitJoin(ctx context.Context) {
 	select {
 	case <-h.ready:
@@ -251,7 +251,7 @@ func (h *shared) joined() bool {
 	return h.first != ""
 }
 
-// leave takes this replica off the members.
+// leave removes this replica from the members.
 func (h *shared) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), h.c.o.StoreTimeout)
 	defer cancel()
@@ -293,7 +293,7 @@ func (h *shared) sign(ctx context.Context) {
 	}
 }
 
-// follow does what is new in b.
+// follow applies what is new in b.
 func (h *shared) follow(b bulletin) {
 	h.mu.Lock()
 	seen := h.seen
@@ -332,7 +332,7 @@ func (h *shared) follow(b bulletin) {
 }
 
 // outdate stops serving e's token if it is below version, until the record has
-// been read again; version 0 means whatever it is.
+// been read again. Version 0 means any token.
 func (c *Cache) outdate(e *entry, version uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -353,7 +353,7 @@ func (h *shared) wake() {
 	}
 }
 
-// announceLater puts n into the bulletin soon.
+// announceLater writes n into the bulletin soon.
 func (h *shared) announceLater(n notice) {
 	h.mu.Lock()
 	h.outbox = append(h.outbox, &draft{notice: n})
@@ -361,7 +361,7 @@ func (h *shared) announceLater(n notice) {
 	h.wake()
 }
 
-// announce puts n into the bulletin and waits until every member has read it.
+// announce writes n into the bulletin and waits until every member has read it.
 func (h *shared) announce(ctx context.Context, n notice) error {
 	d := &draft{notice: n}
 	h.mu.Lock()
@@ -383,8 +383,8 @@ func (h *shared) announce(ctx context.Context, n notice) error {
 	return h.awaitReceipts(ctx, d.seq.Load(), h.patience(false))
 }
 
-// awaitMembers gives the members of a bulletin that took the place of a lost one
-// a moment to say that they are there.
+// awaitMembers gives the members a moment to write their receipts, if the
+// bulletin replaces one that was lost.
 func (h *shared) awaitMembers(ctx context.Context) error {
 	b, _, err := h.readBulletin(ctx)
 	if err != nil {
@@ -400,7 +400,7 @@ func (h *shared) awaitMembers(ctx context.Context) error {
 	return sleep(ctx, min(max(saveHeadStart-since, 0), saveHeadStart))
 }
 
-// flush writes the notices of the outbox, those of all callers at once.
+// flush writes the notices of all callers in the outbox at once.
 func (h *shared) flush(ctx context.Context) error {
 	select {
 	case h.writing <- struct{}{}:
@@ -432,9 +432,9 @@ func (h *shared) flush(ctx context.Context) error {
 	return nil
 }
 
-// awaitReceipts waits until every member has read up to seq. A member that has
-// said nothing for memberTTL is one no longer. One whose receipt is not there
-// has as long as patience says to write another.
+// awaitReceipts waits until every member has read up to seq. A member without a
+// new receipt for memberTTL does not count any more. A member whose receipt is
+// missing has the time patience to write another.
 func (h *shared) awaitReceipts(ctx context.Context, seq uint64, patience time.Duration) error {
 	b, rev, err := h.readBulletin(ctx)
 	if err != nil {
@@ -465,9 +465,9 @@ func (h *shared) awaitReceipts(ctx context.Context, seq uint64, patience time.Du
 	return nil
 }
 
-// patience is the time that a member without a receipt has to write another: a
-// failover may have taken it away. newServer tells that the server is one of
-// which nothing is known.
+// patience is how long a member without a receipt has to write another one,
+// because a failover may have lost it. newServer says that nothing is known of
+// the server.
 func (h *shared) patience(newServer bool) time.Duration {
 	failed := time.Duration(h.failedAt.Load())
 	recent := failed > 0 && h.c.since()-failed < memberTTL+2*noticeEvery

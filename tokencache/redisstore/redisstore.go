@@ -18,30 +18,31 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Options have defaults in all fields.
+// Options are optional.
 type Options struct {
 	// Prefix begins the name of every key and channel; "" means "bearerkit:".
-	// It tells deployments apart that share a server. Caches of one deployment
-	// share a Store and are told apart by [tokencache.Options].Namespace.
+	// It separates deployments that share a server. Caches of one deployment
+	// share a Store; [tokencache.Options].Namespace separates them.
 	Prefix string
 	// TLS is for a private authority or client certificates, with rediss://
-	// only. Nil: the system's roots, and the URL's host as the server's name.
+	// only. nil means the system's roots, and the URL's host as the server's
+	// name.
 	TLS *tls.Config
 	// Replicas is how many replicas must have a write before [Store.CAS]
-	// returns, by WAIT. 0: none, and a failover may take the last writes away.
-	// With all replicas of a master, none is promoted without them. It costs a
-	// round trip between the servers for each write, and where fewer replicas
-	// follow, every write is an error: grants that spend a refresh token
-	// (Rotating and Exclusive) then fail closed.
+	// returns, by WAIT. 0 means none: a failover may lose the last writes. If
+	// it is the number of all replicas of a master, no replica is promoted
+	// without the writes. It costs a round trip between the servers for each
+	// write. If fewer replicas follow, every write is an error: grants that
+	// spend a refresh token (Rotating and Exclusive) then fail closed.
 	Replicas int
 }
 
-// Store is a [tokencache.Store], [tokencache.Locker] and
-// [tokencache.Watcher] over Redis. Make one with [Open] or [New], one for a
-// process; it is safe for concurrent use.
+// Store is a [tokencache.Store], [tokencache.Locker], [tokencache.Watcher] and
+// [tokencache.Epocher] over Redis. [Open] or [New] makes it. Use one per
+// process. It is safe for concurrent use.
 type Store struct {
 	client  redis.UniversalClient
-	own     bool // client is ours to close
+	own     bool // Close closes client
 	prefix  string
 	watches watches
 
@@ -63,15 +64,15 @@ var (
 //	rediss://…                                over TLS
 //	unix://user:password@/path/to/socket?db=0
 //
-// The query may set protocol, dial_timeout, read_timeout, write_timeout and what
-// begins with pool_, max_idle_conns, min_idle_conns, max_active_conns,
-// max_concurrent_dials and conn_max_, as go-redis reads them. Retries are the
-// cache's, and are refused. A connection is tried for a second if dial_timeout
-// does not say otherwise, and every call ends with its context whatever the
-// timeouts say.
+// The query may set protocol, dial_timeout, read_timeout, write_timeout,
+// max_idle_conns, min_idle_conns, max_active_conns, max_concurrent_dials, and
+// names that begin with pool_ or conn_max_, as go-redis reads them. Options for
+// retries are refused, because the cache retries. Without dial_timeout a
+// connection is tried for a second. Every call ends with its context, whatever
+// the timeouts are.
 //
-// Open does not connect: a Store is usable as soon as its server is. The error
-// never repeats the address, which holds a password.
+// Open does not connect: a Store can be used as soon as its server can. The
+// error never repeats the address, which contains a password.
 func Open(address string, o Options) (*Store, error) {
 	c, err := redis.ParseURL(address)
 	if err != nil {
@@ -107,8 +108,8 @@ func Open(address string, o Options) (*Store, error) {
 	return s, err
 }
 
-// refusedOption is an option of the address's query that Open sets itself, or
-// that would need commands which the documented ACL does not allow.
+// refusedOption returns an option of the address's query that Open sets itself,
+// or that needs commands which the documented ACL does not allow.
 func refusedOption(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -122,10 +123,10 @@ func refusedOption(address string) string {
 	return ""
 }
 
-// New returns a Store over the caller's client, which Close leaves open: a
-// *redis.Client, of redis.NewFailoverClient for Sentinel too, or a
-// *redis.ClusterClient. ContextTimeoutEnabled must be set, or a frozen server
-// would hold callers for seconds, and reads must go to masters.
+// New returns a Store over the caller's client: a *redis.Client, also one of
+// redis.NewFailoverClient for Sentinel, or a *redis.ClusterClient. Close leaves
+// the client open. ContextTimeoutEnabled must be set; otherwise a frozen server
+// would block callers for seconds. Reads must go to masters.
 func New(client redis.UniversalClient, o Options) (*Store, error) {
 	var errs []error
 	fault := func(text string) { errs = append(errs, errors.New("redisstore: "+text)) }
@@ -162,8 +163,8 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 	return s, nil
 }
 
-// Close ends all watches and, after [Open], the connections. Close the caches
-// first: they have writes to finish.
+// Close ends all watches and, after [Open], closes the connections. Close the
+// caches first, because they have writes to finish.
 func (s *Store) Close() error {
 	s.watches.close()
 	if s.own {
@@ -172,19 +173,19 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Format writes a fixed text for every verb: a Store holds a password.
+// Format writes a fixed text for every verb, because a Store holds a password.
 func (*Store) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "redisstore.Store") }
 
-// name is the key of a value and the channel that tells of its changes. In a
-// cluster the braces keep a value and its lease on one node: they are lost
-// together or not at all.
+// name is the key of a value and the channel for its changes. In a cluster the
+// braces put a value and its lease on one node, so that they are lost together
+// or not at all.
 func (s *Store) name(key string) string { return s.prefix + "{" + key + "}" }
 
 func (s *Store) leaseName(key string) string { return s.name(key) + ":lease" }
 
-// failed is err without what a server may quote. In a cluster, an error may be
-// the end of a master: go-redis asks who is its successor once a minute, and
-// here at once.
+// failed returns err without what a server may quote. In a cluster, an error
+// may mean that a master has died. go-redis looks for the successor once a
+// minute; failed makes it look at once.
 func (s *Store) failed(ctx context.Context, op string, err error) error {
 	if c, ok := s.client.(*redis.ClusterClient); ok && err != nil {
 		c.ReloadState(ctx) // in the background, five times a second at most
@@ -192,8 +193,8 @@ func (s *Store) failed(ctx context.Context, op string, err error) error {
 	return explained(ctx, op, err)
 }
 
-// explained is err without what a server may quote of the call: of a server's
-// error only the code is kept, like NOPERM, OOM or READONLY.
+// explained returns err without what a server may quote of the call. Only the
+// code of a server's error is kept, such as NOPERM, OOM or READONLY.
 func explained(ctx context.Context, op string, err error) error {
 	var refused redis.Error
 	var timed net.Error

@@ -18,7 +18,8 @@ return 1`)
 const waitAtMost = time.Second
 
 // runReplicated makes one call of script and waits until s.replicas replicas
-// have it. WAIT speaks of what its connection wrote, so both are one pipeline.
+// have the write. WAIT is about the writes of its own connection, so both are
+// in one pipeline.
 func (s *Store) runReplicated(ctx context.Context, op string, script *redis.Script, name string, args ...any) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, s.failed(ctx, op, err)
@@ -68,7 +69,7 @@ func (s *Store) runReplicated(ctx context.Context, op string, script *redis.Scri
 }
 
 // assure makes sure, before name is read, that the replicas have its last
-// write. Otherwise reading back would take a write for done that they lack.
+// write. Otherwise a reader could see a write that the replicas lack.
 func (s *Store) assure(ctx context.Context, name string) error {
 	if s.replicas == 0 {
 		return nil
@@ -83,7 +84,7 @@ func (s *Store) assure(ctx context.Context, name string) error {
 	return err
 }
 
-// master is the client of the server that has name.
+// master returns the client of the server that has name.
 func (s *Store) master(ctx context.Context, name string) (redis.UniversalClient, error) {
 	if c, ok := s.client.(*redis.ClusterClient); ok {
 		return c.MasterForKey(ctx, name)

@@ -12,10 +12,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A value at rest is its revision, 8 bytes, then the value. A revision is 63
-// random bits, drawn for the CAS that makes it: it never comes back, whatever
+// The stored form of a value is its revision, 8 bytes, and the value. A
+// revision is 63 random bits, new for each CAS: it never comes back, whatever
 // the server loses. A lease is a hash: owner, at and until while it is held,
-// fence for good. Every script touches one key, and so one slot.
+// and fence always. Every script uses one key, and so one slot.
 const header = 8
 
 // Times are the server's, in microseconds: exact in Lua's doubles until 2255.
@@ -23,13 +23,13 @@ const luaNow = `local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 `
 
-// fenceMemory is how long an idle lease's fence is remembered. From then on,
-// and on a server restarted empty, its clock alone makes fences rise.
+// fenceMemory is how long the fence of an idle lease is remembered. After that,
+// and on a server that restarted empty, only its clock makes fences rise.
 const fenceMemory = time.Hour
 
 var (
-	// A client may send a command twice when a reply is lost. The revision
-	// lets the second one find that the first has done the work.
+	// A client may send a command twice when a reply is lost. The second one
+	// sees by the revision that the first has done the work.
 	casScript = redis.NewScript(`
 local cur = redis.call('GETRANGE', KEYS[1], 0, 7)
 if cur == string.sub(ARGV[2], 1, 8) then return 1 end
@@ -38,9 +38,9 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('PUBLISH', KEYS[1], '')
 return 1`)
 
-	// A lease taken in the future was taken before the server's clock was set
-	// back. How much of it is left is not known: it begins again, and so ends
-	// one ttl from now at the latest.
+	// A lease that begins in the future was taken before the server's clock was
+	// set back. The rest of it is unknown, so it begins again and ends at most
+	// one ttl from now.
 	lockScript = redis.NewScript(luaNow + `
 local l = redis.call('HMGET', KEYS[1], 'owner', 'until', 'fence', 'at')
 if l[1] and l[1] ~= ARGV[1] and tonumber(l[2]) > now then
@@ -57,8 +57,8 @@ redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'at', string.format('%.0f', now),
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return fence`)
 
-	// epochScript names the server that has KEYS[1]: its run, and its history of
-	// writes, of which a replica begins another when it is promoted.
+	// epochScript names the server that has KEYS[1]: its run, and its history
+	// of writes. A replica starts a new history when it is promoted.
 	epochScript = redis.NewScript(`
 return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')`)
 
@@ -174,7 +174,7 @@ func (s *Store) Unlock(ctx context.Context, key, owner string) (ok bool, err err
 	return n == 1, err
 }
 
-// millis and micros round up: a positive time does not become none.
+// millis and micros round up, so that a positive time does not become zero.
 func millis(d time.Duration) int64 { return roundUp(d, time.Millisecond) }
 func micros(d time.Duration) int64 { return roundUp(d, time.Microsecond) }
 

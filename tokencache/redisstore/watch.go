@@ -30,9 +30,9 @@ func (w *watches) init(client redis.UniversalClient) {
 	w.changed = map[string]struct{}{}
 }
 
-// Watch implements [tokencache.Watcher]. It never waits for the server: the
-// channel also yields when the server confirms the subscription, the first one
-// and each after a lost connection, for the key may have changed before.
+// Watch implements [tokencache.Watcher]. It never waits for the server. The
+// channel also yields when the server confirms a subscription, the first one
+// and each after a lost connection, because the key may have changed before.
 func (s *Store) Watch(ctx context.Context, key string) (<-chan struct{}, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (w *watches) start() {
 	go w.subscribe(w.pubsub)
 }
 
-// change asks for name's subscription to be put right. Callers hold w.mu.
+// change asks subscribe to update the subscription of name. Callers hold w.mu.
 func (w *watches) change(name string) {
 	w.changed[name] = struct{}{}
 	select {
@@ -81,9 +81,9 @@ func (w *watches) change(name string) {
 	}
 }
 
-// subscribe follows what is watched. It has a goroutine of its own because a
-// call may wait for a connection; one that fails is made up for by go-redis,
-// which subscribes again when it has reconnected.
+// subscribe keeps the subscriptions up to date. It runs in a separate
+// goroutine, because a call may wait for a connection. If a call fails,
+// go-redis subscribes again after it has reconnected.
 func (w *watches) subscribe(pubsub *redis.PubSub) {
 	for range w.kick {
 		w.mu.Lock()
@@ -136,7 +136,7 @@ func (w *watches) drop(name string, ch chan struct{}) {
 	}
 }
 
-// close ends every watch, which its channel tells.
+// close ends every watch and closes its channel.
 func (w *watches) close() {
 	w.mu.Lock()
 	if w.closed {

@@ -11,14 +11,14 @@ import (
 // Dialect is the SQL that a database speaks.
 type Dialect int
 
-// The dialects. MySQL is MariaDB's too.
+// These are the dialects. MySQL is also that of MariaDB.
 const (
 	Postgres Dialect = iota + 1 // PostgreSQL 14 or later
 	MySQL                       // MySQL 8 or later, MariaDB 10.6 or later
 	SQLite                      // SQLite 3.42 or later
 )
 
-// String is the dialect's name.
+// String returns the name of the dialect.
 func (d Dialect) String() string {
 	switch d {
 	case Postgres:
@@ -31,21 +31,21 @@ func (d Dialect) String() string {
 	return "Dialect(" + strconv.Itoa(int(d)) + ")"
 }
 
-// Times are milliseconds since 1970 by the database's clock. They are the
-// start of the statement: one that waited for a row's lock takes a lease for
-// too long a time rather than too short a one, and gives one for too short.
+// now returns the database's time in milliseconds since 1970, at the start of
+// the statement. A statement that waited for a row's lock has an old time: it
+// regards a lease as held for longer, and grants one for a shorter time.
 func (d Dialect) now() string {
 	switch d {
 	case Postgres:
 		return "(extract(epoch FROM statement_timestamp())*1000)::bigint"
-	case MySQL: // not of the session's time zone, whose hours come twice in autumn
+	case MySQL: // not in the session's time zone, in which one hour of autumn comes twice
 		return "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000)"
 	}
 	return "CAST(unixepoch('subsec')*1000+0.5 AS INTEGER)"
 }
 
-// A row is a value or a lease. A value's row is named by its key; a lease's by
-// "!" and the key. Columns:
+// A row is a value or a lease. The name of a value's row is its key; the name
+// of a lease's row is "!" and the key. Columns:
 //
 //	rev     of a value its revision, 63 random bits; of a lease its fence
 //	owner   of a lease its holder, "" if it is free
@@ -54,8 +54,8 @@ func (d Dialect) now() string {
 //	ends    when a value is absent and a lease is free
 //	swept   the hour from which on the row may be deleted
 //
-// Only swept is indexed beside the name. It changes once an hour, and so most
-// updates touch no index.
+// Only name and swept are indexed. swept changes once an hour, so most updates
+// change no index.
 var tables = map[Dialect][]string{
 	Postgres: {`CREATE TABLE IF NOT EXISTS {table} (
 	name  text COLLATE "C" PRIMARY KEY,
@@ -88,8 +88,8 @@ var tables = map[Dialect][]string{
 )`, `CREATE INDEX IF NOT EXISTS {table}_swept ON {table} (swept)`},
 }
 
-// Schema is the DDL that [Store.Migrate] applies, for a database whose tables
-// are made by somebody else. The error says what is wrong with its arguments.
+// Schema returns the DDL that [Store.Migrate] applies, for a database whose
+// tables are made in another way. The error says which argument is wrong.
 func Schema(d Dialect, prefix string) (string, error) {
 	if err := errors.Join(d.check(), checkPrefix(prefix)); err != nil {
 		return "", err
@@ -123,7 +123,8 @@ func checkPrefix(prefix string) error {
 
 func tableName(prefix string) string { return prefix + "bearerkit" }
 
-// statement is SQL with its arguments by name, in the order of the dialect.
+// statement is SQL with the names of its arguments, in the order of the
+// dialect.
 type statement struct {
 	text  string
 	names []string
@@ -140,17 +141,17 @@ func (s *statement) args(a args) []any {
 	return all
 }
 
-// statements are all that a Store says. A nil one is not needed.
+// statements are all SQL of a Store. A nil one is not needed.
 type statements struct {
 	load *statement
-	// cas writes over a revision, create over nothing.
+	// cas writes over a revision; create writes an absent key.
 	cas, create *statement
-	// createOver writes over a row that has expired, where create cannot.
+	// createOver writes over a row that has expired, if create cannot.
 	createOver *statement
-	// lock takes a lease that exists, or with create where it does not.
+	// lock takes a lease that exists; lockNew makes one.
 	lock, lockNew *statement
 	// restart begins a lease again that was taken before the database's clock
-	// was set back, where lock cannot.
+	// was set back, if lock cannot.
 	restart        *statement
 	fence          *statement
 	extend, unlock *statement
@@ -175,7 +176,8 @@ func (d Dialect) statements(table string, notify bool) statements {
 		})
 		return s
 	}
-	// told tells who listens of a change of {key}, with the change's commit.
+	// told notifies listeners of a change of {key}, with the commit of the
+	// change.
 	told := func(text string) *statement {
 		if !notify {
 			return compile(text)
@@ -201,7 +203,7 @@ func (d Dialect) statements(table string, notify bool) statements {
 		s.restart = compile("UPDATE {table} SET ends = {now} + (ends - begun), begun = {now} WHERE name = {name} AND begun > {now}")
 		s.fence = compile("SELECT rev FROM {table} WHERE name = {name} AND owner = {owner}")
 		s.sweep = compile("DELETE FROM {table} WHERE swept <= {hour} LIMIT {limit}")
-		// MySQL counts a row that is what it was as none.
+		// MySQL does not count a row that does not change.
 		s.extend = compile("UPDATE {table} SET begun = {now}, ends = {end} + (ends = {end}), swept = {sweep}" +
 			" WHERE name = {name} AND owner = {owner} AND ends > {now}")
 		return s
@@ -224,7 +226,7 @@ func (d Dialect) statements(table string, notify bool) statements {
 	return s
 }
 
-// hour is the number of the hour in which ms lies.
+// hour returns the number of the hour that contains ms.
 func (d Dialect) hour(ms string) string {
 	if d == MySQL {
 		return "(" + ms + " DIV 3600000)"
@@ -232,7 +234,7 @@ func (d Dialect) hour(ms string) string {
 	return "(" + ms + " / 3600000)"
 }
 
-// changes asks for what tells of changes of n rows.
+// changes returns the query for the changes of n rows.
 func (d Dialect) changes(table string, n int) string {
 	marks := make([]string, n)
 	for i := range marks {

@@ -21,14 +21,14 @@ var (
 	errTable  = errors.New("sqlstore: migrate: the table exists and is not one of ours")
 )
 
-// kind is what an error of a database means for a Store.
+// kind is the meaning of a database's error for a Store.
 type kind int
 
 const (
 	other     kind = iota
 	again          // the statement was rolled back and may be repeated at once
 	duplicate      // the row exists
-	readOnly       // a replica, or a master that is one now
+	readOnly       // a replica, or a master that has become one
 	full           // no room on the disk
 	missing        // the table does not exist
 	denied         // no right, or a wrong password
@@ -53,7 +53,8 @@ var (
 	diskFull  = regexp.MustCompile(`(errno: 28|error 28)\b`)
 )
 
-// codeOf is what the database answered, "" if it is not known to have answered.
+// codeOf returns the code of the database's answer, or "" if no answer is
+// known.
 func (d Dialect) codeOf(err error) (code string, k kind) {
 	var stated interface{ SQLState() string }
 	var numbered interface{ Code() int }
@@ -82,8 +83,8 @@ var advice = map[kind]string{
 	denied:   ": the user has no right to do this",
 }
 
-// failed is err without what a driver may quote of the call: of a database's
-// answer only the code is kept.
+// failed returns err without what a driver may quote of the call. Only the code
+// of a database's answer is kept.
 func (s *Store) failed(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
@@ -112,7 +113,7 @@ func (s *Store) failed(ctx context.Context, op string, err error) error {
 	return fmt.Errorf("sqlstore: %s: the driver failed with an error of type %T", op, innermost(err))
 }
 
-// innermost is the error that err wraps. Only its type is shown.
+// innermost returns the error that err wraps. Only its type is shown.
 func innermost(err error) error {
 	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
 		err = next

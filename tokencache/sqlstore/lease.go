@@ -8,7 +8,7 @@ import (
 )
 
 // fenceMemory is how long the fence of a lease is remembered after its end.
-// From then on the database's clock alone makes fences rise.
+// After that only the database's clock makes fences rise.
 const fenceMemory = time.Hour
 
 func leaseName(key string) string { return "!" + key }
@@ -30,9 +30,9 @@ func checkLease(key, owner string, ttl time.Duration) error {
 }
 
 // Lock implements [tokencache.Locker]. The lease is a row with an end by the
-// database's clock: it pins no connection and no transaction. A lease that
+// database's clock. It occupies no connection and no transaction. A lease that
 // begins in the future was taken before that clock was set back. It begins
-// again, and so ends one ttl from now at the latest.
+// again and ends at most one ttl from now.
 func (s *Store) Lock(ctx context.Context, key, owner string, ttl time.Duration) (fence uint64, err error) {
 	if err := checkLease(key, owner, ttl); err != nil {
 		return 0, err
@@ -56,8 +56,8 @@ func (s *Store) Lock(ctx context.Context, key, owner string, ttl time.Duration) 
 	return uint64(max(got, 0)), nil
 }
 
-// lockInSteps is for MySQL, which returns nothing from an INSERT: a lease that
-// is there is taken by one statement, one that is not by a second.
+// lockInSteps is for MySQL, which returns nothing from an INSERT. One statement
+// takes a lease that exists, a second makes one.
 func (s *Store) lockInSteps(ctx context.Context, a args) (int64, error) {
 	done, res, err := s.exec(ctx, s.say.lock, a)
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Store) lockInSteps(ctx context.Context, a args) (int64, error) {
 		return res.LastInsertId()
 	}
 	_, _, err = s.exec(ctx, s.say.lockNew, a)
-	if _, k := s.dialect.codeOf(err); k == duplicate { // somebody holds it
+	if _, k := s.dialect.codeOf(err); k == duplicate { // another owner holds it
 		_, _, err = s.exec(ctx, s.say.restart, a)
 		return 0, err
 	}
@@ -76,7 +76,7 @@ func (s *Store) lockInSteps(ctx context.Context, a args) (int64, error) {
 	}
 	var fence int64
 	err = s.db.QueryRowContext(ctx, s.say.fence.text, s.say.fence.args(a)...).Scan(&fence)
-	if errors.Is(err, sql.ErrNoRows) { // it was too short, and is another's now
+	if errors.Is(err, sql.ErrNoRows) { // it ended early and is held by another owner now
 		return 0, nil
 	}
 	return fence, err

@@ -16,24 +16,26 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache"
 )
 
-// Options have defaults in all fields.
+// Options are optional.
 type Options struct {
 	// Prefix begins the name of the table, which is prefix + "bearerkit". It
-	// tells deployments apart that share a database. Caches of one deployment
-	// share a Store and are told apart by [tokencache.Options].Namespace.
+	// separates deployments that share a database. Caches of one deployment
+	// share a Store; [tokencache.Options].Namespace separates them.
 	Prefix string
-	// Listen is for Postgres only: how a change becomes known at once, by LISTEN
-	// and NOTIFY. It listens to channel on a connection of its own until ctx
-	// ends or the connection is lost, and returns the error. It calls woken("")
-	// when it has begun to listen, and woken with the payload of each
-	// notification. The Store calls it again after a pause. All processes that
-	// share a table set it, or none. Nil: the Store polls.
+	// Listen makes changes known at once, by LISTEN and NOTIFY. It is for
+	// Postgres only; nil means that the Store polls. All processes that share a
+	// table must set it, or none.
+	//
+	// Listen listens to channel on a separate connection until ctx ends or the
+	// connection is lost, and returns the error. It calls woken("") when it has
+	// begun to listen, and woken with the payload of each notification. The
+	// Store calls it again after a pause.
 	Listen func(ctx context.Context, channel string, woken func(payload string)) error
 }
 
 // Store is a [tokencache.Store], [tokencache.Locker], [tokencache.Watcher] and
-// [tokencache.Epocher] over a database. Make one with [New], one for a process; it is safe for
-// concurrent use.
+// [tokencache.Epocher] over a database. [New] makes it. Use one per process. It
+// is safe for concurrent use.
 type Store struct {
 	db      *sql.DB
 	dialect Dialect
@@ -42,7 +44,7 @@ type Store struct {
 	writer  chan struct{} // holds one token where the database has one writer, else nil
 	watches watches
 
-	ctx    context.Context // the Store's life
+	ctx    context.Context // the Store's lifetime
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 }
@@ -54,9 +56,9 @@ var (
 	_ tokencache.Epocher = (*Store)(nil)
 )
 
-// New returns a Store over db, which stays the caller's to close. New does not
-// connect: a Store is usable as soon as its database and the table are there,
-// see [Store.Migrate]. The error joins every fault of the arguments.
+// New returns a Store over db. The caller closes db. New does not connect: a
+// Store can be used as soon as its database and the table exist, see
+// [Store.Migrate]. The error joins every fault of the arguments.
 func New(db *sql.DB, dialect Dialect, o Options) (*Store, error) {
 	faults := []error{dialect.check(), checkPrefix(o.Prefix)}
 	if db == nil {
@@ -79,8 +81,8 @@ func New(db *sql.DB, dialect Dialect, o Options) (*Store, error) {
 	return s, nil
 }
 
-// Close ends all watches and the Store's own work. It leaves the database
-// open. Close the caches first: they have writes to finish.
+// Close ends all watches and the Store's background work. It leaves the
+// database open. Close the caches first, because they have writes to finish.
 func (s *Store) Close() error {
 	s.watches.close()
 	s.cancel()
@@ -88,13 +90,13 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Format writes a fixed text for every verb: a Store holds a connection's
-// password.
+// Format writes a fixed text for every verb, because a Store holds the password
+// of its connections.
 func (*Store) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "sqlstore.Store") }
 
-// Migrate makes the table and its index if they are missing. Any number of
-// processes may call it at once. For SQLite it also turns the write-ahead log
-// on, which stays on.
+// Migrate makes the table and its index if they are missing. Several processes
+// may call it at once. For SQLite it also turns the write-ahead log on
+// permanently.
 func (s *Store) Migrate(ctx context.Context) error {
 	ddl := s.dialect.ddl(s.table)
 	if s.dialect == SQLite {
@@ -129,8 +131,8 @@ func (s *Store) Migrate(ctx context.Context) error {
 // patience bounds the repetitions of a call whose context has no end.
 const patience = 10 * time.Second
 
-// call runs do, and again when the database has rolled it back for another's
-// sake: a deadlock, a serialization failure, SQLite's lock.
+// call runs do, and again if the database has rolled it back because of another
+// call: a deadlock, a serialization failure, SQLite's lock.
 func (s *Store) call(ctx context.Context, write bool, do func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -169,8 +171,8 @@ func (s *Store) call(ctx context.Context, write bool, do func() error) error {
 	}
 }
 
-// dropIdle closes the connections that are not in use: they may lead to a server
-// that is a replica now, and the next ones lead to its successor.
+// dropIdle closes the connections that are not in use. Their server may be a
+// replica now; new connections reach its successor.
 func (s *Store) dropIdle() {
 	for range s.db.Stats().Idle {
 		ctx, cancel := context.WithTimeout(s.ctx, 100*time.Millisecond)
@@ -210,8 +212,8 @@ func (s *Store) Load(ctx context.Context, key string) (val []byte, rev uint64, e
 	return val, uint64(at), nil
 }
 
-// CAS implements [tokencache.Store]. It is one statement, but for MySQL where
-// a key that has expired is written again: two.
+// CAS implements [tokencache.Store]. It is one statement. In MySQL it is two if
+// a key that has expired is written again.
 func (s *Store) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (next uint64, err error) {
 	switch {
 	case ttl <= 0:
@@ -219,7 +221,7 @@ func (s *Store) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl
 	case !printable(key):
 		return 0, errKey
 	case rev > 1<<63-1:
-		return 0, ctx.Err() // not one of ours
+		return 0, ctx.Err() // the Store never made such a revision
 	}
 	if val == nil {
 		val = []byte{}
@@ -248,15 +250,15 @@ func (s *Store) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl
 	return next, nil
 }
 
-// revision draws a revision that was never there: 63 bits, the highest of them
-// set, so that it is not 0.
+// revision returns a new revision: 63 random bits, the highest of them set, so
+// that it is not 0.
 func revision() uint64 {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return binary.BigEndian.Uint64(b[:])>>1 | 1<<62
 }
 
-// printable reports that s is what a column holds as it is.
+// printable reports whether a column can hold s unchanged.
 func printable(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
@@ -266,7 +268,7 @@ func printable(s string) bool {
 	return len(s) <= 64
 }
 
-// millis rounds up: a positive time does not become none.
+// millis rounds up, so that a positive time does not become zero.
 func millis(d time.Duration) int64 {
 	return int64(d/time.Millisecond) + min(int64(d%time.Millisecond), 1)
 }

@@ -13,9 +13,9 @@ const (
 	sweepTime  = 5 * time.Second
 )
 
-// sweepOn deletes what has expired, until the Store is closed. A row is absent
-// the moment it expires; it is deleted within the two hours after, in small
-// statements, by whichever process comes first.
+// sweepOn deletes expired rows until the Store is closed. A row is absent as
+// soon as it expires. It is deleted within two hours after that, in small
+// statements, by any of the processes.
 func (s *Store) sweepOn() {
 	for pause := sweepEvery; ; {
 		timer := time.NewTimer(pause/2 + rand.N(pause))
@@ -32,7 +32,7 @@ func (s *Store) sweepOn() {
 	}
 }
 
-// sweep deletes up to limit rows that have expired, and says how many.
+// sweep deletes up to limit expired rows and returns how many.
 func (s *Store) sweep(ctx context.Context, limit int) (n int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// A watch is asked for soon after it began or its key changed, and then
-	// ever less often.
+	// A watch is polled soon after it began or its key changed, and then less
+	// and less often.
 	pollFirst = 20 * time.Millisecond
 	pollLast  = 250 * time.Millisecond
 	// pollKeys bounds the keys of one statement.
@@ -21,8 +21,8 @@ const (
 	listenPause = time.Second
 )
 
-// watches are all watches of a Store. They are woken by the Store's own
-// writes, and by polling or listening for those of others.
+// watches are all watches of a Store. The Store's own writes wake them. Polling
+// or listening wakes them for writes of other processes.
 type watches struct {
 	s         *Store
 	listen    func(context.Context, string, func(string)) error
@@ -35,12 +35,12 @@ type watches struct {
 	keys    map[string]*watched
 }
 
-// watched is a key that somebody watches.
+// watched is a key with at least one watch.
 type watched struct {
 	signals map[chan struct{}]struct{}
-	next    time.Time     // when it is asked for
+	next    time.Time     // when it is polled
 	every   time.Duration // how often
-	last    string        // what was seen of it last
+	last    string        // the last state seen
 	seen    bool          // last is set
 }
 
@@ -50,9 +50,9 @@ func (w *watches) init(s *Store, listen func(context.Context, string, func(strin
 	w.keys = map[string]*watched{}
 }
 
-// Watch implements [tokencache.Watcher]. It never waits for the database: the
-// channel also yields when the Store has asked for the key the first time, for
-// it may have changed before.
+// Watch implements [tokencache.Watcher]. It never waits for the database. The
+// channel also yields when the Store has read the key for the first time,
+// because it may have changed before.
 func (s *Store) Watch(ctx context.Context, key string) (<-chan struct{}, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (s *Store) Watch(ctx context.Context, key string) (<-chan struct{}, error) 
 	return ch, nil
 }
 
-// soon makes poll look again at what is due.
+// soon makes poll read again what is due.
 func (w *watches) soon() {
 	select {
 	case w.kick <- struct{}{}:
@@ -106,7 +106,7 @@ func (w *watches) drop(key string, ch chan struct{}) {
 	}
 }
 
-// wake tells those who watch key, or with "" all.
+// wake signals the watches of key; "" means all.
 func (w *watches) wake(key string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -146,7 +146,7 @@ func (w *watches) hear() {
 	}
 }
 
-// listenOnce outlives a panic of the caller's function.
+// listenOnce recovers a panic of the caller's function.
 func (w *watches) listenOnce() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -161,7 +161,7 @@ func (w *watches) listenOnce() (err error) {
 	})
 }
 
-// poll asks for what is watched, until the Store is closed.
+// poll reads the watched keys until the Store is closed.
 func (w *watches) poll() {
 	for {
 		due, wait := w.due(time.Now())
@@ -181,7 +181,7 @@ func (w *watches) poll() {
 	}
 }
 
-// due are the keys to ask for now, and how long there is none otherwise.
+// due returns the keys to read now, or how long there are none.
 func (w *watches) due(now time.Time) (keys []string, wait time.Duration) {
 	wait = time.Hour
 	if w.listening.Load() || w.s.ctx.Err() != nil {
@@ -201,8 +201,8 @@ func (w *watches) due(now time.Time) (keys []string, wait time.Duration) {
 	return keys, wait
 }
 
-// ask looks at keys and wakes those who watch what has changed. Where it
-// cannot look, it takes the next look for the first.
+// ask reads keys and wakes the watches of those that have changed. If it cannot
+// read, the next reading counts as the first.
 func (w *watches) ask(keys []string) {
 	now, err := w.look(keys)
 	w.mu.Lock()
@@ -224,7 +224,7 @@ func (w *watches) ask(keys []string) {
 	}
 }
 
-// look is what there is of keys: revision, and holder of the lease.
+// look returns the state of keys: the revision, and the holder of the lease.
 func (w *watches) look(keys []string) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(w.s.ctx, pollTime)
 	defer cancel()
@@ -257,7 +257,7 @@ func (w *watches) look(keys []string) (map[string]string, error) {
 	return seen, rows.Err()
 }
 
-// close ends every watch, which its channel tells.
+// close ends every watch and closes its channel.
 func (w *watches) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

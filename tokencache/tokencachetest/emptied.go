@@ -11,11 +11,11 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache"
 )
 
-// TestEmptied proves what must hold when s loses its data, and returns every
-// violation, joined: what was there is absent, a revision from before is
-// refused and does not come back, and fences rise over the loss. empty takes
-// away all that s keeps, as a server restarted without its files does. It may
-// take a moment, in which calls may fail.
+// TestEmptied tests what must hold when s loses its data, and returns every
+// violation, joined: values are absent, an earlier revision is refused and does
+// not come back, and fences rise over the loss. empty removes all that s keeps,
+// as a restart of a server without its files does. It may take a moment in
+// which calls may fail.
 func TestEmptied(s tokencache.Store, empty func()) error {
 	ctx, cancel := context.WithTimeout(context.Background(), minute)
 	defer cancel()

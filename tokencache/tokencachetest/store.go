@@ -147,8 +147,8 @@ func counter(p *probe) error {
 	return err
 }
 
-// lostReplies cuts calls short at every point, and reads back what they did. A
-// call that failed may still be on its way, and be done after the reading.
+// lostReplies cuts calls short at every point and reads what they did. A call
+// that failed may still be on its way and happen after the reading.
 func lostReplies(p *probe) error {
 	last, rev := "", uint64(0)
 	late := map[string]bool{} // values of calls that failed at rev
@@ -329,8 +329,8 @@ func isolation(p *probe) error {
 	return nil
 }
 
-// epoch asks for the name of the Store's history of writes, which what a case
-// does leaves as it is.
+// epoch reads the name of the Store's history of writes, which must not change
+// during a case.
 func epoch(p *probe) error {
 	if p.epocher == nil {
 		return errNoEpocher

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// patience bounds what should take no time.
+	// patience bounds calls that should take no time.
 	patience = 10 * time.Second
 	// minute is a life that no case outlasts.
 	minute = time.Minute
@@ -27,10 +27,10 @@ type check struct {
 	run  func(*probe) error
 }
 
-// Run proves the Stores that open returns, one for each case, as subtests. It
+// Run tests the Stores that open returns, one for each case, as subtests. It
 // takes a few seconds. Cases about leases, watches or epochs are skipped if the
-// Store has none. What must hold when a Store loses its data is proved by
-// [TestEmptied].
+// Store has none. [TestEmptied] tests what must hold when a Store loses its
+// data.
 func Run(t *testing.T, open func(t *testing.T) tokencache.Store) {
 	t.Helper()
 	for _, c := range checks() {
@@ -45,8 +45,8 @@ func Run(t *testing.T, open func(t *testing.T) tokencache.Store) {
 	}
 }
 
-// Test proves s as Run does, and returns every violation, joined. It needs no *testing.T, so
-// that it can run within a bubble of testing/synctest.
+// Test tests s as Run does, and returns every violation, joined. It needs no
+// *testing.T, so it can run in a bubble of testing/synctest.
 func Test(s tokencache.Store) error {
 	var errs []error
 	for _, c := range checks() {
@@ -76,8 +76,8 @@ func (c check) on(s tokencache.Store) error {
 	return c.run(p)
 }
 
-// probe is one case at work. Its methods make one call each and say what was
-// wrong with the outcome.
+// probe is one case at work. Each of its methods makes one call and returns
+// what was wrong with the outcome.
 type probe struct {
 	ctx     context.Context
 	s       tokencache.Store

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// quiet is how long no signal comes before an unasked one is over.
+// quiet is the time without a signal after which no earlier signal is expected.
 const quiet = 100 * time.Millisecond
 
 func (p *probe) watch() (<-chan struct{}, error) {
@@ -112,7 +112,7 @@ func watchAtOnce(p *probe) error {
 	return nil
 }
 
-// watchUnread leaves signals where they are: nobody may wait for their reader.
+// watchUnread leaves signals unread: the Store must not wait for a reader.
 func watchUnread(p *probe) error {
 	if p.watcher == nil {
 		return errNoWatcher

@@ -18,10 +18,10 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache"
 )
 
-// Fleet is replicas of one process with many grants between one Store and one
-// upstream. The upstream rotates: a refresh token works once, a new pair ends
-// the old one, and a refresh token that is shown a second time ends the grant.
-// Nothing but the refresh token makes a new pair: a lost grant stays lost.
+// Fleet is many grants in the replicas of one process, between one Store and
+// one upstream. The upstream rotates: a refresh token works once, a new pair
+// ends the old one, and a refresh token that is presented again ends the grant.
+// Only the refresh token makes a new pair: a lost grant stays lost.
 type Fleet struct {
 	t        testing.TB
 	upstream *rotating

@@ -1,7 +1,7 @@
 //go:build unix
 
 // Package soaktest puts processes with one user between one Store and one
-// vendor, and counts what comes of it while a test does harm to either.
+// vendor. It counts the results while a test damages the Store or the vendor.
 package soaktest
 
 import (
@@ -82,7 +82,7 @@ func (r *Rig) start() {
 	r.workers[c.ID] = startWorker(r.t, c)
 }
 
-// ServeHTTP is the vendor, and the death of who calls it.
+// ServeHTTP is the vendor. It also kills a worker that calls it.
 func (r *Rig) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	id := req.Header.Get("X-Worker")
 	token := strings.Contains(req.URL.Path, "/tokens/")
