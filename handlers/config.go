@@ -41,7 +41,8 @@ type PurgeChecker interface {
 // print itself, because it may hold a key.
 type Config struct {
 	redacted
-	// Provider issues the tokens; a *tokencache.Cache fits. Required.
+	// Provider issues the tokens; a *tokencache.Cache fits, which is also a
+	// [PurgeChecker]. Required.
 	Provider providers.Provider
 	// Wire is the JSON shapes of the vendor. Required, except by [Verify].
 	Wire Wire

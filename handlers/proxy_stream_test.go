@@ -247,7 +247,7 @@ func TestAnAuthorizeThatPanicsEndsTheStream(t *testing.T) {
 func TestSlowReadersAreDropped(t *testing.T) {
 	for name, c := range map[string]struct {
 		request string
-		answer  func(*http.Request, chan struct{}) *http.Response
+		answer  func(r *http.Request, done chan struct{}) *http.Response // done tells that the body is closed; it is no flight
 	}{
 		"an answer": {"GET /x HTTP/1.1\r\nHost: x\r\n\r\n", func(r *http.Request, done chan struct{}) *http.Response {
 			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: &endless{done: done}, ContentLength: 1 << 40, Request: r}
@@ -273,7 +273,8 @@ func TestSlowReadersAreDropped(t *testing.T) {
 	}
 }
 
-// endless is a body without end, of which done tells that it is closed.
+// endless is a body without end. Close closes done, for which the test waits;
+// done is no flight.
 type endless struct {
 	done   chan struct{}
 	closed atomic.Bool

@@ -7,7 +7,9 @@ import (
 	"time"
 )
 
-// DenyList remembers withdrawn tokens until they end. Its method Revoked is a
+// DenyList remembers withdrawn tokens until they end. [DenyList.Add] and
+// [DenyList.AddID] withdraw a token by its jti or, without one, by its
+// [Verified.Digest]. Its method Revoked is a
 // Config.Revoked for one process. The zero DenyList is empty and ready to use.
 // It is safe for concurrent use and must not be copied.
 type DenyList struct {

@@ -16,6 +16,7 @@ import (
 // maps does not count. The token cache adds a digest of Assertion and Actor to
 // the key of any provider. The error, if any, is an [*Error] with
 // [CodeInvalidField] that names the member of Params that is no JSON value.
+// [Request.AppendKey] appends the key to a buffer.
 func (r Request) Key() (string, error) {
 	var buf [256]byte
 	b, err := r.AppendKey(buf[:0])

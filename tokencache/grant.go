@@ -11,8 +11,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// CanRefresh reports whether the provider is a [providers.Refresher]. A Cache
-// itself always has the method Refresh.
+// CanRefresh implements [providers.OptionalRefresher]. It reports whether the
+// provider is a [providers.Refresher]. A Cache always has the method Refresh.
 func (c *Cache) CanRefresh() bool { return c.refresher != nil }
 
 // Refresh spends refreshToken and returns the pair that replaces it. It never
@@ -136,8 +136,8 @@ func (c *Cache) knows(ctx context.Context, k id, req *providers.Request, refresh
 
 // Purge signs req's grant out. After it has returned nil, no replica hands out
 // an earlier token, not even one that is on its way, and the grant's refresh
-// tokens are refused. If the provider is a [providers.Revoker], the current
-// token is revoked.
+// tokens are refused. [Cache.Purged] tells whether a token is such an earlier
+// one. If the provider is a [providers.Revoker], the current token is revoked.
 //
 // With a Store, Purge waits until every live replica has read of the sign-out.
 // If that takes longer than ctx or a third of FetchTimeout, Purge returns

@@ -12,6 +12,10 @@
 // yourself. It therefore works inside a testing/synctest bubble, whose clock it
 // follows.
 //
+// [Issuer.Rotate], [Issuer.Down], [Issuer.Slow], [Issuer.Serve] and
+// [Issuer.ServeSet] change what the Issuer publishes. [Issuer.Sign] signs any
+// header and claims.
+//
 // [Corpus] returns attacks, malformed requests and good tokens of every shape
 // as data. [Run] sends them to a handler that trusts the issuer.
 //

@@ -62,8 +62,8 @@ func (Config) Format(f fmt.State, _ rune) {
 }
 
 // Provider signs ContactsManager tokens. It implements [providers.Provider] and
-// [providers.Keyer], and the wire shapes of package handlers. Many tokens may
-// live at once.
+// [providers.Keyer], and the wire of package handlers: [Provider.Decode],
+// [Provider.Encode] and [Provider.EncodeError]. Many tokens may live at once.
 type Provider struct {
 	orgID       string
 	credentials func(context.Context) (apiKey, apiSecret string, err error)

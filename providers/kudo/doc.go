@@ -5,6 +5,8 @@
 //
 // The Subject of a request is the editor's userId. Params are the other
 // parameters, such as file. Kudo has no refresh: generate a new token instead.
+// [Provider.Verify] and [Provider.Owns] make a Provider fit for
+// middleware.Opaque.
 //
 // # Concurrency
 //

@@ -61,22 +61,7 @@ func New(c Config) (*Provider, error) {
 // check returns the faults of c, except those of the client's authentication.
 func (c Config) check(grant grantType) (faults []error) {
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	for _, u := range []struct{ field, raw string }{
-		{"TokenURL", c.TokenURL}, {"IntrospectionURL", c.IntrospectionURL}, {"RevocationURL", c.RevocationURL},
-	} {
-		if u.raw == "" {
-			continue
-		}
-		base, _, _ := strings.Cut(u.raw, "?") // RFC 6749 section 3.2 allows a query
-		if plain, err := url.Parse(base); err == nil && plain.User == nil && plainhttp.Allowed(c.DangerouslyPlainHTTP, plain) {
-			base = "https" + strings.TrimPrefix(base, plain.Scheme) // so that CheckURL reports the other faults
-		}
-		if _, err := upstream.CheckURL(u.field, base); err != nil {
-			bad("%w", err)
-		} else if strings.Contains(u.raw, "#") {
-			bad("%s: a fragment is not allowed", u.field)
-		}
-	}
+	c.checkURLs(bad)
 	if err := plainhttp.Check("DangerouslyPlainHTTP", c.DangerouslyPlainHTTP); err != nil {
 		bad("%w", err)
 	}
@@ -119,6 +104,26 @@ func (c Config) check(grant grantType) (faults []error) {
 		bad("Issuers: one is empty")
 	}
 	return faults
+}
+
+// checkURLs reports the faults of the endpoints to bad.
+func (c Config) checkURLs(bad func(format string, args ...any)) {
+	for _, u := range []struct{ field, raw string }{
+		{"TokenURL", c.TokenURL}, {"IntrospectionURL", c.IntrospectionURL}, {"RevocationURL", c.RevocationURL},
+	} {
+		if u.raw == "" {
+			continue
+		}
+		base, _, _ := strings.Cut(u.raw, "?") // RFC 6749 section 3.2 allows a query
+		if plain, err := url.Parse(base); err == nil && plain.User == nil && plainhttp.Allowed(c.DangerouslyPlainHTTP, plain) {
+			base = "https" + strings.TrimPrefix(base, plain.Scheme) // so that CheckURL reports the other faults
+		}
+		if _, err := upstream.CheckURL(u.field, base); err != nil {
+			bad("%w", err)
+		} else if strings.Contains(u.raw, "#") {
+			bad("%s: a fragment is not allowed", u.field)
+		}
+	}
 }
 
 // vschar reports whether s has only characters of RFC 6749 appendix A.

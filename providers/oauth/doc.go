@@ -1,11 +1,12 @@
 // Package oauth takes tokens from any RFC 6749 token endpoint: for the client
 // itself, for users who gave a grant, or on behalf of a caller whose token is
-// exchanged. It also introspects (RFC 7662) and revokes (RFC 7009).
+// exchanged. It also introspects ([Provider.Verify], RFC 7662) and revokes
+// ([Provider.Revoke], RFC 7009).
 //
 // # Grants
 //
 // A [Provider] has one grant type, so that one kind of token never becomes
-// another:
+// another. [Provider.Mode] follows from it:
 //
 //   - client_credentials, and any other grant by name, issue the client's own
 //     tokens. A request with a Subject is refused.

@@ -9,8 +9,9 @@
 // rules: Redacto ends a user's earlier pairs when it issues a new one, and a
 // refresh token works once; Redox verifies every client assertion; Kudo answers
 // { Wrong token }; ContactsManager verifies the token that the caller signed. A
-// [Fake] has switches for latency, faults, revocation, lifetimes and a wrong
-// clock, and counts the requests:
+// [Fake] counts the requests ([Fake.Stats], [Fake.ResetStats]) and has switches:
+// [Fake.SetLatency], [Fake.SetFault], [Fake.RevokeAll], [Fake.SetLifetimes], and
+// [Fake.SetSkew] for a wrong clock.
 //
 //	vendor, err := providertest.NewRedacto(providertest.RedactoConfig{Keys: keys})
 //	…

@@ -108,7 +108,7 @@ func inBubble(t *testing.T, f *providertest.Fake) (*http.Client, func()) {
 
 type pipeListener struct {
 	conns chan net.Conn
-	done  chan struct{}
+	done  chan struct{} // closed by Close; it ends Accept and is no flight
 	once  sync.Once
 }
 

@@ -6,8 +6,8 @@
 // vendor's org_user_id. Identifiers may hold "email" and "mobile".
 //
 // When the vendor issues a new pair for a user, it ends every earlier pair of
-// that user. The mode of the provider is therefore [providers.Exclusive] and
-// its keys name the user. Put it behind package tokencache.
+// that user. [Provider.Mode] is therefore [providers.Exclusive], and
+// [Provider.Key] names the user. Put it behind package tokencache.
 //
 // # Concurrency
 //

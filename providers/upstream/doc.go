@@ -3,9 +3,10 @@
 // it to write a provider. The kit's own providers use it.
 //
 // [Client.Do] sends a JSON or form body and returns an answer of any status. A
-// [Response] then says what the answer means: [Response.Err] for a status that
-// is no success, [Response.Decode], [Response.Expiry] and [Response.Bad] for a
-// body.
+// [Response] then says what the answer means. [Response.OK] reports a success;
+// [Response.Err] is the error of any other status. [Response.Decode],
+// [Response.Expiry] and [Response.Bad] are for the body, and [Response.Salvage]
+// is for the answer to a refresh that cannot be used.
 //
 // # Limits
 //

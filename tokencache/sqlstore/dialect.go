@@ -161,21 +161,25 @@ type statements struct {
 
 var argument = regexp.MustCompile(`\{[a-z]+\}`)
 
+// compile makes a statement of text, in which names in braces stand for the
+// table, for times, and for arguments.
+func (d Dialect) compile(table, text string) *statement {
+	s := &statement{}
+	text = strings.NewReplacer("{table}", table, "{now}", d.now(), "{hour}", d.hour("{now}"),
+		"{end}", "("+d.now()+" + {ttl})", "{sweep}", d.hour("("+d.now()+" + {keep})")+" + 1").Replace(text)
+	text = strings.ReplaceAll(text, "{now}", d.now())
+	s.text = argument.ReplaceAllStringFunc(text, func(name string) string {
+		s.names = append(s.names, strings.Trim(name, "{}"))
+		if d == Postgres {
+			return "$" + strconv.Itoa(len(s.names))
+		}
+		return "?"
+	})
+	return s
+}
+
 func (d Dialect) statements(table string, notify bool) statements {
-	compile := func(text string) *statement {
-		s := &statement{}
-		text = strings.NewReplacer("{table}", table, "{now}", d.now(), "{hour}", d.hour("{now}"),
-			"{end}", "("+d.now()+" + {ttl})", "{sweep}", d.hour("("+d.now()+" + {keep})")+" + 1").Replace(text)
-		text = strings.ReplaceAll(text, "{now}", d.now())
-		s.text = argument.ReplaceAllStringFunc(text, func(name string) string {
-			s.names = append(s.names, strings.Trim(name, "{}"))
-			if d == Postgres {
-				return "$" + strconv.Itoa(len(s.names))
-			}
-			return "?"
-		})
-		return s
-	}
+	compile := func(text string) *statement { return d.compile(table, text) }
 	// told notifies listeners of a change of {key}, with the commit of the
 	// change.
 	told := func(text string) *statement {
