@@ -6,6 +6,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // TestFidelityNamesTests walks the tables of docs/fidelity.md: every row names a
@@ -13,9 +16,7 @@ import (
 // kit does what is written.
 func TestFidelityNamesTests(t *testing.T) {
 	doc, err := os.ReadFile("docs/fidelity.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	name := regexp.MustCompile("`([a-z]+)\\.(Test[A-Za-z0-9_]+)`")
 	rows, tests := 0, map[string]bool{}
 	for i, line := range strings.Split(string(doc), "\n") {
@@ -26,20 +27,14 @@ func TestFidelityNamesTests(t *testing.T) {
 		rows++
 		verdict := cells[len(cells)-2]
 		known := len(cells) == 5 || regexp.MustCompile(`exact|differs: .+, because|not ours|silent|not in the document`).MatchString(verdict)
-		if !known {
-			t.Errorf("line %d: neither exact nor a reason: %s", i+1, verdict)
-		}
+		assert.True(t, known, "line %d: neither exact nor a reason: %s", i+1, verdict)
 		found := name.FindAllStringSubmatch(cells[3], -1)
-		if len(found) == 0 && !strings.Contains(verdict, "not ours") {
-			t.Errorf("line %d: names no test: %s", i+1, cells[1])
-		}
+		assert.False(t, len(found) == 0 && !strings.Contains(verdict, "not ours"), "line %d: names no test: %s", i+1, cells[1])
 		for _, m := range found {
 			tests[m[1]+"."+m[2]] = true
 		}
 	}
-	if rows < 80 {
-		t.Errorf("only %d rows", rows)
-	}
+	assert.GreaterOrEqual(t, rows, 80)
 	folders := map[string]string{"bearerkit": ".", "gateway": "examples/gateway", "examples": "examples"}
 	defined := map[string]string{}
 	for test := range tests {
@@ -53,9 +48,7 @@ func TestFidelityNamesTests(t *testing.T) {
 		if _, ok := defined[dir]; !ok {
 			defined[dir] = testSources(t, dir)
 		}
-		if !strings.Contains(defined[dir], "\nfunc "+fn+"(t *testing.T)") {
-			t.Errorf("%s is not in %s", fn, dir)
-		}
+		assert.True(t, strings.Contains(defined[dir], "\nfunc "+fn+"(t *testing.T)"), "%s is not in %s", fn, dir)
 	}
 }
 
@@ -67,15 +60,12 @@ func isDir(name string) bool {
 func testSources(t *testing.T, dir string) string {
 	t.Helper()
 	files, err := filepath.Glob(dir + "/*_test.go")
-	if err != nil || len(files) == 0 {
-		t.Errorf("no tests in %s: %v", dir, err)
-	}
+	require.NoError(t, err)
+	assert.NotEmpty(t, files, "no tests in %s", dir)
 	var all strings.Builder
 	for _, file := range files {
 		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		all.Write(b)
 	}
 	return all.String()

@@ -113,3 +113,11 @@ func TestWhereTLSIsDemanded(t *testing.T) {
 	_, err := readConfig(func(n string) string { return map[string]string{"ADDR": ":8080"}[n] }, slog.New(slog.DiscardHandler))
 	assert.NoError(t, err, "the demonstration has no vendor's tokens")
 }
+
+func TestOnlyThisMachineReachesTheGatewayByDefault(t *testing.T) {
+	for addr, want := range map[string]string{"": "127.0.0.1:8080", ":3000": ":3000"} {
+		c, err := readConfig(func(n string) string { return map[string]string{"ADDR": addr}[n] }, slog.New(slog.DiscardHandler))
+		assert.NoError(t, err)
+		assert.Equal(t, want, c.addr)
+	}
+}
