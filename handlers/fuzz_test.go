@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/bearerkit/bearerkit/handlers"
 	"github.com/bearerkit/bearerkit/providers"
 )
@@ -49,18 +51,14 @@ func FuzzRequest(f *testing.F) {
 			if tenant := p.asked.Tenant; tenant != org+":"+workspace && tenant != org+":"+other {
 				t.Fatalf("asked for tenant %q", tenant)
 			}
-			if len(p.asked.Subject) > 256 {
-				t.Fatal("subject over its bound")
-			}
+			require.False(t, len(p.asked.Subject) > 256, "subject over its bound")
 			return
 		}
 		code, _ := a.json["code"].(string)
 		if status, ok := contract[providers.Code(code)]; !ok || status != a.status || a.status >= 500 || p.asked != nil {
 			t.Fatalf("status %d, code %q, asked %v", a.status, code, p.asked != nil)
 		}
-		if a.json["error"] != a.json["detail"] || a.json["detail"] == "" {
-			t.Fatalf("texts: %s", a.body)
-		}
+		require.False(t, a.json["error"] != a.json["detail"] || a.json["detail"] == "", "texts: %s", a.body)
 	})
 }
 
@@ -88,21 +86,15 @@ func FuzzProxyPath(f *testing.F) {
 		r.URL = u
 		a := serve(t, h, r)
 		if seen == nil {
-			if a.status != 404 {
-				t.Fatalf("status %d", a.status)
-			}
+			require.EqualValues(t, 404, a.status, "status %d", a.status)
 			return
 		}
-		if seen.Host != "api.example.com" || seen.Scheme != "https" {
-			t.Fatalf("went to %s", seen)
-		}
+		require.False(t, seen.Host != "api.example.com" || seen.Scheme != "https", "went to %s", seen)
 		// However often an upstream decodes and cleans, it stays below.
 		path := seen.EscapedPath()
 		for range 3 {
 			clean := (&url.URL{Path: "/"}).ResolveReference(&url.URL{Path: strings.ReplaceAll(path, `\`, "/")}).Path
-			if !strings.HasPrefix(clean, "/base/fhir/") {
-				t.Fatalf("%q is %q to an upstream", seen.EscapedPath(), clean)
-			}
+			require.True(t, strings.HasPrefix(clean, "/base/fhir/"), "%q is %q to an upstream", seen.EscapedPath(), clean)
 			decoded, err := url.PathUnescape(path)
 			if err != nil {
 				break

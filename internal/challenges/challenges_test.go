@@ -47,13 +47,9 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
 		all := challenges.Parse([]string{a, b})
-		if len(all) > len(a)+len(b) {
-			t.Fatalf("%d challenges in %d bytes", len(all), len(a)+len(b))
-		}
+		require.False(t, len(all) > len(a)+len(b), "%d challenges in %d bytes", len(all), len(a)+len(b))
 		for _, c := range all {
-			if c.Scheme == "" || c.Token68 != "" && c.Params != nil {
-				t.Fatalf("%+v", c)
-			}
+			require.False(t, c.Scheme == "" || c.Token68 != "" && c.Params != nil, "%+v", c)
 		}
 		// Fields are read one by one: another field never changes the first's challenges.
 		alone := challenges.Parse([]string{a})

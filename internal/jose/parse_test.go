@@ -111,9 +111,7 @@ func FuzzParsePrivateKey(f *testing.F) {
 	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		signer, err := jose.ParsePrivateKey(text)
-		if (signer == nil) == (err == nil) {
-			t.Fatalf("signer %v with error %v", signer != nil, err)
-		}
+		require.False(t, (signer == nil) == (err == nil), "signer %v with error %v", signer != nil, err)
 		if err == nil { // whatever parses, NewKey does not crash on
 			for alg := range goodPairs {
 				_, _ = jose.NewKey(signer, alg, "k")

@@ -97,12 +97,8 @@ func FuzzExpiry(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		raw := json.RawMessage(s)
 		at, err := upstream.ParseTime(raw)
-		if err != nil && !at.IsZero() {
-			t.Fatalf("%v beside %v", at, err)
-		}
-		if at.After(last) || at.Before(time.Time{}) {
-			t.Fatalf("time %v", at)
-		}
+		require.False(t, err != nil && !at.IsZero(), "%v beside %v", at, err)
+		require.False(t, at.After(last) || at.Before(time.Time{}), "time %v", at)
 		if _, err := json.Marshal(at); err != nil {
 			t.Fatal(err)
 		}
@@ -111,9 +107,7 @@ func FuzzExpiry(f *testing.F) {
 		}
 		for _, token := range []string{s, jwt(s), jwt(`{"exp":` + s + `}`)} {
 			exp, ok := upstream.JWTExpiry(token)
-			if ok == exp.IsZero() || exp.After(last) {
-				t.Fatalf("exp %v %v of %q", exp, ok, token)
-			}
+			require.False(t, ok == exp.IsZero() || exp.After(last), "exp %v %v of %q", exp, ok, token)
 			if got, _ := upstream.ParseTime(raw); ok && json.Valid(raw) && token == jwt(`{"exp":`+s+`}`) && !strings.ContainsAny(s, " \t\r\n") && !exp.Equal(got) {
 				t.Fatalf("exp %v, time %v", exp, got)
 			}

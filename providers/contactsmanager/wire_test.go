@@ -109,9 +109,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		req, err := p.Decode(nil, o)
 		if err != nil {
-			if providers.AsError(err).Code != providers.CodeInvalidField {
-				t.Errorf("a caller's mistake is %v", err)
-			}
+			assert.Equal(t, providers.CodeInvalidField, providers.AsError(err).Code, "a caller's mistake is %v", err)
 			return
 		}
 		token, err := p.Generate(t.Context(), req)

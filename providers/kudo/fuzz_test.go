@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/bearerkit/bearerkit/internal/recorder"
 	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
@@ -30,9 +33,7 @@ func FuzzAnswer(f *testing.F) {
 		p := build(t, "", cfg)
 		token, err := p.Generate(t.Context(), file("a"))
 		checkError(t, err, body)
-		if err == nil && token.AccessToken == "" {
-			t.Error("neither token nor error")
-		}
+		assert.False(t, err == nil && token.AccessToken == "", "neither token nor error")
 		v, err := p.Verify(t.Context(), uuid)
 		checkError(t, err, body)
 		if claims := strings.ToLower(string(v.Claims)); err == nil && (strings.HasPrefix(claims, `{"auth":`) || strings.HasPrefix(claims, `{"server":`)) {
@@ -44,12 +45,8 @@ func FuzzAnswer(f *testing.F) {
 func checkError(t *testing.T, err error, body string) {
 	t.Helper()
 	var e *providers.Error
-	if err != nil && !errors.As(err, &e) {
-		t.Errorf("a %T is not an *Error", err)
-	}
-	if err != nil && len(body) > 30 && strings.Contains(err.Error(), body) {
-		t.Error("the error quotes the answer")
-	}
+	assert.False(t, err != nil && !errors.As(err, &e), "a %T is not an *Error", err)
+	assert.False(t, err != nil && len(body) > 30 && strings.Contains(err.Error(), body), "the error quotes the answer")
 }
 
 // What Decode passes, Key and Generate take, and none of it is ours.
@@ -65,15 +62,11 @@ func FuzzDecode(f *testing.F) {
 		}
 		req, err := p.Decode(nil, o)
 		if err != nil {
-			if providers.AsError(err).Code != providers.CodeInvalidField {
-				t.Errorf("a caller's mistake is %v", err)
-			}
+			assert.Equal(t, providers.CodeInvalidField, providers.AsError(err).Code, "a caller's mistake is %v", err)
 			return
 		}
 		for name := range req.Params {
-			if strings.EqualFold(name, "auth") || strings.EqualFold(name, "server") || strings.EqualFold(name, "apiServerURL") {
-				t.Errorf("%s passed", name)
-			}
+			assert.False(t, strings.EqualFold(name, "auth") || strings.EqualFold(name, "server") || strings.EqualFold(name, "apiServerURL"), "%s passed", name)
 		}
 		if _, err := p.Key(req); err != nil {
 			t.Errorf("what Decode passes Key refuses: %v", err)
@@ -94,18 +87,12 @@ func FuzzEditorURL(f *testing.F) {
 			return
 		}
 		u, err := url.Parse(got)
-		if err != nil {
-			t.Fatalf("not a URL: %v", err)
-		}
+		require.NoError(t, err, "not a URL: %v", err)
 		given, err := url.Parse(base)
-		if err != nil || u.Host != given.Host || u.Scheme != given.Scheme {
-			t.Errorf("%q leads elsewhere than %q", got, base)
-		}
+		assert.False(t, err != nil || u.Host != given.Host || u.Scheme != given.Scheme, "%q leads elsewhere than %q", got, base)
 		if v := u.Query()["apitoken"]; len(v) != 1 || v[0] != token {
 			t.Errorf("the token of %q is %q", got, v)
 		}
-		if u.User != nil || u.Fragment != "" {
-			t.Errorf("%q has user or fragment", got)
-		}
+		assert.False(t, u.User != nil || u.Fragment != "", "%q has user or fragment", got)
 	})
 }

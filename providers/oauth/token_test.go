@@ -182,13 +182,9 @@ func FuzzTokenAnswer(f *testing.F) {
 			}
 			return
 		}
-		if got.AccessToken == "" || got.RefreshToken == "" || got.TokenType != "Bearer" || !got.IssuedAt.Equal(start) || status > 299 {
-			t.Fatalf("%d %q gave %v", status, body, got)
-		}
+		require.False(t, got.AccessToken == "" || got.RefreshToken == "" || got.TokenType != "Bearer" || !got.IssuedAt.Equal(start) || status > 299, "%d %q gave %v", status, body, got)
 		for _, b := range []byte(got.AccessToken) {
-			if b <= ' ' || b > '~' {
-				t.Fatalf("token %q cannot be sent", got.AccessToken)
-			}
+			require.False(t, b <= ' ' || b > '~', "token %q cannot be sent", got.AccessToken)
 		}
 	})
 }

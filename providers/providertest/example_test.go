@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/contactsmanager"
 	"github.com/bearerkit/bearerkit/providers/kudo"
@@ -28,9 +30,7 @@ func ExampleRun() {
 	providertest.Run(t, providertest.Suite{
 		New: func(t testing.TB, baseURL string) providers.Provider {
 			p, err := kudo.New(kudo.Config{BaseURL: baseURL, AccessKey: "access-key-canary"})
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			return p
 		},
 		Request: providers.Request{Params: map[string]any{"file": "plan.dwg"}},

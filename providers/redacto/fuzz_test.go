@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/bearerkit/bearerkit/internal/recorder"
 	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
@@ -67,14 +69,10 @@ func FuzzDecode(f *testing.F) {
 		req, err := p.Decode(q, o)
 		var e *providers.Error
 		if err != nil {
-			if !errors.As(err, &e) || e.Class != providers.Permanent || e.Code == providers.CodeInternal {
-				t.Errorf("a caller's mistake is %v", err)
-			}
+			assert.False(t, !errors.As(err, &e) || e.Class != providers.Permanent || e.Code == providers.CodeInternal, "a caller's mistake is %v", err)
 			return
 		}
-		if req.Tenant != org+":"+ws1 && req.Tenant != org+":"+ws2 {
-			t.Errorf("tenant %q is not configured", req.Tenant)
-		}
+		assert.False(t, req.Tenant != org+":"+ws1 && req.Tenant != org+":"+ws2, "tenant %q is not configured", req.Tenant)
 		if _, err := p.Key(req); err != nil && providers.AsError(err).Code != providers.CodeIdentityRequired {
 			t.Errorf("what Decode passes Key refuses: %v", err)
 		}
