@@ -21,7 +21,7 @@ func (p *reporter) report(r *http.Request, status int, err error) {
 		if status == http.StatusInternalServerError || status == http.StatusBadGateway {
 			level = slog.LevelError
 		}
-		attrs = append(attrs, slog.String("then", "callers get this answer; more of the kind are for Debug for a minute"), slog.String("do", remedy(e)))
+		attrs = append(attrs, slog.String("then", "callers get this answer; further ones are logged at Debug for a minute"), slog.String("do", remedy(e)))
 	}
 	p.log.LogAttrs(r.Context(), level, "handlers: "+p.op, attrs...)
 }
@@ -41,7 +41,7 @@ func remedy(err *providers.Error) string {
 		}
 		return "the vendor cannot be reached: look at its address, DNS, the network between and its certificate"
 	case providers.CodeBadResponse:
-		return "the vendor's answer cannot be used: its API changed, or something between answers in its place"
+		return "the vendor's answer cannot be used: its API changed, or a proxy answers instead"
 	case providers.CodeUpstreamError:
 		return "the vendor fails: look at its status page"
 	}

@@ -151,7 +151,7 @@ func (f *forwardAuth) decide(r *http.Request) (*Verified, *Error) {
 	original, err := f.dialect.Original(r)
 	if err != nil {
 		if f.told.CompareAndSwap(false, true) {
-			f.logger.Error("forward-auth: the proxy does not describe the original request, and it is refused: see docs/forward-auth-and-grpc.md for its configuration", "error", err)
+			f.logger.Error("forward-auth: the proxy does not describe the original request, which is refused: see docs/forward-auth-and-grpc.md for its configuration", "error", err)
 		}
 		return nil, f.refuse(http.StatusForbidden, "original", "The request cannot be checked.", err)
 	}

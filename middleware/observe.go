@@ -108,7 +108,7 @@ func (a *Authenticator) renewal(ctx context.Context, began time.Time, err error)
 		a.counters.renewalsFailed.Add(1)
 		e.Kind = kindRenewalFailed
 		if a.counters.renewalsFail.CompareAndSwap(false, true) {
-			a.logger.WarnContext(ctx, "an expired token could not be renewed, and its request is answered 401; more failures are for Debug until a renewal succeeds: check Renew.Token's provider",
+			a.logger.WarnContext(ctx, "an expired token could not be renewed, and its request is answered 401; further failures are logged at Debug until a renewal succeeds: check Renew.Token's provider",
 				"error", err)
 		} else {
 			a.logger.DebugContext(ctx, "an expired token could not be renewed", "error", err)

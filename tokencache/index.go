@@ -156,7 +156,7 @@ func (a *attempt) markDead(ctx context.Context, token string) {
 		ttl = keepUnknown
 	}
 	if err := a.point(ctx, a.c.tokenDigest(token), true, ttl); err != nil {
-		a.c.o.Logger.Warn("tokencache: a refresh token that was refused could not be marked; it is presented again when it comes again", "error", err)
+		a.c.o.Logger.Warn("tokencache: a refused refresh token could not be marked; if a caller presents it again, it is sent upstream again", "error", err)
 	}
 }
 

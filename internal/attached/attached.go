@@ -1,5 +1,5 @@
-// Package attached lets a transport tell the proxy that calls it how long the
-// token lives that it attached to a request.
+// Package attached lets a transport tell the proxy that calls it when the token
+// that it attached to a request ends.
 package attached
 
 import (
@@ -10,11 +10,12 @@ import (
 
 type key struct{}
 
-// Expiry is when the token ends that was attached last. It is safe for
+// Expiry is the expiry of the token that was attached last. It is safe for
 // concurrent use.
 type Expiry struct{ at atomic.Pointer[time.Time] }
 
-// Time is the expiry, zero if no transport told one or the token has none.
+// Time returns the expiry. It is zero if no transport told one or the token has
+// none.
 func (e *Expiry) Time() time.Time {
 	if at := e.at.Load(); at != nil {
 		return *at
@@ -29,8 +30,8 @@ func Watch(ctx context.Context) (context.Context, *Expiry) {
 	return context.WithValue(ctx, key{}, e), e
 }
 
-// Tell says that a token which ends at expiry is attached to the request of
-// ctx. Without a [Watch] it does nothing.
+// Tell reports that a token with this expiry is attached to the request of ctx.
+// Without a [Watch] it does nothing.
 func Tell(ctx context.Context, expiry time.Time) {
 	if e, ok := ctx.Value(key{}).(*Expiry); ok {
 		at := expiry // expiry itself stays on the stack

@@ -1,11 +1,11 @@
 // Package flight runs at most one call per key at a time. It is
 // golang.org/x/sync/singleflight with four additions:
 //
-//   - The work runs on a context of its own with a deadline. A caller that
-//     leaves takes no other caller along.
+//   - The work has a separate context with a deadline. A caller that leaves
+//     does not end the work for the others.
 //   - Each caller leaves when its own context ends.
-//   - A panic or a runtime.Goexit in the work is an error for every caller,
-//     and the next call works.
+//   - A panic or a runtime.Goexit in the work is an error for every caller, and
+//     the next call works.
 //   - The work may answer its callers before it ends, see [Call.Answer].
 package flight
 
@@ -22,8 +22,8 @@ import (
 )
 
 // shards is the number of groups that the keys are spread over. A group holds
-// its lock while it sends a result to all its callers, and callers of other
-// keys must not wait for that.
+// its lock while it sends a result to all its callers. Callers of other keys
+// must not wait for that.
 const shards = 16
 
 // overdue is how long [Group.Do] waits beyond the limit for work that ignores
@@ -36,9 +36,9 @@ var ErrExited = errors.New("flight: the work called runtime.Goexit")
 // ErrNoAnswer is the error of work that ended without an answer.
 var ErrNoAnswer = errors.New("flight: the work ended without an answer")
 
-// PanicError is the error of work that panicked. Its text holds the type of
-// the value and not the value, which may be a secret. Errors of the runtime
-// are quoted whole.
+// PanicError is the error of work that panicked. Its text has the type of the
+// value and not the value, which may be a secret. Errors of the runtime are
+// quoted in full.
 type PanicError struct {
 	What  string // a runtime error's text, else the type of the value
 	Stack []byte
@@ -129,12 +129,12 @@ type result[V any] struct {
 	err   error
 }
 
-// Answer gives the callers of c their result. Nobody joins c afterwards: the
-// next Start of its key starts a new call, also while the work of c goes on.
+// Answer gives the callers of c their result. No caller joins c afterwards: the
+// next Start of its key starts a new call, also while the work of c continues.
 // Only the first Answer of a call counts.
 //
-// A caller that guards join-or-start with a lock of its own calls Answer under
-// that lock.
+// If a lock of the caller guards joining and starting, call Answer under that
+// lock.
 func (c *Call[V]) Answer(value V, err error) {
 	c.once.Do(func() {
 		c.group.Forget(c.key)
@@ -159,7 +159,7 @@ func (t Ticket[V]) Wait(ctx context.Context) (V, error) {
 	}
 }
 
-// Guard runs fn in a goroutine of its own and waits for it. A panic is a
+// Guard runs fn in a separate goroutine and waits for it. A panic is a
 // [*PanicError] and a runtime.Goexit is [ErrExited]; otherwise the error is
 // nil.
 func Guard(fn func()) error { return <-Go(fn) }

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// Proxy is how one reverse proxy asks.
+// Proxy describes how one reverse proxy asks.
 type Proxy struct {
 	method, host, uri string // headers of the original request; "" for the subrequest itself
 	refusals          []int  // the statuses it passes on; nil for all
@@ -33,7 +33,7 @@ func Dialect(name string) (Proxy, error) {
 	return Proxy{}, fmt.Errorf("%q is not nginx, caddy, traefik or envoy", name)
 }
 
-// Status is the status with which a refusal reaches the proxy.
+// Status returns the status that a refusal has for the proxy.
 func (p Proxy) Status(status int) int {
 	if p.refusals == nil || slices.Contains(p.refusals, status) {
 		return status
@@ -76,7 +76,7 @@ func (p Proxy) Original(r *http.Request) (*http.Request, error) {
 	return out, nil
 }
 
-// Peers are those who may ask.
+// Peers are the addresses that may ask.
 type Peers struct {
 	prefixes []netip.Prefix
 	unix     bool
@@ -149,8 +149,8 @@ func Names(names []string) ([]string, error) {
 	return out, errors.Join(errs...)
 }
 
-// reserved reports a header that the answer itself or the connection uses, or
-// that carries credentials.
+// reserved reports whether a header is one that the answer or the connection
+// uses, or one that carries credentials.
 func reserved(name string) bool {
 	switch name {
 	case "Authorization", "Proxy-Authorization", "Www-Authenticate", "Proxy-Authenticate", "Cookie", "Set-Cookie", "Set-Cookie2",
@@ -179,8 +179,9 @@ func token(s string) bool {
 	return s != ""
 }
 
-// Disguised returns a header of h that is not one of names, but that a server
-// which reads other characters as hyphens takes for one; "" if there is none.
+// Disguised returns a header of h that is not one of names, but that some
+// servers read as one of them because they replace other characters by hyphens.
+// It returns "" if there is none.
 func Disguised(h http.Header, names []string) string {
 	for name := range h {
 		for _, n := range names {
@@ -192,8 +193,7 @@ func Disguised(h http.Header, names []string) string {
 	return ""
 }
 
-// fold is a name as servers that fold it may read it: X_Auth.User is
-// x-auth-user.
+// fold returns a name as some servers read it: X_Auth.User becomes x-auth-user.
 func fold(name string) string {
 	return strings.Map(func(c rune) rune {
 		switch {
@@ -206,8 +206,8 @@ func fold(name string) string {
 	}, name)
 }
 
-// List is texts as the value of one header: each percent-encoded, joined by
-// commas. No two lists without empty texts are alike.
+// List returns texts as the value of one header: each percent-encoded, joined
+// by commas. Two different lists without empty texts have different values.
 func List(texts []string) string {
 	var b strings.Builder
 	for i, s := range texts {

@@ -72,9 +72,9 @@ type JWK struct {
 }
 
 // NewKey binds signer to alg: RS256, RS384, RS512, PS256, PS384, PS512, ES256,
-// ES384, ES512 or EdDSA; if alg is empty, to RS256, the curve's, or EdDSA. Any
-// crypto.Signer will do, so that the private key can stay in a KMS or an HSM.
-// kid may be empty; then no header carries one.
+// ES384, ES512 or EdDSA. "" means RS256, the algorithm of the curve, or EdDSA.
+// signer may be any crypto.Signer, so that the private key can stay in a KMS or
+// an HSM. If kid is empty, no header has one.
 func NewKey(signer crypto.Signer, alg, kid string) (*Key, error) {
 	signer, err := OneOf(nil, signer)
 	if err != nil {
@@ -106,8 +106,8 @@ func NewKey(signer crypto.Signer, alg, kid string) (*Key, error) {
 	return k, nil
 }
 
-// WithCertificate is k with the SHA-256 thumbprint of its X.509 certificate, in
-// PEM, in the header: x5t#S256 of RFC 7515 section 4.1.8.
+// WithCertificate returns k with the SHA-256 thumbprint of its X.509
+// certificate, in PEM, in the header: x5t#S256 of RFC 7515 section 4.1.8.
 func (k *Key) WithCertificate(text []byte) (*Key, error) {
 	block, rest := pem.Decode(text)
 	for block != nil && block.Type != "CERTIFICATE" {
@@ -129,7 +129,7 @@ func (k *Key) WithCertificate(text []byte) (*Key, error) {
 	return &other, err
 }
 
-// PublicJWK is the public half, for a JWK set.
+// PublicJWK returns the public half, for a JWK set.
 func (k *Key) PublicJWK() JWK { return k.jwk }
 
 // Sign returns a JWT of claims, anything that marshals to a JSON object.
@@ -146,9 +146,9 @@ func (k *Key) Sign(claims any) (string, error) {
 	return input + "." + base64.RawURLEncoding.EncodeToString(sig), nil
 }
 
-// SignContext is [Key.Sign] that waits no longer than ctx. A crypto.Signer takes
-// no context: one that hangs keeps its goroutine and its slot until it returns,
-// and with all slots taken the next signature waits for ctx alone.
+// SignContext is [Key.Sign] that waits no longer than ctx. A crypto.Signer
+// takes no context: one that hangs keeps its goroutine and its slot until it
+// returns. If all slots are taken, the next signature waits until ctx ends.
 func (k *Key) SignContext(ctx context.Context, claims any) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -182,8 +182,8 @@ func (k *Key) SignContext(ctx context.Context, claims any) (string, error) {
 	}
 }
 
-// sign goes through crypto.Signer, where golang-jwt's RSA and ECDSA methods
-// want the private key itself.
+// sign uses crypto.Signer, because golang-jwt's RSA and ECDSA methods need the
+// private key itself.
 func (k *Key) sign(input string) ([]byte, error) {
 	var hash crypto.Hash
 	var opts crypto.SignerOpts
@@ -226,9 +226,9 @@ func joinRS(der []byte, m *jwt.SigningMethodECDSA) ([]byte, error) {
 }
 
 // HS256 returns a JWT of claims signed with secret. Its header is exactly
-// {"alg":"HS256","typ":"JWT"} and its claims are in the order in which they
-// marshal. The secret may be shorter than RFC 7518 section 3.2 wants, for
-// vendors choose it, but not empty.
+// {"alg":"HS256","typ":"JWT"}, and its claims are in the order in which they
+// marshal. The secret may be shorter than RFC 7518 section 3.2 requires,
+// because vendors choose it, but not empty.
 func HS256(secret []byte, claims any) (string, error) {
 	if len(secret) == 0 {
 		return "", errors.New("jose: empty secret")

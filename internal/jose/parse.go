@@ -10,7 +10,7 @@ import (
 	"reflect"
 )
 
-// OneOf is the key that a configuration holds either as PEM text, see
+// OneOf returns the key of a configuration, which holds it as PEM text, see
 // [ParsePrivateKey], or as signer. A nil pointer counts as no signer.
 func OneOf(text []byte, signer crypto.Signer) (crypto.Signer, error) {
 	v := reflect.ValueOf(signer)

@@ -10,8 +10,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Bounds of RSA moduli in bits: RFC 7518 section 3.3 below, and above what
-// crypto/tls takes, for a check grows with the cube.
+// RSA moduli have bounds in bits: the lower one is that of RFC 7518 section
+// 3.3. The upper one is what crypto/tls accepts, because a check grows with the
+// cube.
 const (
 	minRSA = 2048
 	maxRSA = 8192
@@ -48,7 +49,7 @@ var algorithms = [...]algorithm{
 	{"HS512", jwt.SigningMethodHS512, "oct", 512},
 }
 
-// pss is m with the one salt length that RFC 7518 section 3.5 allows;
+// pss returns m with the one salt length that RFC 7518 section 3.5 allows;
 // golang-jwt verifies any.
 func pss(m *jwt.SigningMethodRSAPSS) *jwt.SigningMethodRSAPSS {
 	return &jwt.SigningMethodRSAPSS{
@@ -66,7 +67,7 @@ func find(alg string) *algorithm {
 	return nil
 }
 
-// Known reports whether alg can be verified here, and whether it needs a
+// Known reports whether this package can verify alg, and whether alg needs a
 // shared secret.
 func Known(alg string) (known, symmetric bool) {
 	a := find(alg)
@@ -101,9 +102,8 @@ func (a *algorithm) fits(key any) bool {
 	return false
 }
 
-// Verify checks t's signature with key. Whether key fits the algorithm is the
-// caller's to have checked with [Fit], once; only the length of a secret may
-// have been waived.
+// Verify checks t's signature with key. The caller must have checked with [Fit]
+// that key fits the algorithm. Only the length of a secret may be an exception.
 func (t *Token) Verify(key any) error {
 	a := find(t.Algorithm)
 	if a == nil || a.method.Verify(t.Input, t.Signature, key) != nil {

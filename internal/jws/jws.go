@@ -1,6 +1,6 @@
-// Package jws takes JWS compact serializations (RFC 7515) apart and checks
-// their signatures, more strictly than the libraries beneath it: one scan of
-// the header and the claims, no ambiguous JSON, every algorithm bound to its
+// Package jws parses JWS compact serializations (RFC 7515) and checks their
+// signatures. It is stricter than the libraries that it uses: one scan of the
+// header and the claims, no ambiguous JSON, and every algorithm bound to its
 // kind and size of key.
 //
 // It knows nothing of issuers, time or HTTP.
@@ -16,7 +16,8 @@ import (
 // MaxKeyID is the longest kid accepted, in bytes.
 const MaxKeyID = 256
 
-// Reasons for which a token is refused before its signature is looked at.
+// These are the reasons for which a token is refused before its signature is
+// checked.
 var (
 	ErrSegments  = errors.New("not three segments, of which the first and last are not empty")
 	ErrEncoding  = errors.New("not strict base64url")
@@ -31,7 +32,7 @@ var (
 	ErrType      = errors.New("typ is not a string")
 )
 
-// Token is a JWS taken apart, nothing of it verified.
+// Token is a parsed JWS. Nothing of it is verified.
 type Token struct {
 	Algorithm string
 	KeyID     string // "" means that the header has no kid
@@ -42,8 +43,8 @@ type Token struct {
 	Signature []byte
 }
 
-// Parse takes token apart and applies the rules for headers that do not depend
-// on the issuer. A character outside the alphabet is [ErrSegments] or
+// Parse parses token and applies the rules for headers that do not depend on
+// the issuer. A character outside the alphabet is [ErrSegments] or
 // [ErrEncoding], whatever else is wrong.
 func Parse(token string) (Token, error) {
 	first, second, err := split(token)
@@ -146,8 +147,8 @@ func parseHeader(s string) (t Token, err error) {
 	return t, nil
 }
 
-// mediaType is typ in the form in which it is compared (RFC 7515 section
-// 4.1.9): case does not count and "application/" may be left out.
+// mediaType returns typ in the form for comparison (RFC 7515 section 4.1.9):
+// case does not count and "application/" may be left out.
 func mediaType(s string) string {
 	if s == "JWT" { // nearly always
 		return "jwt"

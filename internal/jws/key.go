@@ -19,7 +19,7 @@ type Key struct {
 	ID        string
 	Algorithm string
 	// Issuer is the JWK's issuer member: the key verifies tokens of that iss
-	// alone. TenantParam in it stands for the token's tid. "" is no bound.
+	// only. TenantParam in it stands for the token's tid. "" means any issuer.
 	Issuer string
 	Public any  // *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey, or []byte for a secret
 	Short  bool // a secret shorter than the hash will do
@@ -70,7 +70,8 @@ func (k *Key) bound(iss, tid string) bool {
 	return template && tid != "" && iss == before+tid+after
 }
 
-// Thumbprint is the key's SHA-256 of RFC 7638: one for every spelling of a key.
+// Thumbprint returns the key's SHA-256 of RFC 7638. All spellings of a key have
+// the same one.
 func (k *Key) Thumbprint() [sha256.Size]byte {
 	encode := base64.RawURLEncoding.EncodeToString
 	members := map[string]string{} // json.Marshal sorts the names
@@ -91,10 +92,10 @@ func (k *Key) Thumbprint() [sha256.Size]byte {
 	return sha256.Sum256(text)
 }
 
-// distinct drops a key listed twice, and both of two different keys that have
-// one kid and could verify the same token: RFC 7517 section 4.5 leaves it open
-// which of them is meant. Of a key listed with and without alg the one without
-// is kept, for it stands for both.
+// distinct removes a key that is listed twice. It removes both of two different
+// keys that have one kid and could verify the same token: RFC 7517 section 4.5
+// does not say which one is meant. If a key is listed with and without alg, the
+// one without is kept, because it stands for both.
 func distinct(keys []Key) []Key {
 	kept := make([]Key, 0, len(keys))
 next:

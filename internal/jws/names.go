@@ -7,14 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// Names that decide, whose misspellings some JSON decoders, or people, take for
-// the real ones. All other names are case-sensitive (RFC 7519 section 10.1.1).
+// These names decide. Some JSON decoders, and people, take misspellings of them
+// for the real ones. All other names are case-sensitive (RFC 7519 section
+// 10.1.1).
 var (
 	headerNames = []string{"alg", "kid", "typ", "crit", "b64", "enc", "jwk", "jwks", "p2c", "p2s", "epk"}
 	claimNames  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf", "scope", "scp", "acr", "auth_time", "azp", "client_id", "events", "tid", "token_use", "typ"}
 )
 
-// spells reports that name is one of names in disguise: in another case, or
+// spells reports whether name is a disguise of one of names: in another case, or
 // with letters of another script.
 func spells(name string, names []string) bool {
 	switch {
@@ -45,8 +46,8 @@ func ascii(s string) bool {
 	return true
 }
 
-// skeletonOf maps a name to the ASCII it is mistaken for: case folded, letters
-// that look like Latin ones replaced, invisible runes dropped.
+// skeletonOf returns the ASCII name for which a name can be mistaken: case
+// folded, letters that look like Latin ones replaced, invisible runes removed.
 func skeletonOf(name string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of the JSON that is read. An object may have minMembers members, or
-// one per memberBytes bytes of the whole text if that is more, so that the
-// bound follows the bound on tokens.
+// The JSON that is read has bounds. An object may have minMembers members, or
+// one per memberBytes bytes of the whole text if that is more. The bound
+// therefore follows the bound on tokens.
 const (
 	maxDepth    = 16
 	minMembers  = 256
@@ -20,7 +20,7 @@ var errJSON = errors.New("not strict JSON")
 // Member is one member of a JSON object. Value is its JSON text.
 type Member struct{ Name, Value string }
 
-// Get is the JSON text of the member called name, "" if there is none.
+// Get returns the JSON text of the member name, or "" if there is none.
 func Get(members []Member, name string) string {
 	for i := range members {
 		if members[i].Name == name {
@@ -30,7 +30,7 @@ func Get(members []Member, name string) string {
 	return ""
 }
 
-// String is m's value if it is a string, see [Text].
+// String returns m's value if it is a string, see [Text].
 func (m Member) String() (string, bool) { return Text(m.Value) }
 
 // ParseObject reads s, which must be one JSON object and nothing else, and

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Pointer is a JSON Pointer (RFC 6901), taken apart.
+// Pointer is a parsed JSON Pointer (RFC 6901).
 type Pointer []string
 
 var errPointer = errors.New("not a JSON Pointer (RFC 6901) to a member")
 
-// ParsePointer takes s apart. The whole document, "", is not allowed.
+// ParsePointer parses s. The whole document, "", is not allowed.
 func ParsePointer(s string) (Pointer, error) {
 	if !strings.HasPrefix(s, "/") {
 		return nil, errPointer
@@ -33,12 +33,12 @@ func ParsePointer(s string) (Pointer, error) {
 	return parts, nil
 }
 
-// ErrAlike: a name looks like the one that is looked for.
+// ErrAlike means that a name looks like the one that is searched.
 var ErrAlike = errors.New("a member's name looks like the one that is looked for")
 
 // Find returns the JSON text that p points to in claims, an object that
-// [ParseObject] has seen; "" if there is none. A member at the top whose name
-// is not p's first part and looks like it is [ErrAlike].
+// [ParseObject] has checked, or "" if there is none. If a top-level name is not
+// p's first part but looks like it, the error is [ErrAlike].
 func (p Pointer) Find(claims string) (value string, err error) {
 	value = claims[space(claims, 0):]
 	for depth, part := range p {
@@ -62,8 +62,8 @@ func (p Pointer) Find(claims string) (value string, err error) {
 	return value, nil
 }
 
-// Alike reports that one of members has a name that is not name and looks like
-// it.
+// Alike reports whether one of members has a name that differs from name and
+// looks like it.
 func Alike(members []Member, name string) bool {
 	for i := range members {
 		if alike(members[i].Name, name) {

@@ -9,11 +9,10 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Ring answers which keys may verify a token. The answers are keyfunc's: for
-// each algorithm, and each issuer that keys are bound to, there is a JWK
-// storage with nothing but the keys that fit, and a keyfunc over it. They are
-// asked once, when the Ring is made, so that a token costs one look-up. A
-// Ring is immutable.
+// Ring knows which keys may verify a token. keyfunc decides it: for each
+// algorithm, and each issuer that keys are bound to, there is a JWK storage
+// with only the keys that fit, and a keyfunc over it. They are asked once, when
+// the Ring is made, so that a token costs one look-up. A Ring is immutable.
 type Ring struct {
 	keys    []Key
 	kids    map[string]bool
@@ -31,7 +30,7 @@ type Candidate struct {
 	key    *Key
 }
 
-// Match tells how [Ring.Candidates] chose.
+// Match says how [Ring.Candidates] chose.
 type Match int
 
 const (
@@ -64,7 +63,8 @@ func NewRing(keys []Key, algs []string) *Ring {
 	return r
 }
 
-// issuers are those that keys are bound to, "" for no bound among them.
+// issuers returns the issuers that keys are bound to; "" stands for keys that
+// are not bound.
 func (r *Ring) issuers() (list []string) {
 	seen := map[string]bool{}
 	for i := range r.keys {
@@ -133,7 +133,7 @@ func (r *Ring) everyKey(ctx context.Context, storage jwkset.Storage, issuer stri
 	return list
 }
 
-// candidate finds the Key that public is of.
+// candidate finds the Key with this public key.
 func (r *Ring) candidate(public any, issuer string) Candidate {
 	for i := range r.keys {
 		if k := &r.keys[i]; k.Issuer == issuer && k.samePublic(&Key{Public: public}) {
@@ -143,8 +143,8 @@ func (r *Ring) candidate(public any, issuer string) Candidate {
 	return Candidate{}
 }
 
-// Candidates are the keys that may verify t, and how they were chosen. Whether
-// a candidate is bound to t's issuer is [Candidate.For]'s to say.
+// Candidates returns the keys that may verify t, and how they were chosen.
+// [Candidate.For] says whether a candidate is bound to t's issuer.
 func (r *Ring) Candidates(t *Token) ([]Candidate, Match) {
 	if t.KeyID == "" {
 		return r.all[t.Algorithm], Unnamed
@@ -161,13 +161,13 @@ func (r *Ring) Candidates(t *Token) ([]Candidate, Match) {
 // For reports whether c may verify tokens of issuer iss and tenant tid.
 func (c Candidate) For(iss, tid string) bool { return c.key != nil && c.key.bound(iss, tid) }
 
-// Thumbprint is that of the key, see [Key.Thumbprint].
+// Thumbprint returns that of the key, see [Key.Thumbprint].
 func (c Candidate) Thumbprint() [sha256.Size]byte { return c.key.Thumbprint() }
 
-// Has reports that a key with that thumbprint is in the Ring's set.
+// Has reports whether a key with that thumbprint is in the Ring's set.
 func (r *Ring) Has(thumbprint [sha256.Size]byte) bool { return r.thumbs[thumbprint] }
 
-// Keeps reports that every key of before is in r too.
+// Keeps reports whether every key of before is in r too.
 func (r *Ring) Keeps(before *Ring) bool {
 next:
 	for i := range before.keys {
@@ -181,7 +181,7 @@ next:
 	return true
 }
 
-// Shares reports that a key of o is in r too, by its thumbprint.
+// Shares reports whether a key of o is in r too, by its thumbprint.
 func (r *Ring) Shares(o *Ring) bool {
 	for thumbprint := range o.thumbs {
 		if r.thumbs[thumbprint] {

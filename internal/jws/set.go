@@ -10,16 +10,16 @@ import (
 	"github.com/MicahParks/jwkset"
 )
 
-// maxKeys bounds a set; honest ones have a handful.
+// maxKeys bounds a set. Usual sets have only a few keys.
 const maxKeys = 256
 
-// ParseSet reads a JWK Set (RFC 7517). Keys that are no public signing keys,
-// or that nothing here can verify with, are skipped one by one and named in
-// skipped; a set without a single usable key is an error.
+// ParseSet reads a JWK Set (RFC 7517). Keys that are no public signing keys, or
+// that this package cannot verify with, are skipped one by one and named in
+// skipped. A set without a usable key is an error.
 //
-// uses are the values of use that are accepted; with none, sig and no use at
-// all. Member names are compared exactly. Members that are not known are
-// ignored, and so are certificates, whatever their type (RFC 7517 section 4).
+// uses are the accepted values of use; without any, sig and no use are
+// accepted. Member names are compared exactly. Unknown members are ignored, and
+// so are certificates, whatever their type (RFC 7517 section 4).
 func ParseSet(body []byte, uses ...string) (keys []Key, skipped []error, err error) {
 	var members map[string]json.RawMessage // a map's names match exactly
 	var set []json.RawMessage
@@ -43,8 +43,8 @@ func ParseSet(body []byte, uses ...string) (keys []Key, skipped []error, err err
 	return keys, skipped, nil
 }
 
-// privateMembers are those that a public key does not have: what is published
-// with one, everybody has (RFC 7518 section 6).
+// privateMembers are members that a public key does not have. A key that is
+// published with one is no secret any more (RFC 7518 section 6).
 var privateMembers = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 func parseKey(raw string, uses []string) (Key, error) {

@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// Text decodes a JSON string that [ParseObject] has seen. ok is false for any
-// other value, and for a string with half a surrogate pair: decoded, such
-// strings would all be the same.
+// Text decodes a JSON string that [ParseObject] has checked. ok is false for
+// any other value, and for a string with half a surrogate pair: such strings
+// would all decode to the same.
 func Text(value string) (s string, ok bool) {
 	if len(value) < 2 || value[0] != '"' {
 		return "", false
