@@ -20,7 +20,7 @@ var mapped = regexp.MustCompile(`[A-Za-z0-9_*./-]+`)
 func missing(root, cell string) (out []string) {
 	folder := ""
 	for _, part := range strings.FieldsFunc(cell, func(r rune) bool { return r == ',' || r == ';' || r == ' ' || r == '(' || r == ')' }) {
-		p := strings.Trim(mapped.FindString(part), ".")
+		p := strings.TrimRight(mapped.FindString(part), ".")
 		if p == "doc.go" || !strings.ContainsAny(p, "/.*") && p != "docs" || strings.Contains(p, "VENDOR") {
 			continue
 		}
