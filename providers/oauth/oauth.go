@@ -38,7 +38,8 @@ type Config struct {
 	Grant string
 	// Issuers are the issuers whose tokens token_exchange and jwt_bearer
 	// present to the server, as in [providers.Assertion].Issuer. These two
-	// grants require it. A token of any other issuer is never sent.
+	// grants require it unless Claims is set. A token of any other issuer is
+	// never sent.
 	Issuers []string
 	// Claims, if not nil, makes jwt_bearer sign its own assertion with Key. The
 	// assertion has iss (ClientID), aud (AssertionAudience), sub (the request's
