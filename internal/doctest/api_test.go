@@ -74,9 +74,6 @@ func exported(t *testing.T, root string) (lines []string) {
 		pkg := path.Dir(filepath.ToSlash(rel))
 		ast.FileExports(f)
 		for _, decl := range f.Decls {
-			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv != nil && !ast.IsExported(receiver(fn)) {
-				continue
-			}
 			for _, line := range declared(fset, decl) {
 				lines = append(lines, pkg+": "+line)
 			}

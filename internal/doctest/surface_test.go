@@ -94,16 +94,16 @@ func (s *surface) exported(f *ast.File) {
 			if !d.Name.IsExported() {
 				continue
 			}
-			if d.Recv != nil && !ast.IsExported(receiver(d)) {
+			if d.Recv != nil && !ast.IsExported(receiver(d.Recv.List[0].Type)) {
 				continue
 			}
 			s.types(f, d.Type)
 			if d.Recv == nil {
 				add(d.Name.Name, d.Doc, constructs(d))
 			} else {
-				add(receiver(d)+"."+d.Name.Name, d.Doc, false)
+				add(receiver(d.Recv.List[0].Type)+"."+d.Name.Name, d.Doc, false)
 				if strings.Contains(d.Doc.Text(), " implements ") {
-					s.shown[f.Name.Name+"."+receiver(d)+"."+d.Name.Name] = true
+					s.shown[f.Name.Name+"."+receiver(d.Recv.List[0].Type)+"."+d.Name.Name] = true
 				}
 			}
 		case *ast.GenDecl:
@@ -158,18 +158,6 @@ func either(groups ...*ast.CommentGroup) *ast.CommentGroup {
 		}
 	}
 	return nil
-}
-
-// receiver returns the name of a method's type.
-func receiver(d *ast.FuncDecl) string {
-	x := d.Recv.List[0].Type
-	if star, ok := x.(*ast.StarExpr); ok {
-		x = star.X
-	}
-	if id, ok := x.(*ast.Ident); ok {
-		return id.Name
-	}
-	return ""
 }
 
 // links notes the links of f's comments.
