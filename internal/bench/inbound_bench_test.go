@@ -161,7 +161,7 @@ func TestInboundTable(t *testing.T) {
 				names = append(names, c.name)
 			}
 		}
-		got := measure(runs, 150)
+		got := measure(runs, 300)
 		floor := got["signature alone"]
 		for _, name := range append(names, "bearerkit, remembered", "remembered, unchecked", "hash + lookup") {
 			c := got[name]
