@@ -19,8 +19,6 @@ func TestOverTheNetwork(t *testing.T) {
 	var stolen atomic.Int32
 	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen.Add(1) }))
 	defer thief.Close()
-	gone := httptest.NewServer(nil)
-	gone.Close()
 	leave := make(chan struct{})
 	mux := http.NewServeMux()
 	mux.HandleFunc("/redirect", func(w http.ResponseWriter, r *http.Request) {
@@ -49,7 +47,7 @@ func TestOverTheNetwork(t *testing.T) {
 		code              providers.Code
 		generate, refresh providers.Class
 	}{
-		"nobody listens": {gone.URL, providers.CodeUnreachable, providers.Transient, providers.Transient},
+		"nobody listens": {"http://127.0.0.1:1", providers.CodeUnreachable, providers.Transient, providers.Transient},
 		"redirect":       {as.URL + "/redirect", providers.CodeBadResponse, providers.Permanent, providers.Permanent},
 		"dropped":        {as.URL + "/drop", providers.CodeUnreachable, providers.Transient, providers.InDoubt},
 		"cut short":      {as.URL + "/cut", providers.CodeUnreachable, providers.Transient, providers.InDoubt},
