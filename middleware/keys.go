@@ -272,11 +272,12 @@ func (s *keySet) has(thumbprint [32]byte) bool {
 // ready reports whether there is a set that may be used. If not, it starts a
 // fetch.
 func (s *keySet) ready() bool {
-	if snap := s.current.Load(); snap != nil && s.clock.Now().Since(snap.fetched) <= maxStale {
+	snap := s.current.Load()
+	if snap != nil && s.clock.Now().Since(snap.fetched) <= maxStale {
 		return true
 	}
-	_, _, _ = s.start(context.Background(), nil)
-	return false
+	_, _, replaced, _ := s.renew(context.Background(), snap)
+	return replaced
 }
 
 // usable returns the set to use now. It waits for the first set, and for a new
@@ -292,8 +293,9 @@ func (s *keySet) usable(ctx context.Context) (*snapshot, error) {
 		return snap, nil
 	}
 	gone := snap == nil || now.Since(snap.fetched) > maxStale
-	f, healthy, err := s.start(ctx, nil)
+	f, healthy, replaced, err := s.renew(ctx, snap)
 	switch {
+	case replaced:
 	case err != nil && gone:
 		return nil, err
 	case err != nil:

@@ -23,11 +23,28 @@ type fetchCall struct {
 // younger than limitEvery.
 var errLimited = errors.New("too many fetches")
 
+// renew is start for a caller that has found seen too old, or no set at all. If
+// a fetch has replaced seen since then, replaced is true and nothing is begun.
+func (s *keySet) renew(ctx context.Context, seen *snapshot) (f fetchCall, healthy, replaced bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current.Load() != seen {
+		return fetchCall{}, false, true, nil
+	}
+	f, healthy, err = s.startLocked(ctx, nil)
+	return f, healthy, false, err
+}
+
 // start joins the fetch under way or begins one. healthy reports whether the
 // last fetch succeeded. limiter, if not nil, limits the fetch.
 func (s *keySet) start(ctx context.Context, limiter *bucket) (f fetchCall, healthy bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.startLocked(ctx, limiter)
+}
+
+// startLocked is start for a caller that holds s.mu.
+func (s *keySet) startLocked(ctx context.Context, limiter *bucket) (f fetchCall, healthy bool, err error) {
 	now := s.clock.Now()
 	healthy = s.failures == 0
 	if s.call != nil {

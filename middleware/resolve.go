@@ -93,6 +93,13 @@ func (r *resolver) entry(ctx context.Context, iss string) (*entry, error) {
 		return nil, err
 	}
 	return r.calls.Do(ctx, iss, resolveTimeout, func(ctx context.Context) (*entry, error) {
+		// A call that has just ended may have answered this.
+		if e := r.current(iss); e != nil {
+			return e, nil
+		}
+		if err := r.remembered(iss); err != nil {
+			return nil, err
+		}
 		r.mu.RLock()
 		gate := r.unknown
 		if _, ok := r.entries[iss]; ok {
