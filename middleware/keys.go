@@ -151,46 +151,46 @@ type result struct {
 	generation uint64
 }
 
-// verify looks for the key in memory. Without a result it says whether another
-// fetch may find the key. asked is the number of fetches that had begun at that
-// time.
+// verify looks for the key in memory. If another fetch may find the key, seen is
+// the set that did not have it, else nil. asked is the number of fetches that
+// had begun at that time.
 //
 // The errors errUnknownKey and jws.ErrSignature are final. Every other error
 // means that the answer is not known.
-func (s *keySet) verify(ctx context.Context, q *search) (r result, refetch bool, asked uint64, err error) {
+func (s *keySet) verify(ctx context.Context, q *search) (r result, seen *snapshot, asked uint64, err error) {
 	asked = s.fetches.Load()
 	snap := s.current.Load()
 	if !q.offline {
 		if snap, err = s.usable(ctx); err != nil {
-			return result{}, false, asked, err
+			return result{}, nil, asked, err
 		}
 	}
 	if snap == nil {
-		return result{}, false, asked, errUnavailable
+		return result{}, nil, asked, errUnavailable
 	}
 	candidates, match := snap.ring.Candidates(&q.token)
 	if key, ok := q.try(candidates); ok {
-		return result{key, snap.generation}, false, asked, nil
+		return result{key, snap.generation}, nil, asked, nil
 	}
 	q.named = q.named || match == jws.Named
 	final := q.offline || snap.fetch > asked
 	switch {
 	case match == jws.Named && len(candidates) == 0:
-		return result{}, false, asked, q.signature("the key of kid " + quoted(q.token.KeyID) + " is not for " + quoted(q.token.Algorithm))
+		return result{}, nil, asked, q.signature("the key of kid " + quoted(q.token.KeyID) + " is not for " + quoted(q.token.Algorithm))
 	case match == jws.Named && len(q.tried) == 0:
-		return result{}, false, asked, q.signature("the key of kid " + quoted(q.token.KeyID) + " is another issuer's")
+		return result{}, nil, asked, q.signature("the key of kid " + quoted(q.token.KeyID) + " is another issuer's")
 	case match == jws.Named:
-		return result{}, false, asked, q.signature("the key of kid " + quoted(q.token.KeyID) + " does not verify it")
+		return result{}, nil, asked, q.signature("the key of kid " + quoted(q.token.KeyID) + " does not verify it")
 	case s.fetch == nil && match == jws.Hinted:
-		return result{}, false, asked, q.signature("no key has kid " + quoted(q.token.KeyID))
+		return result{}, nil, asked, q.signature("no key has kid " + quoted(q.token.KeyID))
 	case s.fetch == nil:
-		return result{}, false, asked, q.signature("no key verifies it")
+		return result{}, nil, asked, q.signature("no key verifies it")
 	case match == jws.Hinted && final:
-		return result{}, false, asked, s.unknown(q)
+		return result{}, nil, asked, s.unknown(q)
 	case final:
-		return result{}, false, asked, q.signature("no key verifies it")
+		return result{}, nil, asked, q.signature("no key verifies it")
 	}
-	return result{}, true, asked, nil
+	return result{}, snap, asked, nil
 }
 
 func (s *keySet) unknown(q *search) error {
@@ -201,12 +201,12 @@ func (s *keySet) unknown(q *search) error {
 	return err
 }
 
-// refetch looks for the key of a token that the set in memory does not have. A
-// fetch that began before the question, number asked or an earlier one, may
-// have missed the key. Its result counts only if it has the key. Tokens without
-// kid have a separate limit, because forgeries of that kind must not use up the
+// refetch looks for the key of a token that the set seen does not have. A fetch
+// that began before the question, number asked or an earlier one, may have
+// missed the key. Its result counts only if it has the key. Tokens without kid
+// have a separate limit, because forgeries of that kind must not use up the
 // limit for rotations.
-func (s *keySet) refetch(ctx context.Context, q *search, asked uint64) (result, error) {
+func (s *keySet) refetch(ctx context.Context, q *search, seen *snapshot, asked uint64) (result, error) {
 	hinted := q.token.KeyID != ""
 	missing := func() error {
 		if hinted {
@@ -222,15 +222,17 @@ func (s *keySet) refetch(ctx context.Context, q *search, asked uint64) (result, 
 		limiter = &s.rotations
 	}
 	for {
-		f, _, err := s.start(ctx, limiter)
+		f, _, replaced, err := s.start(ctx, seen, limiter)
 		if errors.Is(err, errLimited) {
 			return result{}, missing()
 		}
 		if err != nil {
 			return result{}, err
 		}
-		if err := f.wait(ctx, fetchTimeout); err != nil {
-			return result{}, err
+		if !replaced {
+			if err := f.wait(ctx, fetchTimeout); err != nil {
+				return result{}, err
+			}
 		}
 		snap := s.current.Load()
 		candidates, match := snap.ring.Candidates(&q.token)
@@ -240,12 +242,13 @@ func (s *keySet) refetch(ctx context.Context, q *search, asked uint64) (result, 
 		if match == jws.Named {
 			return result{}, q.signature("the key of kid " + quoted(q.token.KeyID) + " does not verify it")
 		}
-		if f.number > asked {
+		if snap.fetch > asked {
 			if hinted {
 				s.remember(q.token.KeyID)
 			}
 			return result{}, missing()
 		}
+		seen = snap
 	}
 }
 
@@ -276,7 +279,7 @@ func (s *keySet) ready() bool {
 	if snap != nil && s.clock.Now().Since(snap.fetched) <= maxStale {
 		return true
 	}
-	_, _, replaced, _ := s.renew(context.Background(), snap)
+	_, _, replaced, _ := s.start(context.Background(), snap, nil)
 	return replaced
 }
 
@@ -293,7 +296,7 @@ func (s *keySet) usable(ctx context.Context) (*snapshot, error) {
 		return snap, nil
 	}
 	gone := snap == nil || now.Since(snap.fetched) > maxStale
-	f, healthy, replaced, err := s.renew(ctx, snap)
+	f, healthy, replaced, err := s.start(ctx, snap, nil)
 	switch {
 	case replaced:
 	case err != nil && gone:

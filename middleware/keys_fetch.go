@@ -14,7 +14,6 @@ import (
 
 // fetchCall is a fetch under way.
 type fetchCall struct {
-	number uint64
 	began  clocks.Instant
 	ticket flight.Ticket[struct{}]
 }
@@ -23,45 +22,35 @@ type fetchCall struct {
 // younger than limitEvery.
 var errLimited = errors.New("too many fetches")
 
-// renew is start for a caller that has found seen too old, or no set at all. If
-// a fetch has replaced seen since then, replaced is true and nothing is begun.
-func (s *keySet) renew(ctx context.Context, seen *snapshot) (f fetchCall, healthy, replaced bool, err error) {
+// start joins the fetch under way or begins one, for a caller that has found
+// the set seen too old, or without its key, or no set at all (nil). If a fetch
+// has replaced seen since then, replaced is true and nothing is begun. healthy
+// reports whether the last fetch succeeded. limiter, if not nil, limits the
+// fetch.
+func (s *keySet) start(ctx context.Context, seen *snapshot, limiter *bucket) (f fetchCall, healthy, replaced bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current.Load() != seen {
 		return fetchCall{}, false, true, nil
 	}
-	f, healthy, err = s.startLocked(ctx, nil)
-	return f, healthy, false, err
-}
-
-// start joins the fetch under way or begins one. healthy reports whether the
-// last fetch succeeded. limiter, if not nil, limits the fetch.
-func (s *keySet) start(ctx context.Context, limiter *bucket) (f fetchCall, healthy bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.startLocked(ctx, limiter)
-}
-
-// startLocked is start for a caller that holds s.mu.
-func (s *keySet) startLocked(ctx context.Context, limiter *bucket) (f fetchCall, healthy bool, err error) {
 	now := s.clock.Now()
 	healthy = s.failures == 0
 	if s.call != nil {
 		f = *s.call
 		f.ticket = s.calls.Join("")
-		return f, healthy, nil
+		return f, healthy, false, nil
 	}
 	if !healthy && now.Mono < s.retry.Mono {
-		return f, false, &waitError{time.Duration(s.retry.Mono - now.Mono)}
+		return f, false, false, &waitError{time.Duration(s.retry.Mono - now.Mono)}
 	}
 	if limiter != nil && !limiter.take(now) {
-		return f, healthy, errLimited
+		return f, healthy, false, errLimited
 	}
-	f = fetchCall{number: s.fetches.Add(1), began: now}
-	f.ticket = s.calls.Start("", func(call *flight.Call[struct{}]) { s.run(context.WithoutCancel(ctx), call, f.number, limiter) })
+	number := s.fetches.Add(1)
+	f.began = now
+	f.ticket = s.calls.Start("", func(call *flight.Call[struct{}]) { s.run(context.WithoutCancel(ctx), call, number, limiter) })
 	s.call = &f
-	return f, healthy, nil
+	return f, healthy, false, nil
 }
 
 func (f *fetchCall) wait(ctx context.Context, limit time.Duration) error {

@@ -104,10 +104,10 @@ func (a *Authenticator) stands(ctx context.Context, v *Verified, now time.Time) 
 
 // option is an entry that a token may belong to, and the claims in that case.
 type option struct {
-	entry   *entry
-	says    *Verified
-	asked   uint64
-	refetch bool
+	entry *entry
+	says  *Verified
+	seen  *snapshot // see keySet.verify
+	asked uint64
 }
 
 // authenticate verifies a token that is not remembered.
@@ -261,9 +261,9 @@ func (a *Authenticator) signature(ctx context.Context, q *search, options []opti
 	var errs []error
 	for n := range options {
 		o := &options[n]
-		r, refetch, asked, err := o.entry.keys.verify(ctx, q)
-		o.refetch, o.asked = refetch, asked
-		if err == nil && !refetch {
+		r, seen, asked, err := o.entry.keys.verify(ctx, q)
+		o.seen, o.asked = seen, asked
+		if err == nil && seen == nil {
 			return a.verified(o, r)
 		}
 		if err != nil {
@@ -272,10 +272,10 @@ func (a *Authenticator) signature(ctx context.Context, q *search, options []opti
 	}
 	for n := range options {
 		o := &options[n]
-		if !o.refetch || q.named {
+		if o.seen == nil || q.named {
 			continue
 		}
-		r, err := o.entry.keys.refetch(ctx, q, o.asked)
+		r, err := o.entry.keys.refetch(ctx, q, o.seen, o.asked)
 		if err == nil {
 			return a.verified(o, r)
 		}

@@ -167,8 +167,8 @@ func (c *Cache) join(ctx context.Context, k *id, e *entry, w *want) (j joined) {
 	return joined{attempt: a, ticket: ticket, own: true}
 }
 
-// decide says what w needs of v. It is apart from join, whose callers wait, for
-// the record is large: see do.
+// decide says what w needs of v. It is not part of join, because callers wait in
+// the stack of join and the record is large, see do.
 func (c *Cache) decide(v *view, w *record.Want) record.Action {
 	r := v.record()
 	return record.Decide(&r, w, v.age(c.now()), c.nowFor(v), &c.rules)

@@ -67,7 +67,7 @@ type news struct {
 
 	mu         sync.Mutex
 	seen       bulletin
-	first      string             // the first epoch that this replica saw
+	first      string             // the first edition that this replica saw
 	restoring  bool               // a restore is under way
 	again      bool               // the restore must be done once more
 	restored   uint64             // the sequence number before it
@@ -387,17 +387,23 @@ func (h *shared) announce(ctx context.Context, n notice) error {
 // bulletin replaces one that was lost.
 func (h *shared) awaitMembers(ctx context.Context) error {
 	b, _, err := h.readBulletin(ctx)
-	if err != nil {
+	if err != nil || !h.replaced(&b) {
 		return err
 	}
+	return h.awaitHeadStart(ctx, &b)
+}
+
+// replaced reports whether this replica has seen another bulletin before b.
+func (h *shared) replaced(b *bulletin) bool {
 	h.mu.Lock()
-	lost := h.first != "" && h.first != b.Edition
-	h.mu.Unlock()
-	if !lost {
-		return nil
-	}
-	since := h.c.wallNow().Sub(time.UnixMilli(b.Born))
-	return sleep(ctx, min(max(saveHeadStart-since, 0), saveHeadStart))
+	defer h.mu.Unlock()
+	return h.first != "" && h.first != b.Edition
+}
+
+// awaitHeadStart waits until b is saveHeadStart old.
+func (h *shared) awaitHeadStart(ctx context.Context, b *bulletin) error {
+	age := h.c.wallNow().Sub(time.UnixMilli(b.Born))
+	return sleep(ctx, min(saveHeadStart-age, saveHeadStart))
 }
 
 // flush writes the notices of all callers in the outbox at once.

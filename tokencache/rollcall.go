@@ -59,11 +59,9 @@ func (h *shared) awaitRoll(ctx context.Context, server string, spend bool) error
 			return err
 		}
 	}
-	h.mu.Lock()
-	patient := spend || h.first != "" && h.first != b.Edition
-	h.mu.Unlock()
-	if since := h.c.wallNow().Sub(time.UnixMilli(b.Born)); patient {
-		if err := sleep(ctx, min(max(saveHeadStart-since, 0), saveHeadStart)); err != nil {
+	patient := spend || h.replaced(&b)
+	if patient {
+		if err := h.awaitHeadStart(ctx, &b); err != nil {
 			return err
 		}
 	}

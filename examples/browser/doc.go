@@ -1,5 +1,5 @@
-// Package browser tests the gateway's page in a real Chromium. It is a module
-// of its own so that the browser's driver is no dependency of the examples.
+// Package browser tests the gateway's page in a real Chromium. It is a
+// separate module so that the browser's driver is no dependency of the examples.
 //
 //	go test -count=1 ./... -screenshots /tmp/page
 //

@@ -33,7 +33,7 @@ type demo struct {
 
 const demoTenant = "6b1c4a0e-7a51-4c0f-9a3e-2f5d8e1b7c10:0d9f2b34-51c8-4e7a-8f60-a1b2c3d4e5f6"
 
-// embed serves a vendor on a loopback port of its own, which make is told.
+// embed serves a vendor on a separate loopback port, whose address make gets.
 func (g *gateway) embed(make func(url string) (http.Handler, error)) error {
 	end, err := listen(make)
 	if err == nil {

@@ -52,7 +52,7 @@ func (t *telemetry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 }
 
-// serveMetrics serves /metrics on a listener of its own until it is closed, so
+// serveMetrics serves /metrics on a separate listener until it is closed, so
 // that the gateway's callers cannot reach it.
 func (g *gateway) serveMetrics(addr string) error {
 	if g.telemetry == nil {

@@ -84,7 +84,7 @@ func (g *Group[V]) Start(key string, run func(*Call[V])) Ticket[V] {
 	group := g.group(key)
 	return Ticket[V]{group.DoChan(key, func() (any, error) {
 		c := &Call[V]{group: group, key: key, result: make(chan result[V], 1)}
-		// In a goroutine of its own: recover does not stop runtime.Goexit, and
+		// In a separate goroutine: recover does not stop runtime.Goexit, and
 		// singleflight sends nothing after one.
 		ended := Go(func() { run(c) })
 		var r result[V]

@@ -5,8 +5,8 @@
 //	go run ./internal/mutate -n 300 -seed 1 -short ./tokencache ./tokencache/internal/record
 //
 // The sample is drawn by seed over all places, so that it replays. The tests of
-// a change's own package run first, those of the other packages and of -also
-// only if the first pass; in each the fast tests run before the slow ones. The
+// a change's own package run first, those of the other packages only if the
+// first pass; in each the fast tests run before the slow ones. The
 // tree is never written to: the changes are an overlay of the go command.
 //
 // A change that does not compile counts as not viable; one that outlasts the
@@ -22,7 +22,6 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -32,11 +31,8 @@ func main() {
 	seed := flag.Uint64("seed", 1, "seed of the sample")
 	short := flag.Bool("short", false, "run the tests with -short")
 	workers := flag.Int("j", 1, "mutants tested at a time")
-	also := flag.String("also", "", "comma-separated `packages` whose tests run on survivors too")
 	timeout := flag.Duration("timeout", time.Minute, "time limit of one run of the tests")
-	budget := flag.Duration("for", 24*time.Hour, "start no mutant after this time")
 	only := flag.String("only", "", "of the sample, test only mutants whose line of output matches this `regexp`")
-	list := flag.Bool("list", false, "print the sample and test nothing")
 	verbose := flag.Bool("v", false, "print every mutant, not the survivors alone")
 	flag.Parse()
 	match, err := regexp.Compile(*only)
@@ -47,34 +43,32 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	rand.New(rand.NewPCG(*seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	sample := all[:min(*n, len(all))]
-	for i := range sample {
-		sample[i].id = i + 1
-	}
+	sample := draw(all, *n, *seed)
 	sample = slices.DeleteFunc(sample, func(s site) bool { return !match.MatchString(fmt.Sprint(s.id, " ", s)) })
-	if *list {
-		for _, s := range sample {
-			fmt.Println(s.id, s)
-		}
-		return
-	}
 	dir, err := os.MkdirTemp("", "mutate")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
 	r := &runner{dir: dir, timeout: *timeout, short: *short, verbose: *verbose, packages: flag.Args()}
-	if *also != "" {
-		r.packages = append(r.packages, strings.Split(*also, ",")...)
-	}
 	compiling, err := r.prepare(sample)
 	if err != nil {
 		log.Print(err)
 		return
 	}
-	r.all(compiling, *workers, time.Now().Add(*budget))
+	r.all(compiling, *workers)
 	viable := r.killed + r.timedOut + r.survived
 	fmt.Printf("sites %d, sampled %d, tested %d, viable %d, killed %d, by time %d, survived %d, score %.1f %%\n", len(all), len(sample),
 		viable+r.broken, viable, r.killed, r.timedOut, r.survived, 100*float64(viable-r.survived)/float64(max(viable, 1)))
+}
+
+// draw returns n of all, numbered from 1, in an order that seed decides.
+func draw(all []site, n int, seed uint64) []site {
+	sample := slices.Clone(all)
+	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(sample), func(i, j int) { sample[i], sample[j] = sample[j], sample[i] })
+	sample = sample[:min(n, len(sample))]
+	for i := range sample {
+		sample[i].id = i + 1
+	}
+	return sample
 }

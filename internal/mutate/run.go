@@ -72,8 +72,8 @@ func (r *runner) prepare(sample []site) ([]site, error) {
 	return slices.DeleteFunc(slices.Clone(sample), func(s site) bool { return slices.Contains(broken, s.id) }), nil
 }
 
-// all tests the mutants in their order and starts none after end.
-func (r *runner) all(sample []site, workers int, end time.Time) {
+// all tests the mutants in their order.
+func (r *runner) all(sample []site, workers int) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	next := 0
@@ -84,7 +84,7 @@ func (r *runner) all(sample []site, workers int, end time.Time) {
 				i := next
 				next++
 				mu.Unlock()
-				if i >= len(sample) || time.Now().After(end) {
+				if i >= len(sample) {
 					return
 				}
 				count, how := r.mutant(sample[i])

@@ -29,8 +29,8 @@ const (
 // Client calls one vendor. [New] makes it.
 type Client struct {
 	vendor string
-	http   *http.Client
-	own    atomic.Pointer[http.Transport] // nil for the caller's
+	http   atomic.Pointer[http.Client]
+	own    bool // the transport is not the caller's
 	now    func() time.Time
 }
 
@@ -44,24 +44,24 @@ type Client struct {
 // HTTP/2 set http.Transport.HTTP2 there. Otherwise a connection that a firewall
 // dropped fails every call until the kernel closes it, after about 15 minutes.
 func New(vendor string, hc *http.Client, now func() time.Time) *Client {
-	c := &Client{vendor: vendor, http: &http.Client{}, now: now}
+	c := &Client{vendor: vendor, now: now}
+	var client http.Client
 	if hc != nil {
-		*c.http = *hc
+		client = *hc
 	}
 	switch shared, ok := http.DefaultTransport.(*http.Transport); {
-	case c.http.Transport != nil:
+	case client.Transport != nil:
 	case ok && hc == nil:
 		own := shared.Clone()
 		if own.HTTP2 == nil {
 			own.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}
 		}
-		c.own.Store(own)
-		c.http.Transport = own
+		client.Transport, c.own = own, true
 	default:
-		c.http.Transport = http.DefaultTransport
+		client.Transport = http.DefaultTransport
 	}
-	c.http.Transport = unlocated{c.http.Transport}
-	c.http.Jar = nil
+	client.Transport, client.Jar = unlocated{client.Transport}, nil
+	c.http.Store(&client)
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -102,12 +102,7 @@ func (c *Client) Do(ctx context.Context, call Call) (*Response, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	client, own := c.http, c.own.Load()
-	if own != nil {
-		ours := *c.http
-		ours.Transport = unlocated{own}
-		client = &ours
-	}
+	client := c.http.Load()
 	sending := &sending{}
 	ctx = httptrace.WithClientTrace(ctx, sending.trace())
 	fail := func(err error) error {
@@ -115,8 +110,8 @@ func (c *Client) Do(ctx context.Context, call Call) (*Response, error) {
 		if call.OneTime && !sending.wroteNothing(err) {
 			e.Class = providers.InDoubt
 		}
-		if own != nil && e.Code == providers.CodeTimeout {
-			c.leave(own)
+		if c.own && e.Code == providers.CodeTimeout {
+			c.leave(client)
 		}
 		return e
 	}
@@ -145,9 +140,12 @@ func (c *Client) Do(ctx context.Context, call Call) (*Response, error) {
 // because one of them may be dead. Calls that use old go on. Closing only old's
 // idle connections is not enough: net/http may still count the call that has
 // just ended as a stream of the dead connection.
-func (c *Client) leave(old *http.Transport) {
-	if c.own.CompareAndSwap(old, old.Clone()) {
-		old.CloseIdleConnections()
+func (c *Client) leave(old *http.Client) {
+	transport := old.Transport.(unlocated).RoundTripper.(*http.Transport)
+	next := *old
+	next.Transport = unlocated{transport.Clone()}
+	if c.http.CompareAndSwap(old, &next) {
+		transport.CloseIdleConnections()
 	}
 }
 
