@@ -155,21 +155,30 @@ var (
 // handle mounts h with the switches and the counters.
 func (f *Fake) handle(pattern string, rt route, h http.HandlerFunc) {
 	f.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		fault, latency := f.arrive(r, rt)
-		defer f.leave(rt)
-		if !pause(r.Context(), latency) {
-			return
+		if !f.serve(w, r, rt, h) {
+			drop(w)
 		}
-		f.set(func() { w.Header().Set("Date", f.now().UTC().Format(http.TimeFormat)) })
-		if fault == nil {
-			h(w, r)
-			return
-		}
-		if fault.AfterWork {
-			h(lost{http.Header{}}, r)
-		}
-		fault.answer(w, r)
 	})
+}
+
+// serve counts a call and answers it. It returns false if the connection is to
+// be dropped. The call is no longer counted as in flight then, because its
+// caller may see the drop and call again before this goroutine goes on.
+func (f *Fake) serve(w http.ResponseWriter, r *http.Request, rt route, h http.HandlerFunc) bool {
+	fault, latency := f.arrive(r, rt)
+	defer f.leave(rt)
+	if !pause(r.Context(), latency) {
+		return false
+	}
+	f.set(func() { w.Header().Set("Date", f.now().UTC().Format(http.TimeFormat)) })
+	if fault == nil {
+		h(w, r)
+		return true
+	}
+	if fault.AfterWork {
+		h(lost{http.Header{}}, r)
+	}
+	return fault.answer(w, r)
 }
 
 func (f *Fake) arrive(r *http.Request, rt route) (*Fault, time.Duration) {
@@ -211,17 +220,16 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func (t *Fault) answer(w http.ResponseWriter, r *http.Request) {
+// answer returns false if the connection is to be dropped.
+func (t *Fault) answer(w http.ResponseWriter, r *http.Request) bool {
 	// net/http notices that a caller left only after the body has been read.
 	_, _ = io.Copy(io.Discard, r.Body)
 	switch {
 	case t.Hang:
 		<-r.Context().Done()
-		drop(w)
-		return
+		return false
 	case t.Drop:
-		drop(w)
-		return
+		return false
 	}
 	contentType := "application/json"
 	if strings.HasPrefix(t.Body, "<") {
@@ -233,6 +241,7 @@ func (t *Fault) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(max(t.Status, http.StatusOK))
 	_, _ = io.WriteString(w, t.Body)
+	return true
 }
 
 // drop ends the connection, or over HTTP/2 the stream, without an answer.

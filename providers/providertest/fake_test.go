@@ -171,6 +171,7 @@ func TestLatencyHangAndDrop(t *testing.T) {
 		_, err = postKudo(ctx, client)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, time.Minute, time.Since(start))
+		synctest.Wait() // until the server has noticed that this caller left
 
 		f.SetFault(providertest.Fault{Drop: true})
 		_, err = postKudo(t.Context(), client)
