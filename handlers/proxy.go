@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -15,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/bearerkit/bearerkit/internal/paths"
 	"github.com/bearerkit/bearerkit/internal/plainhttp"
@@ -206,32 +204,18 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		BufferPool:     &p.buffers,
 	}
 	out = out.WithContext(s.ctx)
-	if r.Header.Get("Expect") != "" {
-		out.Body = &unreadBody{body: out.Body}
+	if out.Body != nil && out.GetBody == nil { // a form has been read
+		body := &callerBody{ReadCloser: out.Body, waits: r.Header.Get("Expect") != "", reading: make(chan struct{}, 1)}
+		out.Body = body
+		reverse.ErrorHandler = func(w http.ResponseWriter, r *http.Request, err error) {
+			if body.late(r) {
+				err = refuse(codeTimedOut, "")
+			}
+			p.lost(w, r, err)
+		}
 	}
 	reverse.ServeHTTP(w, out)
 	flush()
-}
-
-// unreadBody is the body of a caller that waits for 100 Continue. Up to Go 1.25
-// net/http reads such a body to its end when it is closed, and so waits for a
-// caller that waits for the answer. Here Close only ends reading. The server
-// closes the body itself after the answer.
-type unreadBody struct {
-	body   io.ReadCloser
-	closed atomic.Bool
-}
-
-func (b *unreadBody) Read(p []byte) (int, error) {
-	if b.closed.Load() {
-		return 0, http.ErrBodyReadAfterClose
-	}
-	return b.body.Read(p)
-}
-
-func (b *unreadBody) Close() error {
-	b.closed.Store(true)
-	return nil
 }
 
 // admit makes all checks and returns r without the caller's credentials.

@@ -45,7 +45,7 @@ func (p *proxy) fail(w http.ResponseWriter, r *http.Request, err error) {
 		e := classify(r, err)
 		event := providers.Event{Kind: "failed", Outcome: string(e.Code), N: statusOf(e.Code)}
 		switch {
-		case gone(r):
+		case gone(r) && e.Code != codeTimedOut:
 			event.Outcome, event.N = "canceled", 0
 		case e.Code == codeTokenRejected:
 			event.Kind = "token_rejected"

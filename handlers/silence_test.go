@@ -92,6 +92,44 @@ func TestABodyThatComesTooLateIs408(t *testing.T) {
 	}
 }
 
+// The upstream is not to blame, whatever its transport says about a request that
+// net/http has cancelled.
+func TestAProxiedBodyThatComesTooLateIs408(t *testing.T) {
+	for name, trip := range map[string]roundTrip{
+		"error of the body": func(r *http.Request) (*http.Response, error) {
+			_, err := io.Copy(io.Discard, r.Body)
+			return nil, err
+		},
+		"cancelled first": func(r *http.Request) (*http.Response, error) {
+			go func() { _, _ = io.Copy(io.Discard, r.Body) }()
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		},
+	} {
+		for how, head := range map[string]string{"length": "Content-Length: 10\r\n\r\n{", "chunked": "Transfer-Encoding: chunked\r\n\r\n1\r\n{"} {
+			t.Run(name+"/"+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var events []providers.Event
+					c := proxyConfig("https://api.example.com")
+					c.Transport = trip
+					c.Observer = func(_ context.Context, e providers.Event) { events = append(events, e) }
+					h, err := handlers.Proxy(c)
+					conn := dial(t, must(t, h, err), func(s *http.Server) { s.ReadTimeout = time.Second })
+					go func() {
+						_, _ = io.WriteString(conn, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+head)
+					}()
+					b, _ := io.ReadAll(conn)
+					got := string(b)
+					assert.True(t, strings.HasPrefix(got, "HTTP/1.1 408 Request Timeout\r\n"), got)
+					assert.Contains(t, got, "Connection: close\r\n")
+					require.Len(t, events, 1)
+					assert.Equal(t, "refused request_timeout 408", fmt.Sprint(events[0].Kind, " ", events[0].Outcome, " ", events[0].N))
+				})
+			})
+		}
+	}
+}
+
 func TestABodyThatBreaksOffIs400(t *testing.T) {
 	for name, h := range everyHandler(t, &fake{}) {
 		for how, head := range map[string]string{"short": "Content-Length: 10\r\n\r\n{", "chunked": "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"} {

@@ -4,10 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -184,4 +188,51 @@ func TestPlacesForTokens(t *testing.T) {
 	protocol.ServeHTTP(w, r)
 	require.Equal(t, 200, w.Code)
 	require.Equal(t, 401, ask(protocol, good).Code, "Extract replaces the header")
+}
+
+// A client that closes its sending half looks to net/http like one that has
+// gone, and still reads. An empty 200 would let it pass, and through ForwardAuth
+// any request.
+func TestAHalfClosedClientNeverGetsAnEmpty200(t *testing.T) {
+	i := newIssuer(t)
+	auth := newAuth(t, middleware.Config{Issuers: own(static(i))})
+	forward, err := middleware.ForwardAuth(auth, middleware.ForwardAuthConfig{Proxy: "envoy", Peers: []string{"127.0.0.1"}})
+	require.NoError(t, err)
+	for name, h := range map[string]http.Handler{
+		"handler": auth.Handler(ok),
+		"deny":    http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { auth.Deny(w, r, errors.New("down")) }),
+		"forward": forward,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				<-r.Context().Done()
+				h.ServeHTTP(w, r)
+			}))
+			defer s.Close()
+			conn, err := net.Dial("tcp", s.Listener.Addr().String())
+			require.NoError(t, err)
+			defer conn.Close()
+			_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer garbage\r\n\r\n")
+			require.NoError(t, err)
+			require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+			got, _ := io.ReadAll(conn) // a reset is an answer too
+			require.Empty(t, string(got), "the connection is closed without an answer")
+		})
+	}
+}
+
+// A form that may hold the token and comes later than http.Server.ReadTimeout
+// is 408 (RFC 9110 section 15.5.9). net/http has cancelled its request.
+func TestAFormThatComesTooLateIs408(t *testing.T) {
+	auth := newAuth(t, middleware.Config{Issuers: own(static(newIssuer(t))), Form: "access_token"})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", io.MultiReader(strings.NewReader("a=1"), iotest.ErrReader(os.ErrDeadlineExceeded)))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	auth.Handler(ok).ServeHTTP(w, r)
+	require.Equal(t, http.StatusRequestTimeout, w.Code)
+	require.Equal(t, "close", w.Header().Get("Connection"))
+	require.Empty(t, w.Header().Get("WWW-Authenticate"))
+	require.Contains(t, w.Body.String(), `"code":"request_timeout"`)
 }

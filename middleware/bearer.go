@@ -2,11 +2,13 @@ package middleware
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"maps"
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 )
 
@@ -27,7 +29,10 @@ func (a *Authenticator) credentials(r *http.Request) (token string, err *Error) 
 		return token, nil
 	}
 	found, cause := a.elsewhere(r)
-	if cause != nil {
+	switch {
+	case errors.Is(cause, os.ErrDeadlineExceeded):
+		return "", a.errors.with(lateBody, cause)
+	case cause != nil:
 		return "", a.errors.with(misformed, cause)
 	}
 	if token != "" {
@@ -98,6 +103,9 @@ func (a *Authenticator) elsewhere(r *http.Request) (found []string, cause error)
 	}
 	if name := a.cfg.Form; name != "" && urlencoded(r) {
 		form, err := readForm(r)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, err
+		}
 		if err != nil {
 			return nil, errForm
 		}

@@ -234,9 +234,6 @@ func TestErrorHandlerAndLog(t *testing.T) {
 	require.Equal(t, 503, w.Code)
 	require.NotContains(t, w.Body.String(), "EOF")
 
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	require.Empty(t, askWith(gone, auth.Handler(ok), "x").Body.String(), "nothing is written to a client that is gone")
 	_, err := auth.Verify(t.Context(), "x")
 	require.EqualError(t, err, "middleware: 401 invalid_token (malformed)")
 }

@@ -122,6 +122,7 @@
 //	401 invalid_token     malformed, not ours, expired, forged, withdrawn
 //	401 insufficient_user_authentication   RFC 9470: acr or max_age
 //	403 insufficient_scope                 a rule is not met
+//	408                   the body, a form that may hold the token, came too late
 //	503 with Retry-After  it is not known whether the token is good: there are no
 //	                      keys; a verifier, a revocation store or Resolve is
 //	                      down; or too many questions wait for a verifier

@@ -8,15 +8,17 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/bearerkit/bearerkit/internal/wire"
 )
 
 // Error is a refusal: the answer to the client, and the cause for our own logs.
 // Do not change an Error that an [Authenticator] returns.
 type Error struct {
-	// Status is 400, 401, 403 or 503.
+	// Status is 400, 401, 403, 408 or 503.
 	Status int
 	// Code is the error parameter of RFC 6750 section 3.1 or RFC 9470. It is ""
-	// for a request without credentials and for 503.
+	// for a request without credentials, for 408 and for 503.
 	Code string
 	// Reason says in one fixed word what was wrong, for logs and metrics. The
 	// client does not see it.
@@ -51,11 +53,15 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // ServeHTTP answers the request with e: the status, the challenge, and a
-// problem document (RFC 9457) of fixed texts. It writes nothing if the client
-// has gone.
+// problem document (RFC 9457) of fixed texts.
+//
+// If the client has gone, ServeHTTP writes nothing and panics with
+// [http.ErrAbortHandler]. The server then closes the connection, so that a
+// client that still reads does not take an empty answer for a success.
 func (e *Error) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if errors.Is(r.Context().Err(), context.Canceled) {
-		return
+	late := e.Status == http.StatusRequestTimeout // net/http cancels the request of a late body, and its client still reads
+	if !late && errors.Is(r.Context().Err(), context.Canceled) {
+		wire.Abort()
 	}
 	body := e.body
 	if body == nil {
@@ -68,6 +74,9 @@ func (e *Error) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h["Www-Authenticate"] = v[0:1:1]
 	}
 	h["Cache-Control"], h["Content-Type"], h["X-Content-Type-Options"] = v[1:2:2], v[2:3:3], v[3:4:4]
+	if late {
+		h.Set("Connection", "close") // RFC 9110 section 15.5.9
+	}
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
 	}
@@ -81,6 +90,8 @@ func (e *Error) problem() []byte {
 	case code != "":
 	case e.Status == http.StatusUnauthorized:
 		code = "not_signed_in"
+	case e.Status == http.StatusRequestTimeout:
+		code = "request_timeout"
 	default:
 		code = "verification_unavailable"
 	}
@@ -103,6 +114,7 @@ const (
 	missing
 	repeated
 	misformed
+	lateBody
 	tooLong
 	malformed
 	badAlgorithm
@@ -135,6 +147,7 @@ var refusals = [reasons]Error{
 	missing:      {Status: 401, Reason: "missing", Description: "Authentication is required."},
 	repeated:     {Status: 400, Code: invalidRequest, Reason: "repeated", Description: "The request has more than one set of credentials."},
 	misformed:    {Status: 400, Code: invalidRequest, Reason: "misformed", Description: "The credentials are malformed."},
+	lateBody:     {Status: 408, Reason: "late", Description: "The body did not arrive in time."},
 	tooLong:      {Status: 401, Code: invalidToken, Reason: "too_long", Description: "The access token is too long."},
 	malformed:    {Status: 401, Code: invalidToken, Reason: "malformed", Description: "The access token is malformed."},
 	badAlgorithm: {Status: 401, Code: invalidToken, Reason: "algorithm", Description: notValid},
@@ -207,7 +220,7 @@ func (t *errorTable) with(r reason, cause error) *Error {
 
 // seal adds the challenge, unless e has one, and the body.
 func (t *errorTable) seal(e Error, more ...param) *Error {
-	if e.Challenge == "" && e.Status != http.StatusServiceUnavailable {
+	if e.Challenge == "" && e.Status != http.StatusServiceUnavailable && e.Status != http.StatusRequestTimeout {
 		params := t.common
 		if e.Code != "" {
 			params = append(params[:len(params):len(params)], param{"error", e.Code}, param{"error_description", e.Description})

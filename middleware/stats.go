@@ -12,7 +12,8 @@ type Stats struct {
 	// those whose signature was checked, that a Verifier accepted, or that were
 	// renewed. Both are exact.
 	Remembered, Verified uint64
-	// Refused counts answers with 400, 401 or 403, Unavailable those with 503.
+	// Refused counts answers with 400, 401, 403 or 408, Unavailable those
+	// with 503.
 	Refused, Unavailable uint64
 	// Renewed and RenewalsFailed count calls of Renew.Token.
 	Renewed, RenewalsFailed uint64
