@@ -42,8 +42,8 @@ func TestAnswers(t *testing.T) {
 		base := middleware.Config{
 			Issuers: own(trusting(i)), Realm: `a "b" \c`, Resource: "https://api.example/v1",
 			Opaque: []middleware.Opaque{
-				{Verifier: busy, Owns: func(t string) bool { return strings.HasPrefix(t, "busy") }, AnyAudience: true, Subjects: middleware.Qualified},
-				{Verifier: no, Owns: func(t string) bool { return strings.HasPrefix(t, "wrong") }, AnyAudience: true, Subjects: middleware.Qualified},
+				{Verifier: busy, Owns: func(t string) bool { return strings.HasPrefix(t, "busy") }, Issuer: "busy", AnyAudience: true, Subjects: middleware.Qualified},
+				{Verifier: no, Owns: func(t string) bool { return strings.HasPrefix(t, "wrong") }, Issuer: "wrong", AnyAudience: true, Subjects: middleware.Qualified},
 			},
 			Revoked: func(_ context.Context, v *middleware.Verified) (bool, error) {
 				if v.ID == "store down" {

@@ -175,8 +175,10 @@ func cutParameter(query, name string) (rest string, found bool) {
 }
 
 func urlencoded(r *http.Request) bool {
-	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	return err == nil && t == "application/x-www-form-urlencoded"
+	// ParseMediaType returns the type also beside an error about a parameter, and
+	// net/http reads such a body as a form.
+	t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return t == "application/x-www-form-urlencoded"
 }
 
 // b64token reports whether s has RFC 6750's syntax of a token.

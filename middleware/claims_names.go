@@ -77,8 +77,10 @@ func exactFields(text json.RawMessage, fields map[string]reflect.Type) error {
 // maxEmbedded bounds the search in types that embed themselves.
 const maxEmbedded = 8
 
-// fieldsOf collects the names that encoding/json uses for t's fields.
+// fieldsOf collects the names that encoding/json uses for t's fields. Those of
+// embedded structs come first, because t's own fields hide them.
 func fieldsOf(t reflect.Type, fields map[string]reflect.Type, depth int) {
+	var own []reflect.StructField
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag := f.Tag.Get("json")
@@ -87,13 +89,20 @@ func fieldsOf(t reflect.Type, fields map[string]reflect.Type, depth int) {
 		if embedded.Kind() == reflect.Pointer {
 			embedded = embedded.Elem()
 		}
+		structure := f.Anonymous && embedded.Kind() == reflect.Struct
 		switch {
 		case tag == "-":
-		case f.Anonymous && name == "" && embedded.Kind() == reflect.Struct:
+		case structure && name == "":
 			if depth < maxEmbedded {
 				fieldsOf(embedded, fields, depth+1)
 			}
-		case !f.IsExported():
+		case f.IsExported(), structure:
+			own = append(own, f)
+		}
+	}
+	for _, f := range own {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
 		case name == "":
 			fields[f.Name] = f.Type
 		default:

@@ -125,6 +125,36 @@ func TestClaimsFromByExactNameAtEveryDepth(t *testing.T) {
 	require.Error(t, decode(`"list":[`+user+`,{"ROLES":["admin"]}]`, &m))
 }
 
+type hiddenRoles struct {
+	Roles struct {
+		Other string `json:"other"`
+	} `json:"roles"`
+}
+
+type taggedRoles struct {
+	Roles []string `json:"roles"`
+}
+
+// A struct's own field hides that of an embedded one, and an embedded struct
+// with a name is a field.
+func TestClaimsFromByExactNameInEmbeddedStructs(t *testing.T) {
+	i := newIssuer(t)
+	auth := authFor(t, static(i))
+	v, err := auth.Verify(t.Context(), mint(t, i, map[string]any{"roles": map[string]any{"ADMIN": true}, "ACCESS": map[string]any{"roles": []string{"admin"}}}))
+	require.NoError(t, err)
+	var own struct {
+		Roles struct {
+			Admin bool `json:"admin"`
+		} `json:"roles"`
+		hiddenRoles
+	}
+	require.Error(t, v.Decode(&own), "%v", own)
+	var tagged struct {
+		taggedRoles `json:"access"`
+	}
+	require.Error(t, v.Decode(&tagged), "%v", tagged)
+}
+
 // What a type makes of its own text is its own affair.
 func TestClaimsFromLeavesTypesThatReadThemselvesAlone(t *testing.T) {
 	i := newIssuer(t)

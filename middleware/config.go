@@ -108,8 +108,8 @@ type Opaque struct {
 	// every token that may be another server's, because the Verifier sends what
 	// it accepts to its server.
 	Owns func(token string) bool
-	// Issuer is the [Verified.Issuer] of these tokens; it may be empty. If the
-	// answer has an iss, it must be Issuer.
+	// Issuer is the [Verified.Issuer] of these tokens. If the answer has an iss,
+	// it must be Issuer. It may be empty unless Subjects is Qualified.
 	Issuer string
 	// Audiences are the values of aud that mean this API. The answer must have
 	// one of them. AnyAudience accepts every answer, also without aud.
@@ -186,18 +186,18 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// checkEntries compares the entries that share an Issuer.
+// checkEntries compares the entries to which one token may belong.
 func (c *Config) checkEntries() (errs []error) {
-	first := map[string]int{}
 	for i := range c.Issuers {
-		j, seen := first[c.Issuers[i].Issuer]
-		if !seen {
-			first[c.Issuers[i].Issuer] = i
-			continue
-		}
-		a, b := &c.Issuers[j], &c.Issuers[i]
-		if a.SubjectClaim != b.SubjectClaim || a.IntegerSubject != b.IntegerSubject || a.Subjects != b.Subjects {
-			errs = append(errs, fmt.Errorf("middleware: Issuers[%d] and Issuers[%d] have one Issuer and must have one SubjectClaim, IntegerSubject and Subjects", j, i))
+		for j := range i {
+			a, b := &c.Issuers[j], &c.Issuers[i]
+			one := a.subjectClaim() == b.subjectClaim() && a.IntegerSubject == b.IntegerSubject
+			switch {
+			case a.Issuer == b.Issuer && (!one || a.Subjects != b.Subjects):
+				errs = append(errs, fmt.Errorf("middleware: Issuers[%d] and Issuers[%d] have one Issuer and must have one SubjectClaim, IntegerSubject and Subjects", j, i))
+			case !one && (a.hasTenant(b.Issuer) || b.hasTenant(a.Issuer)):
+				errs = append(errs, fmt.Errorf("middleware: Issuers[%d] and Issuers[%d] accept one tenant and must have one SubjectClaim and IntegerSubject", j, i))
+			}
 		}
 	}
 	return errs
@@ -253,6 +253,9 @@ func (o *Opaque) check() (errs []error) {
 	}
 	if err := checkAudiences(o.Audiences, o.AnyAudience); err != nil {
 		errs = append(errs, err)
+	}
+	if o.Subjects == Qualified && o.Issuer == "" {
+		errs = append(errs, errors.New("Issuer is empty: two sources without one would share their Qualified subjects"))
 	}
 	return append(errs, o.Subjects.check()...)
 }

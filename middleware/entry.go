@@ -24,7 +24,7 @@ var defaultTypes = []string{"", "jwt", "at+jwt"}
 
 // newEntry compiles cfg, which has been checked.
 func newEntry(cfg Issuer) *entry {
-	cfg.Algorithms, cfg.Audiences, cfg.Tenants = slices.Clone(cfg.Algorithms), slices.Clone(cfg.Audiences), slices.Clone(cfg.Tenants)
+	cfg = cfg.clone()
 	e := &entry{Issuer: cfg, types: defaultTypes, require: newRule(cfg.Require)}
 	switch {
 	case cfg.AccessTokenProfile:
@@ -188,11 +188,14 @@ func forNow(members []jws.Member, leeway time.Duration, now time.Time) (*Verifie
 			return nil, badClaims, claimFault("jti", r.jti, "a string")
 		}
 	}
-	if !v.takeScopes(r.scope, r.scp) {
-		return nil, badClaims, claimFault("scope or scp", r.scope+r.scp, "a string or an array of strings")
+	if name, value := v.takeScopes(r.scope, r.scp); name != "" {
+		return nil, badClaims, claimFault(name, value, "a string or an array of strings")
+	}
+	if name, value := r.halfText(); name != "" {
+		return nil, badClaims, claimFault(name, value, wholeText)
 	}
 	if !v.signIn(r.acr, r.authTime) {
-		return nil, badClaims, claimFault("acr", r.acr, "a text of whole characters")
+		return nil, badClaims, claimFault("acr", r.acr, wholeText)
 	}
 	v.client = r.ofClient()
 	return v, noFault, nil
@@ -209,6 +212,8 @@ func past(name, value string, leeway time.Duration, now time.Time) (at time.Time
 	}
 	return at, noFault, nil
 }
+
+const wholeText = "a text of whole characters"
 
 const dateRule = "a number of seconds from 0 to the year 9999 (RFC 7519 section 2)"
 

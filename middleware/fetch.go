@@ -116,6 +116,9 @@ func (r *remote) metadata(ctx context.Context, address string) (string, error) {
 		return "", errors.New("discovery document is not a JSON object")
 	}
 	var issuer, jwks string
+	if doc["issuer"] == nil {
+		return "", errors.New("discovery document has no issuer")
+	}
 	if json.Unmarshal(doc["issuer"], &issuer) != nil || issuer != r.issuer {
 		return "", fmt.Errorf("discovery document is another issuer's: its issuer is %s and not %s", quoted(string(doc["issuer"])), r.issuer)
 	}

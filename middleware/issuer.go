@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -108,10 +109,32 @@ const AnyTenant = "*"
 
 const tenantParam = jws.TenantParam
 
+// clone returns a copy that shares nothing that can change with i. Otherwise an
+// answer of Resolve that is changed in place would look like the one before.
+func (i Issuer) clone() Issuer {
+	i.Tenants, i.Audiences, i.Algorithms = slices.Clone(i.Tenants), slices.Clone(i.Audiences), slices.Clone(i.Algorithms)
+	i.Types, i.KeyUses, i.DangerouslyPlainHTTP = slices.Clone(i.Types), slices.Clone(i.KeyUses), slices.Clone(i.DangerouslyPlainHTTP)
+	i.Require, i.Keys, i.Secrets = i.Require.clone(), maps.Clone(i.Keys), slices.Clone(i.Secrets)
+	for n := range i.Secrets {
+		i.Secrets[n] = slices.Clone(i.Secrets[n])
+	}
+	return i
+}
+
 func (i *Issuer) template() bool { return strings.Contains(i.Issuer, tenantParam) }
 
 func (i *Issuer) manyTenants() bool {
 	return i.template() && (len(i.Tenants) != 1 || i.Tenants[0] == AnyTenant)
+}
+
+// hasTenant reports whether iss is that of an accepted tenant of i's template.
+func (i *Issuer) hasTenant(iss string) bool {
+	before, after, template := strings.Cut(i.Issuer, tenantParam)
+	tid, ok := strings.CutPrefix(iss, before)
+	if tid, ok = strings.CutSuffix(tid, after); !template || !ok {
+		return false
+	}
+	return lowerGUID(tid) && (slices.Contains(i.Tenants, tid) || slices.Contains(i.Tenants, AnyTenant))
 }
 
 func (i *Issuer) subjectClaim() string {
@@ -259,6 +282,9 @@ func mediaType(s string) string {
 func (i *Issuer) checkTypes() (errs []error) {
 	if i.AccessTokenProfile && i.Types != nil {
 		errs = append(errs, errors.New("AccessTokenProfile says which typ it demands: Types must be nil"))
+	}
+	if i.Types != nil && len(i.Types) == 0 {
+		errs = append(errs, errors.New("Types is empty and accepts no token: nil means the usual ones"))
 	}
 	for _, t := range i.Types {
 		if slices.Contains(otherTypes, mediaType(t)) {

@@ -144,6 +144,8 @@ func TestTypesOfAnIssuer(t *testing.T) {
 		require.Equal(t, want, reasonOf(t, auth, mustSign(t, i, map[string]any{"typ": typ})), typ)
 	}
 	require.Equal(t, `header typ is jwt: it must be one of own+jwt, `, causeOf(t, auth, mustSign(t, i, map[string]any{"typ": "JWT"})))
+	cfg.Types = []string{}
+	require.Contains(t, faultOf(cfg), "Types is empty")
 	for _, never := range []string{"dpop+jwt", "Logout+JWT", "application/secevent+jwt"} {
 		cfg.Types = []string{never}
 		require.Contains(t, faultOf(cfg), "is never an access token's")
@@ -291,6 +293,14 @@ func TestTemplateOfTenants(t *testing.T) {
 			anyTenant := cfg
 			anyTenant.Tenants, anyTenant.Subjects = []string{middleware.AnyTenant}, middleware.Qualified
 			some, all := authFor(t, cfg), authFor(t, anyTenant)
+			ours := cfg // a token of tenantA may be of both entries
+			ours.Issuer, ours.Tenants, ours.Subjects, ours.Discover, ours.JWKSURL = strings.Replace(version, "{tenantid}", tenantA, 1), nil, middleware.Own, false, jwks
+			require.Empty(t, faultOf(anyTenant, ours))
+			ours.SubjectClaim = "oid"
+			require.Contains(t, faultOf(anyTenant, ours), "Issuers[0] and Issuers[1] accept one tenant and must have one SubjectClaim")
+			require.Contains(t, faultOf(ours, anyTenant), "accept one tenant")
+			ours.Issuer = "https://another.example"
+			require.Empty(t, faultOf(anyTenant, ours))
 			token := func(iss, tid any) string { return mint(t, i, map[string]any{"iss": iss, "tid": tid}) }
 			at := func(tid string) string { return strings.Replace(version, "{tenantid}", tid, 1) }
 			for range 2 {
@@ -449,22 +459,41 @@ func TestCausesSayWhatWasWrong(t *testing.T) {
 			mint(t, i, map[string]any{"aud": 1}):                                 "claim aud is 1: it must be a string or an array",
 			mint(t, i, map[string]any{"cnf": map[string]any{"jkt": "x"}}):        `claim cnf is {"jkt":"x"}`,
 			mint(t, i, map[string]any{"events": map[string]any{}}):               "claim events is {}",
-			mint(t, i, map[string]any{"scope": 1}):                               "claim scope or scp is 1",
+			mint(t, i, map[string]any{"scope": 1}):                               "claim scope is 1",
+			mint(t, i, map[string]any{"scope": nil, "scp": 2}):                   "claim scp is 2",
 			mint(t, i, map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}): "claim exp is 1999-12-31T23:00:00Z: it must be in the future",
 			mint(t, i, map[string]any{"aud": strings.Repeat("é", 5000)}):         `… (10002 bytes)`,
 			mint(t, i, map[string]any{"aud": "\r\nforged log line"}):             `\r\nforged`,
 			mustSign(t, i, map[string]any{"typ": "dpop+jwt"}):                    "header typ is dpop+jwt: it must be one of , jwt, at+jwt",
 			mustSign(t, i, map[string]any{"kid": "new"}):                         "no such key: kid new",
-			mustSign(t, i, map[string]any{"crit": []string{"exp"}}):              "header has crit",
-			mustSign(t, i, map[string]any{"jwk": map[string]any{}}):              "header carries a key",
-			mustSign(t, i, map[string]any{"zip": "DEF"}):                         "encrypted or compressed",
-			with(`"Aud":"x"`):           `a claim's name looks like one that is reserved: "Aud"`,
-			with(`"sub":"x"`):           "claims are not an acceptable JSON object",
-			with(`"acr":"\ud800"`):      "claim acr is",
-			"a.b":                       "not three segments",
-			strings.Repeat("x", 17<<10): "longer than MaxTokenBytes",
-			mint(t, i, nil) + "=":       "not strict base64url",
-			"a b":                       "characters that no token has",
+			mustSign(t, i, map[string]any{"crit": []string{"exp"}}):              "header has crit or b64: crit",
+			mustSign(t, i, map[string]any{"b64": true}):                          "header has crit or b64: b64",
+			mustSign(t, i, map[string]any{"jwk": map[string]any{}}):              "header carries a key: jwk",
+			mustSign(t, i, map[string]any{"jwks": 1}):                            "header carries a key: jwks",
+			mustSign(t, i, map[string]any{"zip": "DEF"}):                         "header of an encrypted or compressed token: zip",
+			mustSign(t, i, map[string]any{"enc": "A256GCM"}):                     "header of an encrypted or compressed token: enc",
+			mustSign(t, i, map[string]any{"epk": 1}):                             "header of an encrypted or compressed token: epk",
+			mustSign(t, i, map[string]any{"kid": 7}):                             `kid is not a string of 1 to 256 bytes: it is "7" (1 bytes)`,
+			mustSign(t, i, map[string]any{"typ": []int{1}}):                      `typ is not a string: it is "[1]" (3 bytes)`,
+			mustSign(t, i, map[string]any{"Kid": "x"}):                           `a name looks like one that decides: "Kid"`,
+			"e30.e30.AA":              "alg is not a string: it is missing",
+			with(`"Aud":"x"`):         `a claim's name looks like one that is reserved: "Aud"`,
+			with(`"sub":"x"`):         `claims are not an acceptable JSON object: not strict JSON: the member "sub" twice`,
+			with(`"x":{"y":1,"y":2}`): `the member "y" twice`,
+			with(`"\ud800":1`):        "a name with half a surrogate pair",
+			with(`"x":` + strings.Repeat("[", 20) + strings.Repeat("]", 20)): "nested too deeply",
+			with(`"client_id":"\ud800"`):                                     "claim client_id is",
+			with(`"azp":"a\udc00"`):                                          "claim azp is",
+			with(`"appid":"\ud800x"`):                                        "claim appid is",
+			with(`"cid":"\ud800\ud800"`):                                     "claim cid is",
+			with(`"tid":"\udfff"`):                                           "claim tid is",
+			with(`"idtyp":"app\ud800"`):                                      "claim idtyp is",
+			with(`"gty":"\ud800"`):                                           "claim gty is",
+			with(`"acr":"\ud800"`):                                           "claim acr is",
+			"a.b":                                                            "not three segments",
+			strings.Repeat("x", 17<<10):                                      "longer than MaxTokenBytes",
+			mint(t, i, nil) + "=":                                            "not strict base64url",
+			"a b":                                                            "characters that no token has",
 		} {
 			var e *middleware.Error
 			r := httptestRequest("Bearer " + token)

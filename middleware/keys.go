@@ -35,11 +35,14 @@ var (
 	errUnavailable = errors.New("key set is not available")
 )
 
-// waitError is errUnavailable with the time to wait.
-type waitError struct{ wait time.Duration }
+// waitError is the error of the last fetch, until the next one may begin.
+type waitError struct {
+	wait time.Duration
+	last error // wraps errUnavailable
+}
 
-func (e *waitError) Error() string { return errUnavailable.Error() + ": the last fetch failed" }
-func (e *waitError) Unwrap() error { return errUnavailable }
+func (e *waitError) Error() string { return e.last.Error() + " (the last fetch)" }
+func (e *waitError) Unwrap() error { return e.last }
 
 // keySet holds the keys of one entry. If fetch is nil, the keys never change.
 //
@@ -64,6 +67,7 @@ type keySet struct {
 	mu        sync.Mutex
 	call      *fetchCall // under way
 	failures  int
+	last      error          // of the last failure
 	unusable  bool           // was logged
 	failed    clocks.Instant // the first of the failures in a row
 	retry     clocks.Instant // the earliest time of the next fetch

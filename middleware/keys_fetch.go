@@ -41,7 +41,7 @@ func (s *keySet) start(ctx context.Context, seen *snapshot, limiter *bucket) (f 
 		return f, healthy, false, nil
 	}
 	if !healthy && now.Mono < s.retry.Mono {
-		return f, false, false, &waitError{time.Duration(s.retry.Mono - now.Mono)}
+		return f, false, false, &waitError{time.Duration(s.retry.Mono - now.Mono), s.last}
 	}
 	if limiter != nil && !limiter.take(now) {
 		return f, healthy, false, errLimited
@@ -132,6 +132,7 @@ func (s *keySet) end(call *flight.Call[struct{}], limiter *bucket, next *snapsho
 
 // fail records a fetch without result. The caller holds s.mu.
 func (s *keySet) fail(limiter *bucket, now clocks.Instant, err error) (report func()) {
+	s.last = err
 	if s.failures++; s.failures == 1 {
 		s.failed = now
 	}
@@ -174,7 +175,7 @@ func (s *keySet) logFailure(snap *snapshot, now clocks.Instant, pause time.Durat
 // install makes next the current set. The caller holds s.mu.
 func (s *keySet) install(next *snapshot) (report func()) {
 	failed, away := s.failures, time.Duration(next.fetched.Mono-s.failed.Mono)
-	s.failures, s.unusable = 0, false
+	s.failures, s.unusable, s.last = 0, false, nil
 	if old := s.current.Load(); old != nil {
 		next.generation = old.generation
 		if !next.ring.Keeps(old.ring) {

@@ -107,9 +107,12 @@ func (o *opaque) accept(v *Verified, subject string, members []jws.Member) (reas
 		v.IssuedAt = time.Unix(iat, 0)
 	}
 	r := registeredOf(members)
+	if name, value := r.halfText(); name != "" {
+		return badOpaque, claimFault(name, value, wholeText)
+	}
 	v.client = r.ofClient()
 	if !v.signIn(r.acr, r.authTime) {
-		return badOpaque, claimFault("acr", r.acr, "a text of whole characters")
+		return badOpaque, claimFault("acr", r.acr, wholeText)
 	}
 	return noFault, nil
 }

@@ -103,6 +103,10 @@ func TestFormIsReadOnceAndStaysReadable(t *testing.T) {
 	require.Equal(t, "access_token="+good+"&"+search, got)
 	require.Equal(t, 400, send("access_token="+good+"&"+search, header), "two tokens are seen")
 	require.Equal(t, 400, send("access_token="+good+"&access%5Ftoken="+good, nil))
+	require.Equal(t, 400, send("access_token="+good, func(r *http.Request) {
+		header(r)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset")
+	}), "net/http reads this as a form too")
 	require.Equal(t, 400, send("access_token="+good+"&x=%zz", nil))
 	require.Equal(t, 400, send(strings.Repeat("x", 1<<20+1), header), "over the bound")
 	require.Equal(t, 200, send("x="+strings.Repeat("x", 1<<20-2), header))

@@ -17,7 +17,7 @@ type registered struct {
 	scope, scp              string
 	acr, authTime           string
 	clients                 [4]string // client_id, azp, appid, cid
-	idtyp, gty              string
+	idtyp, gty, tid         string
 }
 
 // registeredOf finds the claims in one pass.
@@ -59,6 +59,8 @@ func registeredOf(members []jws.Member) (r registered) {
 			r.idtyp = value
 		case "gty":
 			r.gty = value
+		case "tid":
+			r.tid = value
 		}
 	}
 	return r
@@ -76,17 +78,32 @@ func (r *registered) ofClient() bool {
 			}
 		}
 	}
-	return r.idtyp == `"app"` || r.gty == `"client-credentials"`
+	idtyp, _ := jws.Text(r.idtyp)
+	gty, _ := jws.Text(r.gty)
+	return idtyp == "app" || gty == "client-credentials"
+}
+
+// halfText finds a claim that says who the client or the tenant is and has half
+// a surrogate pair. Two such names would become one.
+func (r *registered) halfText() (name, value string) {
+	values := [...]string{r.clients[0], r.clients[1], r.clients[2], r.clients[3], r.tid, r.idtyp, r.gty}
+	for i, value := range values {
+		if _, ok := jws.Text(value); !ok && jws.IsString(value) {
+			return [...]string{"client_id", "azp", "appid", "cid", "tid", "idtyp", "gty"}[i], value
+		}
+	}
+	return "", ""
 }
 
 // takeScopes reads scope (RFC 8693 section 4.2) or scp, as a string or an array.
-func (v *Verified) takeScopes(scope, scp string) (ok bool) {
-	value := scope
+// It returns the claim that is neither.
+func (v *Verified) takeScopes(scope, scp string) (wrong, value string) {
+	name, value := "scope", scope
 	if value == "" || value == "null" {
-		value = scp
+		name, value = "scp", scp
 	}
 	if value == "" || value == "null" {
-		return true
+		return "", ""
 	}
 	list := v.fewScopes[:0]
 	text, ok := jws.Text(value)
@@ -98,7 +115,10 @@ func (v *Verified) takeScopes(scope, scp string) (ok bool) {
 		ok = jws.EachText(value, func(s string) { list = append(list, s) })
 	}
 	v.Scopes = slices.Clip(list)
-	return ok
+	if !ok {
+		return name, value
+	}
+	return "", ""
 }
 
 // seconds reads a plain integer, as nearly every date is. [jws.ParseObject] has

@@ -68,7 +68,7 @@ func guard(c *http.Client, private []string) *http.Client {
 		return &out
 	}
 	out.Transport = &http.Transport{
-		TLSClientConfig: t.TLSClientConfig, TLSHandshakeTimeout: fetchTimeout, ResponseHeaderTimeout: t.ResponseHeaderTimeout,
+		TLSClientConfig: t.Clone().TLSClientConfig, TLSHandshakeTimeout: fetchTimeout, ResponseHeaderTimeout: t.ResponseHeaderTimeout,
 		MaxIdleConns: 100, MaxIdleConnsPerHost: t.MaxIdleConnsPerHost, IdleConnTimeout: 90 * time.Second,
 		MaxResponseHeaderBytes: t.MaxResponseHeaderBytes, ForceAttemptHTTP2: true,
 		HTTP2:       &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: fetchTimeout}, // detects a dead connection

@@ -123,6 +123,7 @@ func TestResolveIsNotAskedForTokensThatCannotPass(t *testing.T) {
 			"expired": ts.token(t, "a", map[string]any{"exp": past}), "no exp": ts.token(t, "a", map[string]any{"exp": nil}), "bound": ts.token(t, "a", map[string]any{"cnf": map[string]any{}}), "no iss": ts.token(t, "a", map[string]any{"iss": nil}),
 			"iss a number": ts.token(t, "a", map[string]any{"iss": 1}), "iss empty": ts.token(t, "a", map[string]any{"iss": ""}), "iss long": ts.token(t, strings.Repeat("x", 1100), nil), "not yet": ts.token(t, "a", map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}),
 			"alg none": b64url(`{"alg":"none"}`) + "." + strings.Split(ts.token(t, "a", nil), ".")[1] + ".x", "event": ts.token(t, "a", map[string]any{"events": map[string]any{}}), "jti": ts.token(t, "a", map[string]any{"jti": 1}), "garbage": "a.b.c",
+			"logout token": mustSign(t, ts.Issuer, map[string]any{"typ": "logout+jwt"}),
 		} {
 			require.NotEmpty(t, reasonOf(t, auth, token), name)
 		}
@@ -240,6 +241,28 @@ func TestAnswersOfResolveThatAreRefused(t *testing.T) {
 	_, err := middleware.New(middleware.Config{Resolve: newTenants(t).resolve, DangerouslyPrivateHosts: []string{"*.example", "a:443", "https://a"}})
 	require.ErrorContains(t, err, `"*.example" is not an exact host name`)
 	require.ErrorContains(t, err, `"a:443" is not`)
+}
+
+// An answer that is changed in place is another answer: a key that was removed
+// from it is out when Resolve is asked again.
+func TestAnswerOfResolveThatIsChangedInPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t)
+		answer := static(i)
+		answer.Subjects = middleware.Qualified
+		auth := newAuth(t, middleware.Config{Resolve: func(context.Context, string) (*middleware.Issuer, error) { return &answer, nil }})
+		token := func() string {
+			return mint(t, i, map[string]any{"iss": answer.Issuer, "exp": time.Now().Add(time.Hour).Unix()})
+		}
+		require.Empty(t, reasonOf(t, auth, token()))
+		for kid := range answer.Keys {
+			delete(answer.Keys, kid)
+		}
+		answer.Keys["another"] = newIssuer(t).PublicKeys()["es256-1"]
+		require.Empty(t, reasonOf(t, auth, token()))
+		time.Sleep(5*time.Minute + time.Second)
+		require.Equal(t, "signature", reasonOf(t, auth, token()))
+	})
 }
 
 // A thousand tenants, and a flood of issuers that nobody knows.

@@ -93,12 +93,22 @@ type claimRule struct {
 	values  []string
 }
 
+// clone returns a copy that shares no list with r.
+func (r Rule) clone() Rule {
+	r.AllScopes, r.AnyScope, r.Audiences, r.ACR = slices.Clone(r.AllScopes), slices.Clone(r.AnyScope), slices.Clone(r.Audiences), slices.Clone(r.ACR)
+	r.Claims = maps.Clone(r.Claims)
+	for name, values := range r.Claims {
+		r.Claims[name] = slices.Clone(values)
+	}
+	return r
+}
+
 // newRule compiles r, which has been checked.
 func newRule(r Rule) *rule {
-	out := &rule{Rule: r}
+	out := &rule{Rule: r.clone()}
 	for _, name := range slices.Sorted(maps.Keys(r.Claims)) {
 		pointer, _ := jws.ParsePointer(name)
-		out.claims = append(out.claims, claimRule{name, pointer, slices.Clone(r.Claims[name])})
+		out.claims = append(out.claims, claimRule{name, pointer, out.Claims[name]})
 	}
 	return out
 }

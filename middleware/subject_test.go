@@ -56,6 +56,10 @@ func TestEverySourceSaysWhoseItsSubjectsAre(t *testing.T) {
 	opaque.Subjects = middleware.Own
 	require.Contains(t, make(func(c *middleware.Config) { c.Opaque = []middleware.Opaque{opaque} }), "more than one source of tokens has Own subjects")
 	require.Empty(t, make(func(c *middleware.Config) { c.Issuers[1].Subjects, c.DangerouslySharedSubjects = middleware.Own, true }))
+	opaque.Subjects = middleware.Qualified
+	require.Contains(t, make(func(c *middleware.Config) { c.Opaque = []middleware.Opaque{opaque, opaque} }), "Opaque[1]: Issuer is empty", "iss:0::u1 would be two users")
+	opaque.Issuer = "https://opaque.example"
+	require.Empty(t, make(func(c *middleware.Config) { c.Opaque = []middleware.Opaque{opaque} }))
 	require.Contains(t, make(func(c *middleware.Config) { c.Issuers[1].Subjects = 3 }), "neither Own nor Qualified")
 	same := static(b)
 	same.Issuer, same.Subjects = a.URL, middleware.Own
@@ -92,6 +96,7 @@ func TestTokensOfClientsAreNoUsers(t *testing.T) {
 	}{
 		"RFC 9068": {map[string]any{"sub": "app", "client_id": "app"}, false}, "Okta": {map[string]any{"sub": "app", "cid": "app"}, false}, "azp": {map[string]any{"sub": "app", "azp": "app"}, false}, "Entra v1": {map[string]any{"sub": "app", "appid": "app"}, false},
 		"Auth0": {map[string]any{"sub": "app@clients", "azp": "app", "gty": "client-credentials"}, false}, "Auth0 without gty": {map[string]any{"sub": "app@clients", "azp": "app"}, false}, "Entra idtyp": {map[string]any{"sub": "x", "idtyp": "app"}, false},
+		"idtyp with escapes": {map[string]any{"sub": "x", "idtyp": json.RawMessage(`"\u0061pp"`)}, false}, "gty with escapes": {map[string]any{"sub": "x", "gty": json.RawMessage(`"client\u002dcredentials"`)}, false},
 		"a user by a client": {map[string]any{"sub": "ada", "client_id": "app", "azp": "app"}, true}, "no client": {map[string]any{"sub": "ada"}, true},
 	} {
 		sub, is := subjectOf(t, auth, mint(t, i, c.claims))

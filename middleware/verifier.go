@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/jws"
@@ -201,6 +202,9 @@ func (a *Authenticator) entriesFor(ctx context.Context, v *Verified, t *jws.Toke
 	v.resolved = true
 	if known, _ := jws.Known(t.Algorithm); !known {
 		return nil, a.errors.with(badAlgorithm, &fault{"header alg", t.Algorithm, "one that is known"})
+	}
+	if slices.Contains(otherTypes, t.Type) {
+		return nil, a.errors.with(badType, &fault{"header typ", t.Type, "that of an access token"})
 	}
 	if offline {
 		if e := a.resolver.current(iss); e != nil {

@@ -104,47 +104,55 @@ func parseHeader(s string) (t Token, err error) {
 	var buf [8]Member
 	members, err := ParseObject(s, buf[:0])
 	if err != nil {
-		return Token{}, ErrHeader
+		return Token{}, fmt.Errorf("%w: %w", ErrHeader, err)
 	}
 	for i := range members {
 		m, ok := &members[i], true
 		switch m.Name {
 		case "alg":
 			if t.Algorithm, ok = m.String(); !ok || t.Algorithm == "" {
-				return Token{}, ErrAlgorithm
+				return Token{}, mistyped(ErrAlgorithm, m)
 			}
 		case "kid":
 			if t.KeyID, ok = m.String(); !ok || t.KeyID == "" || len(t.KeyID) > MaxKeyID {
-				return Token{}, ErrKeyID
+				return Token{}, mistyped(ErrKeyID, m)
 			}
 		case "typ":
 			if t.Type, ok = m.String(); !ok || t.Type == "" {
-				return Token{}, ErrType
+				return Token{}, mistyped(ErrType, m)
 			}
 			t.Type = mediaType(t.Type)
 		case "crit", "b64":
-			return Token{}, ErrCritical
+			return Token{}, named(ErrCritical, m)
 		case "enc", "p2c", "p2s", "epk":
-			return Token{}, ErrEncrypted
+			return Token{}, named(ErrEncrypted, m)
 		case "zip":
 			if zip, _ := m.String(); zip == "DEF" {
-				return Token{}, ErrEncrypted
+				return Token{}, named(ErrEncrypted, m)
 			} // any other value is an unknown parameter
 		case "jwk", "jwks":
-			return Token{}, ErrKeyInside
+			return Token{}, named(ErrKeyInside, m)
 		case "jku", "x5u", "x5c", "x5t", "x5t#S256":
 			// Allowed (RFC 7515 section 4), and never used: keys come from the
 			// issuer's configuration alone.
 		default:
 			if spells(m.Name, headerNames) {
-				return Token{}, ErrHeader
+				return Token{}, fmt.Errorf("%w: a name looks like one that decides: %+.64q", ErrHeader, m.Name)
 			}
 		}
 	}
 	if t.Algorithm == "" {
-		return Token{}, ErrAlgorithm
+		return Token{}, fmt.Errorf("%w: it is missing", ErrAlgorithm)
 	}
 	return t, nil
+}
+
+// named adds to err which header it is about.
+func named(err error, m *Member) error { return fmt.Errorf("%w: %s", err, m.Name) }
+
+// mistyped adds to err what the header is instead.
+func mistyped(err error, m *Member) error {
+	return fmt.Errorf("%w: it is %+.64q (%d bytes)", err, m.Value, len(m.Value))
 }
 
 // mediaType returns typ in the form for comparison (RFC 7515 section 4.1.9):
@@ -183,11 +191,11 @@ func lower(s string) string {
 func Claims(payload string, buf []Member) ([]Member, error) {
 	members, err := ParseObject(payload, buf)
 	if err != nil {
-		return nil, ErrClaims
+		return nil, fmt.Errorf("%w: %w", ErrClaims, err)
 	}
 	for i := range members {
 		if spells(members[i].Name, claimNames) {
-			return nil, fmt.Errorf("%w: %.64q", ErrNames, members[i].Name)
+			return nil, fmt.Errorf("%w: %+.64q", ErrNames, members[i].Name)
 		}
 	}
 	return members, nil

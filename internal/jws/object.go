@@ -2,6 +2,7 @@ package jws
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"unicode/utf8"
 )
@@ -15,7 +16,14 @@ const (
 	memberBytes = 32
 )
 
-var errJSON = errors.New("not strict JSON")
+// errJSON is the error of everything that is not strict JSON. The others say why.
+var (
+	errJSON = errors.New("not strict JSON")
+	errUTF8 = fmt.Errorf("%w: not UTF-8", errJSON)
+	errDeep = fmt.Errorf("%w: nested too deeply", errJSON)
+	errMany = fmt.Errorf("%w: an object with too many members", errJSON)
+	errHalf = fmt.Errorf("%w: a name with half a surrogate pair", errJSON)
+)
 
 // Member is one member of a JSON object. Value is its JSON text.
 type Member struct{ Name, Value string }
@@ -40,7 +48,7 @@ func (m Member) String() (string, bool) { return Text(m.Value) }
 // string value may hold half a surrogate pair; [Text] refuses it.
 func ParseObject(s string, buf []Member) ([]Member, error) {
 	if !utf8.ValidString(s) {
-		return nil, errJSON
+		return nil, errUTF8
 	}
 	i := space(s, 0)
 	if i >= len(s) || s[i] != '{' {
@@ -82,7 +90,7 @@ func (p *parser) outermost(i int, buf []Member) ([]Member, int, error) {
 // object reads the object that starts at s[i] and returns the index behind it.
 func (p *parser) object(i, depth int) (int, error) {
 	if depth > maxDepth {
-		return 0, errJSON
+		return 0, errDeep
 	}
 	var seen nameSet
 	i, end := p.open(i, '}')
@@ -111,15 +119,20 @@ func (p *parser) member(i, depth, n int, seen *nameSet) (m Member, next int, end
 	s := p.s
 	start := i
 	i, escaped, half, err := stringEnd(s, i)
-	if err != nil || half || n > p.most {
-		return m, 0, false, errJSON
+	switch {
+	case err != nil:
+		return m, 0, false, err
+	case half:
+		return m, 0, false, errHalf
+	case n > p.most:
+		return m, 0, false, errMany
 	}
 	m.Name = s[start+1 : i-1]
 	if escaped {
 		m.Name, _ = unescape(m.Name)
 	}
 	if !seen.add(m.Name) {
-		return m, 0, false, errJSON
+		return m, 0, false, fmt.Errorf("%w: the member %+.64q twice", errJSON, m.Name)
 	}
 	i = space(s, i)
 	if i >= len(s) || s[i] != ':' {
@@ -193,7 +206,7 @@ func (u *nameSet) add(name string) bool {
 
 func (p *parser) array(i, depth int) (int, error) {
 	if depth > maxDepth {
-		return 0, errJSON
+		return 0, errDeep
 	}
 	i, end := p.open(i, ']')
 	for !end {

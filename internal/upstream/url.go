@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+
+	"github.com/bearerkit/bearerkit/internal/plainhttp"
 )
 
 // CheckURL parses a base URL from a configuration: absolute, https, or http to
@@ -28,9 +30,10 @@ func CheckURL(field, raw string) (*url.URL, error) {
 	return nil, fmt.Errorf("%s: must be https (http only to a loopback address)", field)
 }
 
-// Loopback reports whether host names this machine without DNS.
+// Loopback reports whether host names this machine without DNS, in any case of
+// its ASCII letters.
 func Loopback(host string) bool {
-	if host == "localhost" {
+	if plainhttp.Lower(host) == "localhost" {
 		return true
 	}
 	ip := net.ParseIP(host)

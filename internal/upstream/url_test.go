@@ -11,7 +11,7 @@ import (
 func TestCheckURL(t *testing.T) {
 	for _, good := range []string{
 		"https://api.example.com", "HTTPS://api.example.com:8443/base/", "https://[2001:db8::1]/",
-		"http://localhost", "http://127.0.0.1:8080", "http://127.9.9.9/x", "http://[::1]:1", "http://[::ffff:127.0.0.1]",
+		"http://localhost", "http://LocalHost:8080", "http://127.0.0.1:8080", "http://127.9.9.9/x", "http://[::1]:1", "http://[::ffff:127.0.0.1]",
 	} {
 		u, err := upstream.CheckURL("F", good)
 		if assert.NoError(t, err, good) {
@@ -25,7 +25,7 @@ func TestCheckURL(t *testing.T) {
 		"https://api.example.com?planted": "not allowed", "https://api.example.com?": "not allowed",
 		"https://api.example.com#planted": "not allowed", "https://api.example.com#": "not allowed",
 		"http://api.example.com": "must be https", "ftp://127.0.0.1": "must be https", "ws://localhost": "must be https",
-		"http://127.0.0.1.example.com": "must be https", "http://localhost.example.com": "must be https", "http://127.1": "must be https",
+		"http://127.0.0.1.example.com": "must be https", "http://localhost.example.com": "must be https", "http://localhoſt": "must be https", "http://127.1": "must be https",
 		"http://0.0.0.0": "must be https", "http://10.0.0.1": "must be https", "http://[::]": "must be https", "http://2130706433": "must be https",
 		"https://planted\x7f": "not a URL", "https://[planted": "not a URL", "https://api.example.com/%zz": "not a URL", "https://api.example.com:x": "not a URL",
 	} {
