@@ -144,6 +144,7 @@ func TestASignOutOutlivesEviction(t *testing.T) {
 		require.NoError(t, c.Purge(t.Context(), alice))
 		for i := range 8 {
 			must(t)(c.Generate(t.Context(), providers.Request{Tenant: "t1", Subject: fmt.Sprint(i)}))
+			synctest.Wait() // busy entries stay
 		}
 		_, err := c.Refresh(t.Context(), alice, kept.RefreshToken)
 		assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)

@@ -52,8 +52,6 @@ func TestEvents(t *testing.T) {
 		o.Store.(*flaky).set(true, nil)
 		down.Store(false)
 		must(t)(a.Generate(t.Context(), providers.Request{Tenant: "t1", Subject: "carol"}))
-		synctest.Wait() // an answered call is under way until it has ended
-
 		synctest.Wait() // until the last attempt has finished
 		mu.Lock()
 		defer mu.Unlock()

@@ -31,6 +31,8 @@ func rotating() *vendor {
 // presentedOnce fails for a refresh token that the upstream saw twice.
 func presentedOnce(t *testing.T, v *vendor) {
 	t.Helper()
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	seen := map[string]int{}
 	for _, rt := range v.seen {
 		seen[rt]++

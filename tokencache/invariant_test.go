@@ -42,11 +42,12 @@ func TestInvariant01OneCallPerKeyAndCluster(t *testing.T) {
 			p := &fake{mode: mode, ttl: 20 * time.Second, latency: 700 * time.Millisecond}
 			all := cluster(t, 4, p, tokencache.Options{})
 			together(200, func(i int) {
+				rng := rand.New(rand.NewPCG(1, uint64(i)))
 				for range 60 {
 					if _, err := all[i%4].Generate(t.Context(), user); err != nil {
 						t.Error(mode, err)
 					}
-					time.Sleep(time.Duration(rand.IntN(2000)) * time.Millisecond)
+					time.Sleep(time.Duration(rng.IntN(2000)) * time.Millisecond)
 				}
 			})
 			if n := p.max.Load(); n != 1 {
