@@ -1,8 +1,10 @@
 package middleware_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -152,72 +154,74 @@ func post(h http.Handler, token, body string) *httptest.ResponseRecorder {
 	return w
 }
 
+// vendorCalls calls a vendor in this process and keeps the bodies it was sent.
+type vendorCalls struct {
+	vendor http.Handler
+	bodies []string
+}
+
+func (c *vendorCalls) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	c.bodies = append(c.bodies, string(body))
+	r = r.Clone(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	w := httptest.NewRecorder()
+	c.vendor.ServeHTTP(w, r)
+	return w.Result(), nil
+}
+
 // End to end: a partner's u1 never gets the vendor token of our own u1. What
 // the vendor receives as its user id is a mapping that the application wrote.
+// The answers tell in how many seconds a token ends, so the time is the
+// bubble's.
 func TestTwoIssuersTheCacheAndRedacto(t *testing.T) {
-	const tenant = "0b8e5a3c-6f1d-4a63-9c1f-1f6f2d1f7a01:7d3c1f2e-8a94-4b02-8a55-3f0f6f0a9b01"
-	vendor, err := providertest.NewRedacto(providertest.RedactoConfig{Keys: map[string]string{tenant: "cms-key"}})
-	require.NoError(t, err)
-	var bodies []string
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body := readAll(t, r)
-		bodies = append(bodies, body)
-		vendor.ServeHTTP(w, r)
-	}))
-	t.Cleanup(server.Close)
-	p, err := redacto.New(redacto.Config{BaseURL: server.URL, Tenants: []string{tenant}, APIKey: "cms-key"})
-	require.NoError(t, err)
-	cache, err := tokencache.New(p, tokencache.Options{})
-	require.NoError(t, err)
-	ours, partner := newIssuer(t), newIssuer(t)
-	partner.URL = "https://partner.example"
-	auth := authFor(t, own(static(ours), static(partner))...)
-	endpoint := func(authorize handlers.Authorize) http.Handler {
-		return auth.Handler(must(handlers.Generate(handlers.Config{Provider: cache, Wire: p, Authorize: authorize})))
-	}
-	u1 := func(i *authtest.Issuer) string { return mint(t, i, map[string]any{"sub": "u1"}) }
-	plain := endpoint(handlers.SubjectFrom(middleware.Subject))
-	own := post(plain, u1(ours), `{"org_user_id":"u1"}`)
-	require.Equal(t, 200, own.Code, own.Body)
-	require.Equal(t, own.Body.String(), post(plain, u1(ours), `{}`).Body.String(), "our own user, by name or not")
-	calls := len(bodies)
-	for _, body := range []string{`{}`, `{"org_user_id":"u1"}`} {
-		w := post(plain, u1(partner), body)
-		require.Equal(t, 403, w.Code, "a qualified subject is no user id by accident")
-		require.NotContains(t, w.Body.String(), "token")
-	}
-	require.Equal(t, 403, post(plain, u1(partner), `{"org_user_id":"u2"}`).Code)
-	require.Len(t, bodies, calls, "nothing reached the vendor")
-
-	mapped := endpoint(handlers.SubjectFrom(func(ctx context.Context) (string, bool) {
-		v, ok := middleware.VerifiedFrom(ctx)
-		if ok && v.Issuer == partner.URL {
-			return "partner-" + v.Subject, true
+	synctest.Test(t, func(t *testing.T) {
+		const tenant = "0b8e5a3c-6f1d-4a63-9c1f-1f6f2d1f7a01:7d3c1f2e-8a94-4b02-8a55-3f0f6f0a9b01"
+		vendor, err := providertest.NewRedacto(providertest.RedactoConfig{Keys: map[string]string{tenant: "cms-key"}})
+		require.NoError(t, err)
+		calls := &vendorCalls{vendor: vendor}
+		p, err := redacto.New(redacto.Config{Tenants: []string{tenant}, APIKey: "cms-key", HTTPClient: &http.Client{Transport: calls}})
+		require.NoError(t, err)
+		cache, err := tokencache.New(p, tokencache.Options{})
+		require.NoError(t, err)
+		defer func() { _ = cache.Close(context.Background()) }()
+		ours, partner := newIssuer(t), newIssuer(t)
+		partner.URL = "https://partner.example"
+		auth := authFor(t, own(static(ours), static(partner))...)
+		endpoint := func(authorize handlers.Authorize) http.Handler {
+			return auth.Handler(must(handlers.Generate(handlers.Config{Provider: cache, Wire: p, Authorize: authorize})))
 		}
-		return middleware.Subject(ctx)
-	}))
-	w := post(mapped, u1(partner), `{}`)
-	require.Equal(t, 200, w.Code, w.Body)
-	require.NotEqual(t, own.Body.String(), w.Body.String())
-	require.Contains(t, bodies[len(bodies)-1], `"partner-u1"`)
-	require.Equal(t, own.Body.String(), post(mapped, u1(ours), `{}`).Body.String(), "and our own still has its token")
+		u1 := func(i *authtest.Issuer) string { return mint(t, i, map[string]any{"sub": "u1"}) }
+		plain := endpoint(handlers.SubjectFrom(middleware.Subject))
+		own := post(plain, u1(ours), `{"org_user_id":"u1"}`)
+		require.Equal(t, 200, own.Code, own.Body)
+		require.Equal(t, own.Body.String(), post(plain, u1(ours), `{}`).Body.String(), "our own user, by name or not")
+		before := len(calls.bodies)
+		for _, body := range []string{`{}`, `{"org_user_id":"u1"}`} {
+			w := post(plain, u1(partner), body)
+			require.Equal(t, 403, w.Code, "a qualified subject is no user id by accident")
+			require.NotContains(t, w.Body.String(), "token")
+		}
+		require.Equal(t, 403, post(plain, u1(partner), `{"org_user_id":"u2"}`).Code)
+		require.Len(t, calls.bodies, before, "nothing reached the vendor")
+
+		mapped := endpoint(handlers.SubjectFrom(func(ctx context.Context) (string, bool) {
+			v, ok := middleware.VerifiedFrom(ctx)
+			if ok && v.Issuer == partner.URL {
+				return "partner-" + v.Subject, true
+			}
+			return middleware.Subject(ctx)
+		}))
+		w := post(mapped, u1(partner), `{}`)
+		require.Equal(t, 200, w.Code, w.Body)
+		require.NotEqual(t, own.Body.String(), w.Body.String())
+		require.Contains(t, calls.bodies[len(calls.bodies)-1], `"partner-u1"`)
+		require.Equal(t, own.Body.String(), post(mapped, u1(ours), `{}`).Body.String(), "and our own still has its token")
+	})
 }
-
-func readAll(t *testing.T, r *http.Request) string {
-	var b strings.Builder
-	buf := make([]byte, 1<<16)
-	n, _ := r.Body.Read(buf)
-	b.Write(buf[:n])
-	r.Body = http.NoBody
-	if n > 0 {
-		r.Body = readCloser{strings.NewReader(b.String())}
-	}
-	return b.String()
-}
-
-type readCloser struct{ *strings.Reader }
-
-func (readCloser) Close() error { return nil }
 
 func TestVendorsRefuseQualifiedSubjects(t *testing.T) {
 	const qualified = "iss:23:https://partner.example:u1"

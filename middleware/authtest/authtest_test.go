@@ -68,6 +68,29 @@ func TestFaults(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
+// A caller that leaves sees its own error and never an answer that looks whole.
+func TestAnAnswerThatIsCutShortIsNotWhole(t *testing.T) {
+	i, err := authtest.New()
+	require.NoError(t, err)
+	i.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "{")
+		<-r.Context().Done()
+	}))
+	for range 1000 {
+		ctx, cancel := context.WithCancel(t.Context())
+		r, err := http.NewRequestWithContext(ctx, "GET", i.URL+"/jwks", nil)
+		require.NoError(t, err)
+		res, err := i.Client().Do(r)
+		require.NoError(t, err)
+		_, err = io.ReadFull(res.Body, make([]byte, 1))
+		require.NoError(t, err)
+		cancel()
+		_, err = io.ReadAll(res.Body)
+		require.ErrorIs(t, err, context.Canceled)
+		require.NoError(t, res.Body.Close())
+	}
+}
+
 func TestTokens(t *testing.T) {
 	i, err := authtest.New("ES256", "RS256")
 	require.NoError(t, err)

@@ -90,6 +90,10 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	w := &answer{header: http.Header{}, body: pipe, ready: make(chan struct{})}
 	go func() {
 		p.issuer.ServeHTTP(w, r.Clone(ctx))
+		if err := ctx.Err(); err != nil { // the answer was cut short
+			_ = pipe.CloseWithError(err)
+			return
+		}
 		w.WriteHeader(http.StatusOK)
 		_ = pipe.Close()
 	}()
@@ -100,7 +104,7 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = body.CloseWithError(ctx.Err())
 		return nil, r.Context().Err()
 	}
-	stop := context.AfterFunc(ctx, func() { _ = body.CloseWithError(context.Canceled) })
+	stop := context.AfterFunc(ctx, func() { _ = pipe.CloseWithError(ctx.Err()) })
 	return &http.Response{
 		StatusCode: w.status, Status: http.StatusText(w.status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: w.sent, ContentLength: -1, Request: r, Body: closing{body, func() { stop(); cancel() }},
