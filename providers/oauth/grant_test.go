@@ -190,12 +190,16 @@ func TestRefusalsOfAnExchange(t *testing.T) {
 	} {
 		for _, grant := range []string{"token_exchange", "jwt_bearer"} {
 			for _, status := range []int{400, 401, 403} {
-				c, _ := exchanging(t, answer{status: status, body: `{"error":"` + code + `"}`, header: http.Header{"Date": {start.Add(time.Hour).Format(http.TimeFormat)}}})
-				c.Grant = grant
-				_, err := provider(t, c).Generate(t.Context(), bearing("canary"))
-				e := failure(t, err)
-				require.Equal(t, want, e.Code, "%s %d", code, status)
-				require.Equal(t, providers.Permanent, e.Class, code)
+				for _, signs := range []bool{false, true} { // our clock is wrong, and the caller's token is none of ours
+					c, _ := exchanging(t, answer{status: status, body: `{"error":"` + code + `"}`, header: http.Header{"Date": {start.Add(time.Hour).Format(http.TimeFormat)}}})
+					if c.Grant = grant; signs {
+						c.Secret, c.Key = "", oauth.Key{Signer: ed}
+					}
+					_, err := provider(t, c).Generate(t.Context(), bearing("canary"))
+					e := failure(t, err)
+					require.Equal(t, want, e.Code, "%s %d %t", code, status, signs)
+					require.Equal(t, providers.Permanent, e.Class, code)
+				}
 			}
 		}
 	}

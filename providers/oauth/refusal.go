@@ -138,7 +138,7 @@ func (p *Provider) refusal(res *upstream.Response, said *serverError, r request)
 	if said.code != "" && known(said.code) && e.Description == "" {
 		e.Description = said.Error()
 	}
-	if p.signs && said.code != "" {
+	if p.signs && said.code != "" && e.Code != providers.CodeNotSignedIn { // that is about the caller's token, which we did not sign
 		p.blameClock(e, said, res, r)
 	}
 	return e
