@@ -100,6 +100,46 @@ func TestATokenForAnAssertionEndsWithIt(t *testing.T) {
 	})
 }
 
+// The actor's credential bounds the token as the subject's does.
+func TestATokenForAnActorEndsWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := exchange(24 * time.Hour)
+		c := open(t, p, tokencache.Options{})
+		req := asserting("a", time.Hour)
+		req.Actor = asserting("actor", time.Minute).Assertion
+		tok := must(t)(c.Generate(t.Context(), req))
+		assert.Equal(t, req.Actor.Expiry, tok.Expiry)
+
+		req.Assertion = providers.Assertion{}
+		tok = must(t)(c.Generate(t.Context(), req))
+		assert.Equal(t, req.Actor.Expiry, tok.Expiry, "also without a subject's")
+		assert.Empty(t, tok.RefreshToken)
+
+		req = asserting("b", time.Hour)
+		req.Actor = asserting("within the leeway", -10*time.Second).Assertion
+		for range 3 {
+			must(t)(c.Generate(t.Context(), req))
+		}
+		assert.EqualValues(t, 5, p.calls.Load(), "kept for nobody")
+	})
+}
+
+// An exchange whose outcome is unknown is not tried again behind its caller's
+// back.
+func TestAnExchangeInDoubtWaitsForItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{}
+		p.generate = func(context.Context, providers.Request) (providers.Token, error) {
+			return providers.Token{}, &providers.Error{Code: providers.CodeTimeout, Class: providers.InDoubt}
+		}
+		c := open(t, p, tokencache.Options{})
+		_, err := c.Generate(t.Context(), asserting("a", time.Hour))
+		assert.Equal(t, providers.CodeTimeout, code(err))
+		time.Sleep(10 * time.Minute)
+		assert.EqualValues(t, 1, p.calls.Load())
+	})
+}
+
 func TestARefusedExchangedTokenIsExchangedOnceMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := exchange(time.Hour)

@@ -294,9 +294,9 @@ func (a *attempt) finish() {
 
 // scheduleResolve retries a call whose outcome is in doubt, also if no caller
 // asks: some upstreams accept a second presentation for a short time only.
-// Callers hold e.mu.
+// Nothing is done with an assertion unless its caller asks. Callers hold e.mu.
 func (a *attempt) scheduleResolve() {
-	if a.err == nil {
+	if a.err == nil || forAssertion(a.want.req) {
 		return
 	}
 	c, e := a.c, a.e

@@ -27,11 +27,11 @@ func (a *attempt) recordOutcome(ctx context.Context, action record.Action, o out
 
 func (a *attempt) recordToken(ctx context.Context, action record.Action, o outcome) (done bool) {
 	c, now := a.c, a.c.wallNow()
-	bound := a.want.req.Assertion.Token != ""
+	bound := forAssertion(a.want.req)
 	if bound {
 		unbound, keep := o.token, false
 		unbound.RefreshToken = ""
-		if o.token, keep = record.Bind(o.token, a.want.req.Assertion, now); !keep {
+		if o.token, keep = record.Bind(o.token, a.want.req, now); !keep {
 			a.answerWith(unbound) // for the callers that wait; it is not kept
 			return true
 		}

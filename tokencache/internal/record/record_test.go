@@ -174,14 +174,14 @@ func TestBind(t *testing.T) {
 		{now.Add(-time.Second), now.Add(-time.Second), false},
 		{now, now, false},
 	} {
-		bound, keep := record.Bind(tok, providers.Assertion{Token: "a", Expiry: tt.assertion}, now)
+		bound, keep := record.Bind(tok, &providers.Request{Assertion: providers.Assertion{Token: "a", Expiry: tt.assertion}}, now)
 		assert.Equal(t, tt.end, bound.Expiry)
 		assert.Equal(t, tt.keep, keep)
 		assert.Empty(t, bound.RefreshToken)
 		assert.True(t, bound.RefreshExpiry.IsZero())
 	}
 	tok.Expiry = time.Time{}
-	bound, _ := record.Bind(tok, providers.Assertion{Token: "a", Expiry: now.Add(time.Hour)}, now)
+	bound, _ := record.Bind(tok, &providers.Request{Assertion: providers.Assertion{Token: "a", Expiry: now.Add(time.Hour)}}, now)
 	assert.Equal(t, now.Add(time.Hour), bound.Expiry)
 }
 

@@ -67,19 +67,25 @@ func backoff(f Fault, n int) time.Duration {
 // kept.
 const unknownAssertion = 5 * time.Minute
 
-// Bind makes tok end with its assertion and removes its refresh token: work for
-// a caller ends with the caller's own credential. keep is false if the
-// assertion has ended.
-func Bind(tok providers.Token, a providers.Assertion, now time.Time) (bound providers.Token, keep bool) {
-	end := a.Expiry
-	if end.IsZero() {
-		end = now.Add(unknownAssertion)
+// Bind makes tok end with the assertions of req, its actor's too, and removes
+// its refresh token: work for a caller ends with the caller's own credential.
+// keep is false if one of them has ended.
+func Bind(tok providers.Token, req *providers.Request, now time.Time) (bound providers.Token, keep bool) {
+	tok.RefreshToken, tok.RefreshExpiry, keep = "", time.Time{}, true
+	for _, a := range []*providers.Assertion{&req.Assertion, &req.Actor} {
+		if a.Token == "" {
+			continue
+		}
+		end := a.Expiry
+		if end.IsZero() {
+			end = now.Add(unknownAssertion)
+		}
+		if tok.Expiry.IsZero() || end.Before(tok.Expiry) {
+			tok.Expiry = end
+		}
+		keep = keep && now.Before(end)
 	}
-	tok.RefreshToken, tok.RefreshExpiry = "", time.Time{}
-	if tok.Expiry.IsZero() || end.Before(tok.Expiry) {
-		tok.Expiry = end
-	}
-	return tok, now.Before(end)
+	return tok, keep
 }
 
 // Normalize makes tok fit to keep: its times are set and plausible. The token
