@@ -111,14 +111,16 @@ func leaseExtended(p *probe) error {
 		{"Extend", func() error { return p.extend("a", minute/2, true) }},
 		{"a Lock by the holder", func() error { return p.locked("a", true) }},
 	} {
-		if _, err := p.lock("a", 2*short, true); err != nil {
+		var begun time.Time
+		err := inTime(2*short, func() error {
+			_, err := p.lock("a", 2*short, true)
+			begun = time.Now()
+			return errors.Join(err, how.extend())
+		})
+		if err != nil {
 			return err
 		}
-		begun := time.Now()
-		if err := how.extend(); err != nil {
-			return err
-		}
-		err := until("time to pass", func() (bool, error) { return time.Since(begun) > 3*short, p.locked("b", false) })
+		err = until("time to pass", func() (bool, error) { return time.Since(begun) > 3*short, p.locked("b", false) })
 		if err != nil {
 			return fmt.Errorf("after %s: %w", how.name, err)
 		}
@@ -184,7 +186,7 @@ func exclusion(p *probe) error {
 	return together(owners, func(i int) error {
 		owner := fmt.Sprint("owner ", i)
 		for range turns {
-			err := until("a turn", func() (bool, error) {
+			err := contended(func() (bool, error) {
 				fence, err := p.locker.Lock(p.ctx, p.key, owner, minute/2)
 				if err != nil || fence == 0 {
 					return false, err

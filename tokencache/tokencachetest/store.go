@@ -122,7 +122,7 @@ func counter(p *probe) error {
 	const writers, each = 8, 10
 	err := together(writers, func(int) error {
 		for range each {
-			err := until("a CAS that finds its revision", func() (bool, error) {
+			err := contended(func() (bool, error) {
 				val, rev, err := p.s.Load(p.ctx, p.key)
 				if err != nil {
 					return false, err
@@ -201,11 +201,14 @@ func ttl(p *probe) error {
 		return err
 	}
 	other := p.key + "/renewed"
-	otherRev, err := p.keySwap(other, 0, "a", short)
-	if err != nil {
+	var otherRev uint64
+	err = inTime(short, func() (err error) {
+		if otherRev, err = p.keySwap(other, 0, "a", short); err == nil {
+			otherRev, err = p.keySwap(other, otherRev, "b", minute)
+		}
 		return err
-	}
-	if otherRev, err = p.keySwap(other, otherRev, "b", minute); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	err = until("a value to expire", func() (bool, error) {
@@ -249,7 +252,7 @@ func ended(p *probe) error {
 	}
 	_, err = p.locker.Lock(ctx, p.key, "a", short)
 	refused("Lock", err)
-	_, lockErr := p.lock("b", short, true)
+	_, lockErr := p.lock("b", minute/2, true)
 	errs = append(errs, lockErr)
 	_, err = p.locker.Extend(ctx, p.key, "b", short)
 	refused("Extend", err)

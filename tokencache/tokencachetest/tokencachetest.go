@@ -184,6 +184,29 @@ func until(what string, done func() (bool, error)) error {
 	}
 }
 
+// inTime makes a step whose calls rely on something that lasts for life. If the
+// step fails and took longer, the machine was busy, and the step is made again.
+func inTime(life time.Duration, step func() error) error {
+	const tries = 5
+	for try := 1; ; try++ {
+		begun := time.Now()
+		if err := step(); err == nil || try == tries || early(begun, life) {
+			return err
+		}
+	}
+}
+
+// contended repeats try, a change that others may forestall, until it succeeds.
+// The context of the case ends it.
+func contended(try func() (bool, error)) error {
+	for {
+		if done, err := try(); done || err != nil {
+			return err
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 // early says that what should have lasted for life did not: by the caller's
 // clock, to a tenth.
 func early(begun time.Time, life time.Duration) bool { return time.Since(begun) < life*9/10 }
