@@ -205,12 +205,12 @@ func TestDropOverHTTP2(t *testing.T) {
 
 func TestSkewTells(t *testing.T) {
 	f := newKudo(t)
-	f.SetSkew(time.Hour)
-	got := generateKudo(f)
-	date, err := http.ParseTime(got.header.Get("Date"))
-	require.NoError(t, err)
-	assert.WithinDuration(t, time.Now().Add(time.Hour), date, 5*time.Second)
-	assert.InDelta(t, time.Now().Add(2*time.Hour).Unix(), got.json(t)["expiration_time"], 5)
+	synctest.Test(t, func(t *testing.T) {
+		f.SetSkew(time.Hour)
+		got := generateKudo(f)
+		assert.Equal(t, time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), got.header.Get("Date"))
+		assert.EqualValues(t, time.Now().Add(2*time.Hour).Unix(), got.json(t)["expiration_time"])
+	})
 }
 
 func TestLifetimesEnd(t *testing.T) {
@@ -239,7 +239,7 @@ func TestSwitchesWhileServing(t *testing.T) {
 		f.SetLatency(time.Microsecond)
 		f.SetFault(providertest.Fault{Status: 503})
 		f.SetFault(providertest.Fault{})
-		f.SetLifetimes(time.Minute, time.Minute)
+		f.SetLifetimes(time.Hour, time.Hour)
 		f.SetSkew(time.Second)
 		f.RevokeAll()
 	}

@@ -130,12 +130,16 @@ func TestRedoxTokensEnd(t *testing.T) {
 
 func TestRedoxAssertionRules(t *testing.T) {
 	f, k := newRedox(t)
-	seconds := func(d int64) int64 { return time.Now().Unix() + d }
+	type seconds int64 // from the time of the request on
 	set := func(name string, v any) func(map[string]any) {
 		return func(c map[string]any) {
-			c[name] = v
-			if v == nil {
+			switch v := v.(type) {
+			case nil:
 				delete(c, name)
+			case seconds:
+				c[name] = time.Now().Unix() + int64(v)
+			default:
+				c[name] = v
 			}
 		}
 	}
@@ -165,14 +169,16 @@ func TestRedoxAssertionRules(t *testing.T) {
 		"jti of another type": {set("jti", 7), false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := postForm(f, tokenForm(assertion(t, k, c.change)))
-			if c.ok {
-				assert.Equal(t, 200, got.status, got.body)
-				return
-			}
-			assert.Equal(t, 401, got.status)
-			assert.Equal(t, "invalid_client", got.json(t)["error"])
-			assert.Equal(t, c.reason, got.json(t)["error_description"])
+			synctest.Test(t, func(t *testing.T) {
+				got := postForm(f, tokenForm(assertion(t, k, c.change)))
+				if c.ok {
+					assert.Equal(t, 200, got.status, got.body)
+					return
+				}
+				assert.Equal(t, 401, got.status)
+				assert.Equal(t, "invalid_client", got.json(t)["error"])
+				assert.Equal(t, c.reason, got.json(t)["error_description"])
+			})
 		})
 	}
 }

@@ -47,6 +47,11 @@ type Suite struct {
 	Secrets []string
 }
 
+// refusing is the address of an upstream that refuses every connection. The
+// system gives its port to no server. It may give the port of a server that was
+// closed to another one.
+const refusing = "http://127.0.0.1:1"
+
 // patience is the most time for a step that should take none.
 const patience = 10 * time.Second
 
@@ -118,7 +123,7 @@ func (s Suite) ops(t *testing.T) []op {
 	ops := []op{{"generate", s.Answer, func(ctx context.Context, p providers.Provider) (any, error) {
 		return p.Generate(ctx, s.Request)
 	}}}
-	p := s.New(t, "http://127.0.0.1:1")
+	p := s.New(t, refusing)
 	if _, ok := p.(providers.Refresher); s.RefreshToken != "" {
 		if !ok {
 			t.Fatalf("providertest: Suite.RefreshToken is given and %T is no Refresher", p)

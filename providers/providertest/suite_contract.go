@@ -16,7 +16,7 @@ import (
 
 // key checks that a request's key is the same every time and holds no secret.
 func (s Suite) key(t *testing.T) {
-	p, ok := s.New(t, "http://127.0.0.1:1").(providers.Keyer)
+	p, ok := s.New(t, refusing).(providers.Keyer)
 	if !ok {
 		t.Skip("no Keyer")
 	}
@@ -119,7 +119,7 @@ func oneTime(p providers.Provider) bool {
 }
 
 func (s Suite) mode(t *testing.T) {
-	p := s.New(t, "http://127.0.0.1:1")
+	p := s.New(t, refusing)
 	m, ok := p.(providers.Moder)
 	if !ok {
 		t.Skip("no Moder")
@@ -239,7 +239,7 @@ func (s Suite) salvages(t *testing.T, o op) {
 		t.Error("AccessToken is not empty beside an error")
 	case token.RefreshToken == s.RefreshToken:
 		t.Error("RefreshToken is the presented one, which is spent")
-	case token.RefreshToken == "" && oneTime(s.New(t, "http://127.0.0.1:1")):
+	case token.RefreshToken == "" && oneTime(s.New(t, refusing)):
 		t.Error("the new refresh token is lost: return it beside the error, see providers.Refresher and the names of upstream.Response.Salvage")
 	case token.RefreshToken != "" && e.Class != providers.InDoubt && e.Class != providers.Transient:
 		t.Errorf("Class is %v beside a new refresh token", e.Class)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -233,6 +234,28 @@ func TestGoodProviderPasses(t *testing.T) { providertest.Run(t, toySuite("")) }
 
 func TestGoodProviderOfAVendorWithOtherNamesPasses(t *testing.T) {
 	providertest.Run(t, toySuite(otherNames))
+}
+
+// busy is a machine on which a deadline of 50 ms passes before the request is
+// sent.
+type busy struct{ http.RoundTripper }
+
+func (b busy) RoundTrip(r *http.Request) (*http.Response, error) {
+	if end, ok := r.Context().Deadline(); ok && time.Until(end) < 60*time.Millisecond {
+		<-r.Context().Done()
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: r.Context().Err()}
+	}
+	return b.RoundTripper.RoundTrip(r)
+}
+
+func TestGoodProviderPassesOnABusyMachine(t *testing.T) {
+	s := toySuite("")
+	s.New = func(_ testing.TB, base string) providers.Provider {
+		p := newToy(base, "")
+		p.client = upstream.New("toy", &http.Client{Transport: busy{http.DefaultTransport}}, nil)
+		return p
+	}
+	providertest.Run(t, s)
 }
 
 // TestDefective is run by TestSuiteCatchesDefects in a process of its own,
