@@ -92,6 +92,7 @@ func TestProxyLetsNoOrderForOurOriginThrough(t *testing.T) {
 		"Cross-Origin-Resource-Policy", "Report-To", "Reporting-Endpoints", "NEL", "Accept-CH", "Critical-CH", "Speculation-Rules", "Origin-Agent-Cluster",
 		"Service-Worker-Allowed", "Clear-Site-Data", "Proxy-Authentication-Info", "X-Accel-Redirect", "X-Sendfile", "Observe-Browsing-Topics",
 		"Attribution-Reporting-Register-Source", "Access-Control-Allow-Origin", "Refresh",
+		"X-LiteSpeed-Tag", "X-LiteSpeed-Purge", "Cache-Groups", "Cache-Group-Invalidation", "Netlify-Cache-Tag", "Netlify-Vary", "Vercel-Cache-Tag",
 	}
 	h := newProxy(t, func(w http.ResponseWriter, _ *http.Request) {
 		for _, name := range names {

@@ -116,6 +116,9 @@ func TestHeadersOfCredentialsAndOfProxiesDoNotGoOn(t *testing.T) {
 		"X-Host", "CF-Connecting-IP", "CF-Connecting-IPv6", "CF-IPCountry", "True-Client-IP", "X-Real-IP", "Fastly-Client-IP", "Client-IP",
 		"X-Envoy-External-Address", "X-Azure-ClientIP", "X-Remote-User", "Remote-User", "X-SSL-Client-Verify", "Client-Cert", "X-ARR-ClientCert",
 		"X-Http-Host-Override", "X-Forwarded", "X-Forwarded-Access-Token", "X-MS-CLIENT-PRINCIPAL-NAME", "X-Original-Host", "X-Override-URL",
+		"Fly-Client-IP", "DO-Connecting-IP", "X-NF-Client-Connection-IP", "Incap-Client-IP", "X-Vercel-IP-Country", "Tailscale-User-Login",
+		"X-Amzn-Oidc-Identity", "X-Amzn-Oidc-Data", "X-Goog-IAP-JWT-Assertion", "X-Goog-Authenticated-User-Email", "X-MS-TOKEN-AAD-ID-TOKEN",
+		"X-Auth-Request-User", "X-WebAuth-User", "SSL-Client-Verify", "SSL-Client-S-DN", "X-Client-DN", "X-Forward-For", "Forwarded-For",
 	} {
 		r.Header[name] = []string{"theirs"}
 	}

@@ -31,7 +31,8 @@ func removedHeaders(set http.Header, credentials map[string]bool) map[string]boo
 		"forwarded", "client-ip", "true-client-ip", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-originating-ip",
 		"x-remote-ip", "x-remote-addr", "x-remote-user", "remote-user", "remote-addr", "x-proxyuser-ip", "x-azure-clientip",
 		"x-azure-socketip", "fastly-client-ip", "x-custom-ip-authorization", "x-arr-clientcert", "x-client-cert", "x-ssl-client-cert",
-		"ssl-client-cert", "client-cert", "client-cert-chain", "x-authenticated-user", "x-appengine-user-ip",
+		"client-cert", "client-cert-chain", "x-authenticated-user", "x-appengine-user-ip", "x-forward-for", "forwarded-for",
+		"fly-client-ip", "do-connecting-ip", "x-nf-client-connection-ip", "incap-client-ip", "x-sucuri-clientip", "x-client-dn",
 		// These replace the host, the path or the method at some servers.
 		"x-host", "x-http-host-override", "x-host-override", "x-forwarder-for", "x-rewrite-url", "x-override-url",
 		"x-http-method", "x-http-method-override", "x-method-override", "x-http-destinationurl", "x-proxy-url", "destination",
@@ -52,7 +53,8 @@ func (p *proxy) removes(name string) bool {
 	if !strings.EqualFold(folded, name) || p.removed[folded] {
 		return true
 	}
-	for _, prefix := range []string{"x-forwarded", "x-original-", "x-envoy-", "cf-", "x-ms-client-principal", "x-ssl-client-"} {
+	for _, prefix := range []string{"x-forwarded", "x-original-", "x-envoy-", "cf-", "x-ms-client-principal", "x-ssl-client-", "ssl-client-",
+		"x-amzn-oidc-", "x-goog-iap-", "x-goog-authenticated-user-", "x-ms-token-", "x-auth-request-", "x-webauth-", "x-vercel-", "tailscale-"} {
 		if strings.HasPrefix(folded, prefix) {
 			return true
 		}
@@ -109,7 +111,7 @@ func drop(h http.Header) {
 			delete(h, name)
 			continue
 		}
-		for _, prefix := range []string{"Access-Control-", "X-Accel-", "Secure-Session-", "Sec-Session-", "Surrogate-", "Attribution-Reporting-", "Proxy-Auth"} {
+		for _, prefix := range []string{"Access-Control-", "X-Accel-", "X-Litespeed-", "Secure-Session-", "Sec-Session-", "Surrogate-", "Attribution-Reporting-", "Proxy-Auth"} {
 			if strings.HasPrefix(name, prefix) {
 				delete(h, name)
 			}
@@ -128,7 +130,8 @@ func dropped(name string) bool {
 		// These grant access to other origins.
 		"Timing-Allow-Origin", "Cross-Origin-Resource-Policy",
 		// Servers and caches before us obey these.
-		"X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url", "Edge-Control", "Cache-Tag", "Cache-Tags", "Xkey":
+		"X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url", "Edge-Control", "Cache-Tag", "Cache-Tags", "Xkey",
+		"Cache-Groups", "Cache-Group-Invalidation", "Netlify-Cache-Tag", "Netlify-Vary", "Vercel-Cache-Tag":
 		return true
 	}
 	return false

@@ -53,15 +53,18 @@ func known(code string) bool {
 
 // saidBy finds the error code in an answer. The code is in the member error, as
 // a string (RFC 6749 section 5.2), an object or a list; in a list errors; in a
-// list that is the whole body; or in the member status (HubSpot).
+// list that is the whole body. Besides, the object itself may have a code of a
+// dead token in one of codeNames, as HubSpot's has in status.
 func saidBy(res *upstream.Response, m members) *serverError {
 	said := &serverError{description: m.text("error_description")}
 	var all []string
 	all = append(all, codesIn(m["error"], 3)...)
 	if !res.OK() || m.text("access_token") == "" { // beside a token they are no error
 		all = append(all, codesIn(m["errors"], 3)...)
-		if status := m.text("status"); status == "BAD_REFRESH_TOKEN" {
-			all = append(all, status)
+		for _, name := range codeNames {
+			if text := m.text(name); endsGrant(text) {
+				all = append(all, text)
+			}
 		}
 	}
 	if body := bytes.TrimSpace(res.Body); !res.OK() && len(body) > 0 && body[0] == '[' {
@@ -74,6 +77,9 @@ func saidBy(res *upstream.Response, m members) *serverError {
 	}
 	return said
 }
+
+// codeNames are the names under which error objects have a code.
+var codeNames = []string{"code", "error_code", "errorCode", "errorType", "error_type", "status", "type"}
 
 // codesIn lists the codes in a value: the string itself, the members of an
 // object that hold one, or those of the elements of a list.
@@ -89,7 +95,7 @@ func codesIn(raw json.RawMessage, depth int) (codes []string) {
 	var list []json.RawMessage
 	switch {
 	case json.Unmarshal(raw, &object) == nil:
-		for _, name := range []string{"error", "code", "error_code", "errorCode", "status", "type"} {
+		for _, name := range append([]string{"error"}, codeNames...) {
 			if text := object.text(name); text != "" {
 				codes = append(codes, text)
 			}
