@@ -53,6 +53,16 @@ func (s Suite) others() []other {
 	}
 	add("another Subject", true, func(r *providers.Request) { r.Subject += x })
 	add("another Tenant", true, func(r *providers.Request) { r.Tenant += x })
+	if both := s.Request.Tenant + s.Request.Subject; len(both) > 1 {
+		// A key that only joins the two has no boundary.
+		add("a Tenant and a Subject that begin and end elsewhere", true, func(r *providers.Request) {
+			at := len(r.Tenant) - 1
+			if at < 0 {
+				at = 1
+			}
+			r.Tenant, r.Subject = both[:at], both[at:]
+		})
+	}
 	if s.Request.Subject == "" {
 		for name := range s.Request.Identifiers {
 			add("another "+name, true, func(r *providers.Request) { r.Identifiers[name] += x })

@@ -100,6 +100,8 @@ func (p *toy) Key(req providers.Request) (string, error) {
 		req.Tenant = ""
 	case "one key for all parameters":
 		req.Params = nil
+	case "a key without boundaries":
+		req.Subject, req.Tenant = req.Tenant+req.Subject, ""
 	case "keys by its secret":
 		return toyKey, nil
 	case "keys by chance":
@@ -293,6 +295,7 @@ func TestSuiteCatchesDefects(t *testing.T) {
 		"one key for all":             "keys_of_others",
 		"one key for all tenants":     "keys_of_others",
 		"one key for all parameters":  "keys_of_others",
+		"a key without boundaries":    "keys_of_others",
 		"no such mode":                "mode",
 		"mode by chance":              "mode",
 		"forgets that it works once":  "refresh/connection_lost/dropped",
