@@ -7,19 +7,35 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/providers"
 )
 
+// until is a context whose deadline passes when done is closed.
+type until struct {
+	context.Context
+	done <-chan struct{}
+}
+
+func (u until) Done() <-chan struct{} { return u.done }
+
+func (u until) Err() error {
+	select {
+	case <-u.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 // TestOverTheNetwork: what only a real connection shows.
 func TestOverTheNetwork(t *testing.T) {
 	var stolen atomic.Int32
 	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen.Add(1) }))
 	defer thief.Close()
-	leave := make(chan struct{})
+	leave, hanging := make(chan struct{}), make(chan struct{}, 1)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/redirect", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, thief.URL, http.StatusTemporaryRedirect)
@@ -33,6 +49,7 @@ func TestOverTheNetwork(t *testing.T) {
 		_, _ = fmt.Fprintf(w, `{"access_token":"canary","pad":"%02000000d"}`, 0)
 	})
 	mux.HandleFunc("/hang", func(_ http.ResponseWriter, r *http.Request) {
+		hanging <- struct{}{}
 		select {
 		case <-leave:
 		case <-r.Context().Done():
@@ -55,15 +72,17 @@ func TestOverTheNetwork(t *testing.T) {
 		"hangs":          {as.URL + "/hang", providers.CodeTimeout, providers.Transient, providers.InDoubt},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// Each call has a deadline of its own: one that is past sends nothing.
+			// The deadline of a call that hangs passes once the server has it.
 			deadline := func() context.Context {
-				d := 2 * time.Second
-				if name == "hangs" {
-					d = 100 * time.Millisecond
+				if name != "hangs" {
+					return t.Context()
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), d)
-				t.Cleanup(cancel)
-				return ctx
+				passed := make(chan struct{})
+				go func() {
+					<-hanging
+					close(passed)
+				}()
+				return until{context.WithoutCancel(t.Context()), passed}
 			}
 			c, _ := client(t)
 			c.TokenURL, c.HTTPClient = tc.url, as.Client()

@@ -17,6 +17,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -179,41 +180,46 @@ func TestErrorsOfRedox(t *testing.T) {
 
 // TestFake runs against a Redox that keeps its rules.
 func TestFake(t *testing.T) {
-	published := provider(t, redox.Config{ClientID: "c", Key: currentKey, Next: nextKey})
-	vendor, err := providertest.NewRedox(providertest.RedoxConfig{ClientID: "c", JWKS: published.JWKS()})
-	require.NoError(t, err)
-	server := httptest.NewServer(vendor)
-	defer server.Close()
-	cfg := redox.Config{ClientID: "c", Key: currentKey, BaseURL: server.URL}
-
-	for range 3 { // a jti is never taken twice
-		got, err := provider(t, cfg).Generate(t.Context(), providers.Request{})
+	synctest.Test(t, func(t *testing.T) {
+		published := provider(t, redox.Config{ClientID: "c", Key: currentKey, Next: nextKey})
+		vendor, err := providertest.NewRedox(providertest.RedoxConfig{ClientID: "c", JWKS: published.JWKS()})
 		require.NoError(t, err)
-		require.InDelta(t, 300, got.Expiry.Sub(got.IssuedAt).Seconds(), 1)
-	}
-	cfg.Key = nextKey
-	_, err = provider(t, cfg).Generate(t.Context(), providers.Request{})
-	require.NoError(t, err)
+		client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			w := httptest.NewRecorder()
+			vendor.ServeHTTP(w, r)
+			return w.Result(), nil
+		})}
+		cfg := redox.Config{ClientID: "c", Key: currentKey, BaseURL: "http://127.0.0.1:1", HTTPClient: client}
 
-	cfg.Key.ID = "unpublished"
-	_, err = provider(t, cfg).Generate(t.Context(), providers.Request{})
-	e := failure(t, err)
-	require.Equal(t, providers.CodeCredentialsRejected, e.Code)
-	require.Equal(t, providers.Permanent, e.Class)
-	require.Contains(t, e.Description, "not known to Redox")
+		for range 3 { // a jti is never taken twice
+			got, err := provider(t, cfg).Generate(t.Context(), providers.Request{})
+			require.NoError(t, err)
+			require.Equal(t, 5*time.Minute, got.Expiry.Sub(got.IssuedAt))
+		}
+		cfg.Key = nextKey
+		_, err = provider(t, cfg).Generate(t.Context(), providers.Request{})
+		require.NoError(t, err)
 
-	cfg.Key = currentKey
-	vendor.SetSkew(time.Hour)
-	_, err = provider(t, cfg).Generate(t.Context(), providers.Request{})
-	require.Regexp(t, `our clock is (1h0m0s|59m59s) behind the server's`, failure(t, err).Description)
-	vendor.SetSkew(0)
+		cfg.Key.ID = "unpublished"
+		_, err = provider(t, cfg).Generate(t.Context(), providers.Request{})
+		e := failure(t, err)
+		require.Equal(t, providers.CodeCredentialsRejected, e.Code)
+		require.Equal(t, providers.Permanent, e.Class)
+		require.Contains(t, e.Description, "not known to Redox")
 
-	vendor.SetFault(providertest.Fault{Status: 429, RetryAfter: "9", Times: 1})
-	p := provider(t, cfg)
-	_, err = p.Generate(t.Context(), providers.Request{})
-	require.Equal(t, 9*time.Second, failure(t, err).RetryAfter)
-	_, err = p.Generate(t.Context(), providers.Request{})
-	require.NoError(t, err)
+		cfg.Key = currentKey
+		vendor.SetSkew(time.Hour)
+		_, err = provider(t, cfg).Generate(t.Context(), providers.Request{})
+		require.Contains(t, failure(t, err).Description, "our clock is 1h0m0s behind the server's")
+		vendor.SetSkew(0)
+
+		vendor.SetFault(providertest.Fault{Status: 429, RetryAfter: "9", Times: 1})
+		p := provider(t, cfg)
+		_, err = p.Generate(t.Context(), providers.Request{})
+		require.Equal(t, 9*time.Second, failure(t, err).RetryAfter)
+		_, err = p.Generate(t.Context(), providers.Request{})
+		require.NoError(t, err)
+	})
 }
 
 func TestRotation(t *testing.T) {
