@@ -99,7 +99,13 @@ func TestProxyPassesExpect(t *testing.T) {
 		}
 		b, _ := io.ReadAll(r.Body)
 		_, _ = w.Write(b)
-	}, nil)
+	}, func(c *handlers.ProxyConfig) {
+		// The default sends the body if the upstream says nothing for a second.
+		waiting := http.DefaultTransport.(*http.Transport).Clone()
+		waiting.ExpectContinueTimeout = time.Hour
+		t.Cleanup(waiting.CloseIdleConnections)
+		c.Transport = attach{waiting}
+	})
 	const head = "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 	_, r := talk(t, h, head)
 	res, err := http.ReadResponse(r, nil)

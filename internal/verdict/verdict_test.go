@@ -227,26 +227,28 @@ func TestCallersWhoLeaveLeaveTheQueue(t *testing.T) {
 }
 
 func TestVerdictsAreBoundedInBytes(t *testing.T) {
-	cache := verdict.New(verdict.Config{Positive: time.Minute, Negative: time.Minute, Max: 1000, MaxBytes: 100 << 10, Timeout: time.Second, AtOnce: 1, Waiting: 1})
-	known := func(n, size int) (asked int32) {
-		for i := range n {
-			a := &asker{verified: providers.Verified{Claims: make([]byte, size)}}
-			_, err := cache.Verify(t.Context(), fmt.Sprint(size, i), a.ask)
-			require.NoError(t, err)
-			asked += a.n.Load()
+	synctest.Test(t, func(t *testing.T) { // or a busy machine lets them age
+		cache := verdict.New(verdict.Config{Positive: time.Minute, Negative: time.Minute, Max: 1000, MaxBytes: 100 << 10, Timeout: time.Second, AtOnce: 1, Waiting: 1})
+		known := func(n, size int) (asked int32) {
+			for i := range n {
+				a := &asker{verified: providers.Verified{Claims: make([]byte, size)}}
+				_, err := cache.Verify(t.Context(), fmt.Sprint(size, i), a.ask)
+				require.NoError(t, err)
+				asked += a.n.Load()
+			}
+			return asked
 		}
-		return asked
-	}
-	known(100, 10<<10)
-	again := int32(0)
-	for i := range 100 {
-		a := &asker{}
-		_, _ = cache.Verify(t.Context(), fmt.Sprint(10<<10, 99-i), a.ask)
-		again += a.n.Load()
-	}
-	assert.GreaterOrEqual(t, again, int32(90), "at most 100 KiB of claims are kept")
-	known(1, 60<<10)
-	assert.EqualValues(t, 1, known(1, 60<<10), "one that is larger than a generation is not kept")
+		known(100, 10<<10)
+		again := int32(0)
+		for i := range 100 {
+			a := &asker{}
+			_, _ = cache.Verify(t.Context(), fmt.Sprint(10<<10, 99-i), a.ask)
+			again += a.n.Load()
+		}
+		assert.GreaterOrEqual(t, again, int32(90), "at most 100 KiB of claims are kept")
+		known(1, 60<<10)
+		assert.EqualValues(t, 1, known(1, 60<<10), "one that is larger than a generation is not kept")
+	})
 }
 
 func TestClockThatIsSetBackProlongsNoVerdict(t *testing.T) {
