@@ -193,7 +193,7 @@ func TestRefusedAssertions(t *testing.T) {
 			_, err = generate(t, c)
 			e := rejected(t, err)
 			if name == "expired" {
-				require.Regexp(t, "our clock is (1h0m0s|59m59s) behind the server.s", e.Description)
+				require.Regexp(t, "our clock is (1h0m|59m)[0-9]+s behind the server.s", e.Description)
 			}
 		})
 	}
@@ -213,13 +213,14 @@ func TestIntrospectAndRevoke(t *testing.T) {
 	c := p.signedConfig("ES256", p256)
 	c.Scopes = []string{"read"}
 	own := must(oauth.New(c))
+	began := time.Now()
 	opaque, err := own.Generate(t.Context(), providers.Request{Audience: "urn:api:opaque"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"read"}, opaque.Scopes)
 	got, err := own.Verify(t.Context(), opaque.AccessToken)
 	require.NoError(t, err)
 	require.Equal(t, []string{"read"}, got.Scopes)
-	require.WithinDuration(t, opaque.Expiry, got.Expiry, 2*time.Second)
+	require.WithinDuration(t, opaque.Expiry, got.Expiry, 2*time.Second+time.Since(began)) // the server counts in whole seconds, and from when it has the request
 	var claims struct {
 		ClientID string `json:"client_id"`
 	}

@@ -8,9 +8,10 @@
 // replaces the signing keys, and GET /control/counts, which tells how many
 // token requests were granted and refused.
 import { createServer } from 'node:http';
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { generateKeyPair, randomUUID } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { once } from 'node:events';
+import { promisify } from 'node:util';
 import Provider, { errors } from 'oidc-provider';
 
 // Each API has its own signature algorithm; the last one's tokens are opaque.
@@ -19,20 +20,22 @@ const scope = 'read write';
 
 const counts = { granted: 0, refused: 0 };
 
-function signingKeys() {
+// The server answers others while it makes keys, which takes long on a busy machine.
+async function signingKeys() {
+  const make = promisify(generateKeyPair);
   const pairs = {
-    RS256: generateKeyPairSync('rsa', { modulusLength: 2048 }),
-    ES256: generateKeyPairSync('ec', { namedCurve: 'P-256' }),
-    EdDSA: generateKeyPairSync('ed25519'),
+    RS256: await make('rsa', { modulusLength: 2048 }),
+    ES256: await make('ec', { namedCurve: 'P-256' }),
+    EdDSA: await make('ed25519'),
   };
   return Object.entries(pairs).map(([alg, { privateKey }]) => (
     { ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: `${alg}-${randomUUID()}` }));
 }
 
-function build(issuer, { clients, accessTokenTTL }) {
+function build(issuer, { clients, accessTokenTTL }, keys) {
   const provider = new Provider(issuer, {
     clients,
-    jwks: { keys: signingKeys() },
+    jwks: { keys },
     cookies: { keys: [randomUUID()] },
     scopes: ['openid', 'offline_access', ...scope.split(' ')],
     clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt'],
@@ -46,7 +49,8 @@ function build(issuer, { clients, accessTokenTTL }) {
     issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     findAccount: async (_ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
     // Clients publish their keys on loopback, which the provider's own guard against SSRF refuses.
-    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
+    // Its limit of 2.5 s is too short for a busy machine.
+    fetch: (url, { dispatcher, signal, ...options }) => fetch(url, options),
     interactions: { url: (_ctx, { uid }) => `/interaction/${uid}` },
     features: {
       devInteractions: { enabled: false },
@@ -92,8 +96,11 @@ const server = createServer((req, res) => {
   const json = (body) => res.setHeader('Content-Type', 'application/json').end(JSON.stringify(body));
   switch (new URL(req.url, 'http://peer').pathname.split('/')[1]) {
     case 'control':
-      if (req.url.endsWith('/rotate')) provider = build(issuer, config);
-      return json(counts);
+      if (!req.url.endsWith('/rotate')) return json(counts);
+      return signingKeys().then((keys) => {
+        provider = build(issuer, config, keys);
+        json(counts);
+      });
     case 'interaction':
       return interact(provider, req, res).catch((err) => res.writeHead(500).end(String(err)));
     default:
@@ -103,5 +110,5 @@ const server = createServer((req, res) => {
 server.listen(0, '127.0.0.1');
 await once(server, 'listening');
 const issuer = `http://127.0.0.1:${server.address().port}`;
-provider = build(issuer, config);
+provider = build(issuer, config, await signingKeys());
 console.log(JSON.stringify({ issuer }));

@@ -68,7 +68,12 @@ func TestAssertionFileThatRotates(t *testing.T) {
 	key := must(jose.NewKey(p384, "ES384", "kid-ES384"))
 	dir := t.TempDir()
 	file := filepath.Join(dir, "token")
+	var swapping sync.Mutex
+	swaps := 0
 	swap := func() {
+		swapping.Lock()
+		defer swapping.Unlock()
+		swaps++
 		now := time.Now()
 		// The server wants each assertion to be new, so it lives for one swap.
 		assertion := must(key.Sign(map[string]any{"iss": "ES384", "sub": "ES384", "aud": p.issuer + "/token", "jti": rand.Text(),
@@ -79,11 +84,16 @@ func TestAssertionFileThatRotates(t *testing.T) {
 	swap()
 	c := p.config("ES384")
 	c.AssertionFile, c.AssertionAudience = file, p.issuer+"/token"
+	// The server refuses an assertion that it has seen. Whatever the ticks below
+	// do on a busy machine, one that was sent is not there any more.
+	c.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		defer swap()
+		return http.DefaultTransport.RoundTrip(r)
+	})}
 	source := newCache(t, c).Source(providers.Request{Audience: "urn:api:es256"})
 	ctx, cancel := context.WithCancel(t.Context())
-	swaps := 0
-	var swapping sync.WaitGroup
-	swapping.Go(func() {
+	var ticking sync.WaitGroup
+	ticking.Go(func() {
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		for {
@@ -92,14 +102,15 @@ func TestAssertionFileThatRotates(t *testing.T) {
 				return
 			case <-tick.C:
 				swap()
-				swaps++
 			}
 		}
 	})
 	calls, failed := traffic(t, source, p.api("urn:api:es256").URL)
 	cancel()
-	swapping.Wait()
+	ticking.Wait()
 	counts := p.control("counts")
+	swapping.Lock()
+	defer swapping.Unlock()
 	t.Logf("%d calls in %v, %d failed; %d swaps, %d token requests, %d refused", calls, *soak, failed, swaps, counts.Granted, counts.Refused)
 	require.Zero(t, failed)
 	require.Zero(t, counts.Refused)

@@ -17,7 +17,7 @@ import (
 // slot, which refuses a script that touches two.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	s := serve(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
+	s := serve(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", "--cluster-port", freePort(t))
 	s.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
 	admin := s.admin()
 	soaktest.Eventually(t, "the cluster", func() bool {

@@ -27,7 +27,9 @@ type counting struct {
 }
 
 func (c *counting) Epoch(ctx context.Context, key string) (string, error) {
-	c.epochs.Add(1)
+	if !strings.HasPrefix(key, "n2/") { // that one is of no renewal: it is read once a second
+		c.epochs.Add(1)
+	}
 	c.calls.Add(1)
 	return c.Store.Epoch(ctx, key)
 }

@@ -28,7 +28,7 @@ func TestAfterPurgeNoReplicaServesTheToken(t *testing.T) {
 	var all []*tokencache.Cache
 	for range 2 {
 		c, err := tokencache.New(p, tokencache.Options{
-			Store: open(t, server.url(), redisstore.Options{}), Namespace: "purge", Logger: slog.New(slog.DiscardHandler),
+			Store: open(t, server.url(), redisstore.Options{}), Namespace: "purge", StoreTimeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler),
 		})
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, c.Close(context.Background())) })

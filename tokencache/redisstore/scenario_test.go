@@ -23,7 +23,7 @@ func scenario(t *testing.T, open func() tokencache.Store, harm func(f *soaktest.
 	time.Sleep(3 * time.Second) // of renewals before the harm
 	harm(f)
 	time.Sleep(5 * time.Second) // of renewals after it
-	out := f.Finish(20 * time.Second)
+	out := f.Finish(time.Minute)
 	f.Whole(out)
 	return out
 }

@@ -81,7 +81,7 @@ func TestACLForAnotherDatabaseAndReplicas(t *testing.T) {
 		{"redis://kit:password@127.0.0.1:" + s.port + "/3", 1, "0 of 1 replicas"},
 	} {
 		store := open(t, tt.url, redisstore.Options{Replicas: tt.replicas})
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		key := fmt.Sprint("k", tt.replicas)
 		_, err := store.CAS(ctx, key, 0, nil, time.Minute)
 		cancel()
@@ -91,7 +91,7 @@ func TestACLForAnotherDatabaseAndReplicas(t *testing.T) {
 		if tt.replicas == 0 || tt.want == "NOPERM" {
 			continue
 		}
-		ctx, cancel = context.WithTimeout(t.Context(), 500*time.Millisecond)
+		ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
 		_, _, err = store.Load(ctx, key) // touches what the CAS left unsure
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -133,7 +133,7 @@ func TestTLS(t *testing.T) {
 		return open(t, "rediss://127.0.0.1:"+port, redisstore.Options{TLS: trusting})
 	})
 	load := func(url string, c *tls.Config) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, _, err := open(t, url, redisstore.Options{TLS: c}).Load(ctx, "k")
 		return err

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bearerkit/bearerkit/internal/freeport"
 	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/redisstore"
 	"github.com/redis/go-redis/v9"
@@ -32,7 +33,7 @@ func serve(t testing.TB, args ...string) *server {
 
 func freePort(t testing.TB) string {
 	t.Helper()
-	port, err := soaktest.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,9 +71,13 @@ func (s *server) kill() {
 }
 
 // via is the URL that leads through p.
-func via(p *soaktest.Proxy) string { return "redis://127.0.0.1:" + p.Port() }
+func via(p *soaktest.Proxy) string { return url(p.Port()) }
 
-func (s *server) url() string { return "redis://127.0.0.1:" + s.port }
+func (s *server) url() string { return url(s.port) }
+
+// url leads to a port of this machine. On a busy one, a connection may take
+// longer than the second that it has otherwise.
+func url(port string) string { return "redis://127.0.0.1:" + port + "?dial_timeout=20s" }
 
 // admin is a client for what a test does behind a Store's back.
 func (s *server) admin() *redis.Client {

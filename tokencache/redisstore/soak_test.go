@@ -30,7 +30,8 @@ func TestSoak(t *testing.T) {
 	t.Run("without a Store", func(t *testing.T) { // what the rest would look like if it did not work
 		t.Parallel()
 		r, begun := soaktest.NewRig(t, ""), time.Now()
-		time.Sleep(5 * time.Second)
+		r.Harmed()
+		time.Sleep(3 * time.Second) // for callers to see what came of it
 		sum, s := r.Finish(begun)
 		if sum.Raced == 0 || s.Refused == 0 || s.Peak < 2 {
 			t.Error("four caches that do not know of each other did no harm: this test sees nothing")
@@ -53,7 +54,7 @@ func TestSoakKilled(t *testing.T) {
 		r, begun := soaktest.NewRig(t, serve(t).url()), time.Now()
 		time.Sleep(faulty / 4)
 		r.Kill("before")
-		time.Sleep(max(faulty*3/4, soaktest.Recovery))
+		time.Sleep(max(faulty*3/4, soaktest.Watched))
 		sum, s := r.Finish(begun)
 		r.Served(begun, sum, s)
 		r.Healthy(sum, s, 0)
@@ -65,7 +66,7 @@ func TestSoakKilled(t *testing.T) {
 		r, begun := soaktest.NewRig(t, serve(t).url()), time.Now()
 		time.Sleep(faulty / 4)
 		r.Kill("after")
-		time.Sleep(max(faulty*3/4, soaktest.Recovery))
+		time.Sleep(max(faulty*3/4, soaktest.Watched))
 		sum, s := r.Finish(begun)
 		r.Served(begun, sum, s)
 		r.Healthy(sum, s, 1)
@@ -84,7 +85,7 @@ func TestSoakRedis(t *testing.T) {
 		time.Sleep(time.Second)
 		server.start()
 		mended := time.Now()
-		time.Sleep(max(faulty*3/4, soaktest.Recovery))
+		time.Sleep(max(faulty*3/4, soaktest.Watched))
 		r.Recovered(begun, broke, mended)
 	})
 	t.Run("connections cut", func(t *testing.T) {
@@ -99,7 +100,7 @@ func TestSoakRedis(t *testing.T) {
 			time.Sleep(150 * time.Millisecond)
 		}
 		mended := time.Now()
-		time.Sleep(soaktest.Recovery)
+		time.Sleep(soaktest.Watched)
 		r.Recovered(begun, broke, mended)
 	})
 	t.Run("failover", func(t *testing.T) {
@@ -119,7 +120,7 @@ func TestSoakRedis(t *testing.T) {
 		second.do("REPLICAOF", "NO", "ONE")
 		p.Lead("127.0.0.1:" + second.port)
 		mended := time.Now()
-		time.Sleep(max(faulty*3/4, soaktest.Recovery))
+		time.Sleep(max(faulty*3/4, soaktest.Watched))
 		r.Recovered(begun, broke, mended)
 	})
 }

@@ -19,22 +19,32 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sentinels is a master, a replica whose replication goes through link, and
-// three sentinels that watch them.
-type sentinels struct {
+// replicated is a master, and a replica whose replication goes through link.
+type replicated struct {
 	master, replica *server
 	link            *soaktest.Proxy
-	addrs           []string
+}
+
+func newReplicated(t testing.TB) replicated {
+	t.Helper()
+	s := replicated{master: serve(t, "--repl-diskless-sync-delay", "0")}
+	s.link = soaktest.NewProxy(t, "127.0.0.1:"+s.master.port)
+	s.replica = serve(t, "--replicaof", "127.0.0.1 "+s.link.Port(), "--replica-announce-ip", "127.0.0.1", "--replica-announce-port", "PORT", "--repl-timeout", "5")
+	awaitReplica(t, s.replica)
+	return s
+}
+
+// sentinels is a master and its replica, and three sentinels that watch them.
+type sentinels struct {
+	replicated
+	addrs []string
 }
 
 const quorumName = "kit"
 
 func newSentinels(t testing.TB) *sentinels {
 	t.Helper()
-	s := &sentinels{master: serve(t, "--repl-diskless-sync-delay", "0")}
-	s.link = soaktest.NewProxy(t, "127.0.0.1:"+s.master.port)
-	s.replica = serve(t, "--replicaof", "127.0.0.1 "+s.link.Port(), "--replica-announce-ip", "127.0.0.1", "--replica-announce-port", "PORT", "--repl-timeout", "5")
-	awaitReplica(t, s.replica)
+	s := &sentinels{replicated: newReplicated(t)}
 	for range 3 {
 		port := freePort(t)
 		file := filepath.Join(t.TempDir(), "sentinel.conf")
@@ -96,7 +106,8 @@ func newSharded(t testing.TB) *sharded {
 	c := &sharded{}
 	for range 6 {
 		c.nodes = append(c.nodes, serve(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1",
-			"--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0", "--cluster-port", freePort(t)))
+			"--cluster-node-timeout", "5000", // on a busy machine a node is silent for a second
+			"--repl-diskless-sync-delay", "0", "--cluster-port", freePort(t)))
 	}
 	args := []string{"--cluster", "create"}
 	for _, n := range c.nodes {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/freeport"
 	"github.com/bearerkit/bearerkit/tokencache"
 	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/sqlstore"
@@ -21,7 +22,7 @@ func newStandby(t testing.TB, primary *server, link *soaktest.Proxy) *server {
 	require.NoError(t, err)
 	s := &server{dialect: sqlstore.Postgres, dir: dir}
 	t.Cleanup(s.remove)
-	s.port, err = soaktest.FreePort()
+	s.port, err = freeport.Find()
 	require.NoError(t, err)
 	cmd, err := s.command("pg_basebackup", "-h", "127.0.0.1", "-p", link.Port(), "-U", "kit", "-D", filepath.Join(dir, "data"), "-R", "-X", "stream", "-c", "fast", "--no-sync")
 	require.NoError(t, err)
@@ -59,13 +60,13 @@ func TestPostgresFailover(t *testing.T) {
 	soaktest.Eventually(t, "renewals that the replica does not have", func() bool { return f.Issued()-issued >= 10 })
 	door.Lead("")
 	primary.kill()
-	cmd, err := standby.command("pg_ctl", "promote", "-D", filepath.Join(standby.dir, "data"), "-w")
+	cmd, err := standby.command("pg_ctl", "promote", "-D", filepath.Join(standby.dir, "data"), "-w", "-t", "600")
 	require.NoError(t, err)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	door.Lead("127.0.0.1:" + standby.port)
 	time.Sleep(5 * time.Second) // of renewals after it
-	sum := f.Finish(20 * time.Second)
+	sum := f.Finish(time.Minute)
 	f.Whole(sum)
 	after, err := p.store2(t).Epoch(context.WithoutCancel(t.Context()), "k")
 	require.NoError(t, err)

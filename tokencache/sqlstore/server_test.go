@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/freeport"
 	"github.com/bearerkit/bearerkit/tokencache/internal/soaktest"
 	"github.com/bearerkit/bearerkit/tokencache/sqlstore"
 	_ "github.com/go-sql-driver/mysql"
@@ -31,6 +33,7 @@ type server struct {
 	port    string
 	args    []string
 	cmd     *exec.Cmd
+	ended   <-chan struct{} // closed when cmd has
 	out     *soaktest.Output
 	made    atomic.Int64 // databases
 }
@@ -79,7 +82,7 @@ func install(d sqlstore.Dialect, args ...string) (*server, error) {
 	if s.dir, err = os.MkdirTemp("", "sqlstore"); err != nil {
 		return nil, err
 	}
-	if s.port, err = soaktest.FreePort(); err != nil {
+	if s.port, err = freeport.Find(); err != nil {
 		return nil, err
 	}
 	var cmd *exec.Cmd
@@ -98,8 +101,50 @@ func install(d sqlstore.Dialect, args ...string) (*server, error) {
 	return s, nil
 }
 
-// start runs the server and waits until it answers.
+// start runs the server and waits until it answers. A server may end as soon as
+// it has begun, as when the kernel still has something of one that was killed.
+// Then it is started again.
 func (s *server) start() error {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		if err := s.run(); err != nil {
+			return err
+		}
+		db, err := sql.Open(s.driver(), s.url(""))
+		if err != nil {
+			return err
+		}
+		for err = s.ping(db); err != nil && s.alive() && time.Now().Before(end); err = s.ping(db) {
+			time.Sleep(20 * time.Millisecond)
+		}
+		_ = db.Close()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%v does not start: %w\n%s", s.dialect, err, s.out)
+		}
+		s.kill()
+	}
+}
+
+func (s *server) ping(db *sql.DB) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return db.PingContext(ctx)
+}
+
+// alive reports whether the server's process has not ended.
+func (s *server) alive() bool {
+	select {
+	case <-s.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// run starts the server's process.
+func (s *server) run() error {
 	s.out = &soaktest.Output{}
 	data := filepath.Join(s.dir, "data")
 	var err error
@@ -115,43 +160,68 @@ func (s *server) start() error {
 		return err
 	}
 	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
+	s.cmd.WaitDelay = time.Second // its children have its output too
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
-	db, err := sql.Open(s.driver(), s.url(""))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }()
-	for end := time.Now().Add(40 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		err := db.PingContext(ctx)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("%v does not start: %w\n%s", s.dialect, err, s.out)
-		}
-	}
+	cmd, ended := s.cmd, make(chan struct{})
+	s.ended = ended
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	return nil
 }
 
-// kill ends the server as kill -9 does, with all its processes.
+// kill ends the server as kill -9 does, with all its processes, and returns when
+// they are gone. The children of a Postgres that was killed would go by
+// themselves, a little later, and let no other server start in their folder
+// until then. It stands still when it is killed, so that it has no new ones.
 func (s *server) kill() {
 	if s.cmd == nil || s.cmd.Process == nil {
 		return
 	}
-	if s.dialect == sqlstore.Postgres { // children of a killed postmaster go by themselves, a little later
-		pids, _ := exec.Command("pgrep", "-P", strconv.Itoa(s.cmd.Process.Pid)).Output()
-		for _, p := range strings.Fields(string(pids)) {
-			if pid, err := strconv.Atoi(p); err == nil {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-		}
+	var children []int
+	if s.dialect == sqlstore.Postgres && s.alive() {
+		_ = soaktest.Freeze(s.cmd.Process.Pid)
+		children = childrenOf(s.cmd.Process.Pid)
+	}
+	for _, pid := range children {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
+	<-s.ended
+	for end := time.Now().Add(time.Minute); slices.ContainsFunc(children, running) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	s.cmd = nil
+}
+
+// status is the state of a process, such as Z for one that has ended, and its
+// parent; they are "" where there is no such process.
+func status(pid int) (state, parent string) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	if f := strings.Fields(rest); err == nil && len(f) > 1 {
+		return f[0], f[1]
+	}
+	return "", ""
+}
+
+func running(pid int) bool {
+	state, _ := status(pid)
+	return state != "" && state != "Z"
+}
+
+func childrenOf(parent int) (pids []int) {
+	all, _ := filepath.Glob("/proc/[0-9]*")
+	for _, name := range all {
+		pid, _ := strconv.Atoi(filepath.Base(name))
+		if _, of := status(pid); of == strconv.Itoa(parent) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func (s *server) remove() {

@@ -93,7 +93,7 @@ func TestSoakKilled(t *testing.T) {
 				r, begun := soaktest.NewRig(t, p.address()), time.Now()
 				time.Sleep(faulty / 4)
 				r.Kill(when)
-				time.Sleep(max(faulty*3/4, soaktest.Recovery))
+				time.Sleep(max(faulty*3/4, soaktest.Watched))
 				sum, s := r.Finish(begun)
 				r.Served(begun, sum, s)
 				r.Healthy(sum, s, lost)
@@ -144,7 +144,7 @@ func TestSoakFaults(t *testing.T) {
 				broke := time.Now()
 				tt.harm(t, p, s, db)
 				mended := time.Now()
-				time.Sleep(max(faulty*3/4, soaktest.Recovery))
+				time.Sleep(max(faulty*3/4, soaktest.Watched))
 				r.Recovered(begun, broke, mended)
 			})
 		}

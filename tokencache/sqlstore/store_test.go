@@ -176,37 +176,35 @@ func TestSweep(t *testing.T) {
 		n, err := s.Sweep(t.Context(), 10)
 		require.NoError(t, err)
 		require.Zero(t, n, "nothing has expired")
-		_, err = db.Exec("UPDATE bearerkit SET ends = ends - 3900000, swept = swept - 1 WHERE name <> 'live'") // 65 minutes later
+		_, err = db.Exec("UPDATE bearerkit SET ends = ends - 3900000, swept = swept - 1 WHERE name LIKE '!%'") // 65 minutes later
+		require.NoError(t, err)
+		_, err = db.Exec("UPDATE bearerkit SET ends = ends - 7500000, swept = swept - 2 WHERE name LIKE 'old%'") // an hour more
 		require.NoError(t, err)
 		_, rev, err := s.Load(t.Context(), "old0")
 		require.NoError(t, err)
 		require.Zero(t, rev)
-		var swept int64
 		for _, limit := range []int64{10, 10, 10} {
 			n, err := s.Sweep(t.Context(), int(limit))
 			require.NoError(t, err)
 			require.LessOrEqual(t, n, limit)
-			swept += n
 		}
 		var left int
 		require.NoError(t, db.QueryRow("SELECT count(*) FROM bearerkit").Scan(&left))
-		if swept != 25 { // an hour's end may lie in the minute that passed
-			assert.EqualValues(t, 25+2-left, swept)
-		}
+		assert.Equal(t, 2, left)
 		_, rev, err = s.Load(t.Context(), "live")
 		require.NoError(t, err)
 		assert.Equal(t, live, rev)
 	})
 }
 
-// A database whose clock is set back by a minute blocks a lease that its
-// holder has left for one more ttl, not for the minute.
+// A database whose clock is set back by an hour blocks a lease that its holder
+// has left for one more ttl, not for the hour.
 func TestDatabasesClockSetBack(t *testing.T) {
 	onAll(t, func(t *testing.T, p place) {
 		s, db := p.store(t, sqlstore.Options{}), p.db(t)
 		first, err := s.Lock(t.Context(), "k", "dead", 300*time.Millisecond)
 		require.NoError(t, err)
-		_, err = db.Exec("UPDATE bearerkit SET begun = begun + 60000, ends = ends + 60000, rev = rev + 60000")
+		_, err = db.Exec("UPDATE bearerkit SET begun = begun + 3600000, ends = ends + 3600000, rev = rev + 3600000")
 		require.NoError(t, err)
 		begun := time.Now()
 		var second uint64
@@ -215,10 +213,8 @@ func TestDatabasesClockSetBack(t *testing.T) {
 			require.NoError(t, err)
 			return second != 0
 		})
-		took := time.Since(begun)
-		assert.GreaterOrEqual(t, took, 250*time.Millisecond)
-		assert.Less(t, took, 10*time.Second)
-		assert.Greater(t, second, first+60000)
+		assert.GreaterOrEqual(t, time.Since(begun), 250*time.Millisecond)
+		assert.Greater(t, second, first+3600000)
 	})
 }
 
@@ -226,16 +222,16 @@ func TestDatabasesClockSetBack(t *testing.T) {
 func TestDatabasesClockSetBackUnderAHolder(t *testing.T) {
 	onAll(t, func(t *testing.T, p place) {
 		s, db := p.store(t, sqlstore.Options{}), p.db(t)
-		fence, err := s.Lock(t.Context(), "k", "holder", 10*time.Second)
+		fence, err := s.Lock(t.Context(), "k", "holder", time.Minute)
 		require.NoError(t, err)
 		require.NotZero(t, fence)
-		_, err = db.Exec("UPDATE bearerkit SET begun = begun + 60000, ends = ends + 60000")
+		_, err = db.Exec("UPDATE bearerkit SET begun = begun + 3600000, ends = ends + 3600000")
 		require.NoError(t, err)
 		for range 3 {
-			other, err := s.Lock(t.Context(), "k", "other", 10*time.Second)
+			other, err := s.Lock(t.Context(), "k", "other", time.Minute)
 			require.NoError(t, err)
 			require.Zero(t, other, "taken from its holder")
-			ok, err := s.Extend(t.Context(), "k", "holder", 10*time.Second)
+			ok, err := s.Extend(t.Context(), "k", "holder", time.Minute)
 			require.NoError(t, err)
 			require.True(t, ok)
 		}

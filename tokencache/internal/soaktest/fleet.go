@@ -192,7 +192,7 @@ func (f *Fleet) use(ctx context.Context, c *tokencache.Cache, subject string) {
 }
 
 func (f *Fleet) call(c *tokencache.Cache, subject string) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req := providers.Request{Subject: subject}
 	tok, err := c.Generate(ctx, req)
@@ -200,7 +200,6 @@ func (f *Fleet) call(c *tokencache.Cache, subject string) bool {
 	dead := false
 	if raced {
 		if tok, err = c.Renew(ctx, req, tok); err == nil {
-			// One more race may lie between Renew and the look.
 			dead = !f.upstream.accepts(subject, tok) && !f.renewed(c, subject, tok)
 		}
 	}
@@ -221,21 +220,30 @@ func (f *Fleet) call(c *tokencache.Cache, subject string) bool {
 }
 
 // renewed reports whether tok is not current because a newer pair was issued
-// within the moment of the look: then c has it or gets it.
+// within the moment of the look: then c has it or gets it. On a machine that
+// stands still for moments, that may happen several times.
 func (f *Fleet) renewed(c *tokencache.Cache, subject string, tok providers.Token) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	next, err := c.Generate(ctx, providers.Request{Subject: subject})
-	return err == nil && next.Version > tok.Version && f.upstream.accepts(subject, next)
+	for {
+		next, err := c.Generate(ctx, providers.Request{Subject: subject})
+		if err != nil || next.Version <= tok.Version {
+			return false
+		}
+		if f.upstream.accepts(subject, next) {
+			return true
+		}
+		tok = next
+	}
 }
 
 // Finish stops the work, has every replica use every grant once more, and says
-// what was seen. A grant that no replica has back after patience is lost.
-func (f *Fleet) Finish(patience time.Duration) Outcome {
+// what was seen. A grant that no replica has back within that time is lost.
+func (f *Fleet) Finish(within time.Duration) Outcome {
 	f.t.Helper()
 	f.cancel()
 	f.work.Wait()
-	end := time.Now().Add(patience)
+	end := time.Now().Add(within)
 	lost := make([]bool, f.grants)
 	var wg sync.WaitGroup
 	for i := range f.grants {

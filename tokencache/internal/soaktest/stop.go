@@ -79,7 +79,7 @@ func (r *Rig) Stop(at Moment) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		close(s.arrive)
 		r.t.Fatal("no refresh came")
 	}

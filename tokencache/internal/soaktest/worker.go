@@ -168,7 +168,7 @@ func (c workerConfig) work(open Open) error {
 	}
 	o := tokencache.Options{
 		Namespace: "soak", FetchTimeout: c.FetchTimeout,
-		StoreTimeout: time.Second, // a busy machine is no outage
+		StoreTimeout: 3 * time.Second, // a busy machine is no outage
 		Logger:       slog.New(slog.NewTextHandler(os.Stderr, nil)).With("worker", c.ID),
 	}
 	if c.Store != "" {
@@ -203,7 +203,7 @@ func (c workerConfig) work(open Open) error {
 	for _, r := range reports {
 		sum.add(r)
 	}
-	closing, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	closing, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	if err := cache.Close(closing); err != nil {
 		return err
@@ -220,7 +220,7 @@ type caller struct {
 
 // call gets the user's token and uses it, as a Transport does.
 func (c *caller) call() {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req := providers.Request{Tenant: tenant, Subject: "ada"}
 	c.report.Calls++
@@ -238,14 +238,15 @@ func (c *caller) call() {
 		c.failed("renew", err)
 		return
 	}
-	if c.accepted(ctx, next) {
-		return
-	}
 	// On a machine that stands still for a moment, the next renewal may lie
-	// between Renew and the look: then the cache has the newer token by itself.
-	last, err := c.cache.Generate(ctx, req)
-	if err != nil || last.Version <= next.Version || !c.accepted(ctx, last) {
-		c.report.Dead++
+	// between Renew and the look: then the cache has a newer token by itself.
+	for !c.accepted(ctx, next) {
+		last, err := c.cache.Generate(ctx, req)
+		if err != nil || last.Version <= next.Version {
+			c.report.Dead++
+			return
+		}
+		next = last
 	}
 }
 
