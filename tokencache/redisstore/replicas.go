@@ -14,8 +14,10 @@ local left = redis.call('PTTL', KEYS[1])
 if left > 0 then redis.call('PEXPIRE', KEYS[1], left) end
 return 1`)
 
-// waitAtMost bounds a WAIT whose context has no end.
-const waitAtMost = time.Second
+// waitAtMost bounds a WAIT whose context ends late or never. A replica on a busy
+// machine may take a second to answer. go-redis waits for 3 s for an answer,
+// unless it is told otherwise.
+const waitAtMost = 2 * time.Second
 
 // runReplicated makes one call of script and waits until s.replicas replicas
 // have the write. WAIT is about the writes of its own connection, so both are
