@@ -13,25 +13,25 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/bearerkit/bearerkit/internal/freeport"
 	"github.com/bearerkit/bearerkit/middleware/authtest"
 )
 
 // listen runs the program of ./name and returns where it listens.
 func listen(t *testing.T, name string, env ...string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
-	_ = l.Close()
+	addr := "127.0.0.1:" + port
 	cmd := exec.Command(build(t, name))
 	cmd.Env, cmd.Stderr = append(env, "ADDR="+addr), os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = conn.Close()

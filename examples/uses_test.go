@@ -61,7 +61,7 @@ func shell(t *testing.T, line string) string {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("curl is not installed")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "sh", "-c", strings.Replace(line, "curl -i", "curl -sS -i", 1)).CombinedOutput()
 	require.NoError(t, err, "%s: %s", line, out)
@@ -159,7 +159,7 @@ func TestForwardAuthRunsWithoutConfiguration(t *testing.T) {
 // again to those who still show the old one.
 func TestRenewRunsWithoutConfiguration(t *testing.T) {
 	try, _ := start(t, "renew")
-	for end := time.Now().Add(30 * time.Second); !strings.Contains(shell(t, try[1]), "200 OK"); { // the issuer's keys are fetched at the start
+	for end := time.Now().Add(time.Minute); !strings.Contains(shell(t, try[1]), "200 OK"); { // the issuer's keys are fetched at the start
 		require.True(t, time.Now().Before(end), "/orders renews nothing")
 	}
 	for range 2 {

@@ -57,6 +57,7 @@ func TestTheCachesHaveATimeOfTheirOwnToClose(t *testing.T) {
 	}))
 	vars["ADDR"], vars["READYZ_GRACE"] = "127.0.0.1:0", "0s"
 	vars["DATABASE_URL"], vars["STORE_KEYS"] = "sqlite:"+filepath.Join(t.TempDir(), "tokens.db"), storeKeys
+	vars["STORE_TIMEOUT"] = "20s"
 	base := make(chan string, 1)
 	log := slog.New(slog.NewMultiHandler(
 		slog.NewTextHandler(announced{"msg=listening", func(line string) {

@@ -26,7 +26,7 @@ func talk(t *testing.T, srv *httptest.Server, raw string) (net.Conn, *bufio.Read
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	if _, err := io.WriteString(conn, raw); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestSlowBodiesEnd(t *testing.T) {
 	if _, err := r.Peek(1); err == nil {
 		t.Error("a slow upload by a known caller was cut off")
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	_, _ = io.WriteString(conn, strings.Repeat("x", 99))
 	if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != 200 {
 		t.Errorf("a slow upload: %v %v", res, err)

@@ -126,7 +126,7 @@ func TestVendorFaultsPerRoute(t *testing.T) {
 // proxied ones too; and nobody's budget is spent by preflights.
 func TestCrossOriginCalls(t *testing.T) {
 	const app = "https://app.example.com"
-	_, srv, _ := start(t, map[string]string{"CORS_ORIGINS": app, "RATE_LIMIT": "40/1h"})
+	_, srv, _ := start(t, map[string]string{"CORS_ORIGINS": app, "RATE_LIMIT": "40/1000h"})
 	ada := demoBearer(t, srv, "ada")
 	ask := func(method, path, origin, bearer string, more ...string) (int, http.Header) {
 		req, _ := http.NewRequest(method, srv.URL+path, nil)

@@ -100,7 +100,7 @@ func TestFetchWithAuthAtTheGateway(t *testing.T) {
 			a := page.fetch("b", path, nil)
 			require.Equal(t, 200, a.Status, "%v", a.Body)
 			return len(a.Refreshes) == 1 && a.Refreshes[0] == 200 && a.Token != before.Token
-		}, 20*time.Second, 100*time.Millisecond, "the page never had to refresh")
+		}, 2*time.Minute, 100*time.Millisecond, "the page never had to refresh")
 		a := page.fetch("b", path, nil)
 		assert.Equal(t, 200, a.Status)
 		assert.Empty(t, a.Refreshes)

@@ -383,7 +383,7 @@ func TestSecretFileIsReread(t *testing.T) {
 }
 
 func TestRateLimit(t *testing.T) {
-	_, srv, _ := start(t, map[string]string{"RATE_LIMIT": "3/1m", "TRUSTED_PROXIES": "127.0.0.1", "CORS_ORIGINS": "https://app.example.com"})
+	_, srv, _ := start(t, map[string]string{"RATE_LIMIT": "3/1000h", "TRUSTED_PROXIES": "127.0.0.1", "CORS_ORIGINS": "https://app.example.com"})
 	get := func(forwarded string) *http.Response {
 		req, _ := http.NewRequest("POST", srv.URL+"/generate-token", strings.NewReader(`{"userId":"ada"}`))
 		req.Header.Set("Content-Type", "application/json")
@@ -418,7 +418,7 @@ func TestRateLimit(t *testing.T) {
 // Each answer of verify may cost a call of the vendor, so that it has the rate
 // limit too.
 func TestRateLimitOfKudoVerify(t *testing.T) {
-	_, srv, _ := start(t, map[string]string{"RATE_LIMIT": "3/1m"})
+	_, srv, _ := start(t, map[string]string{"RATE_LIMIT": "3/1000h"})
 	for i := range 4 {
 		req, _ := http.NewRequest("GET", srv.URL+"/kudo/verify", nil)
 		req.Header.Set("X-Api-Token", fmt.Sprintf("00000000-0000-4000-8000-%012d", i))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -45,53 +44,54 @@ func TestForeignHostNamesAreRefusedOnLoopback(t *testing.T) {
 // A balancer that watches /readyz has seen it red before the first connection
 // is refused.
 func TestReadyzIsRedBeforeTheListenerCloses(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	done := make(chan error, 1)
-	vars := map[string]string{"ADDR": addr, "READYZ_GRACE": "1s"}
-	go func() { done <- run(ctx, func(n string) string { return vars[n] }, slog.New(slog.DiscardHandler)) }()
+	done, base := make(chan error, 1), make(chan string, 1)
+	draining, seen := make(chan struct{}), make(chan struct{})
+	log := slog.New(slog.NewMultiHandler(
+		slog.NewTextHandler(announced{"msg=listening", func(line string) {
+			_, url, _ := strings.Cut(strings.TrimSpace(line), "url=")
+			base <- url
+		}}, nil),
+		slog.NewTextHandler(announced{"msg=draining", func(string) { // the grace begins when it has been looked at
+			close(draining)
+			<-seen
+		}}, nil),
+	))
+	vars := map[string]string{"ADDR": "127.0.0.1:0", "READYZ_GRACE": "1s"}
+	go func() { done <- run(ctx, func(n string) string { return vars[n] }, log) }()
+	addr := ""
+	select {
+	case addr = <-base:
+	case err := <-done:
+		t.Fatal(err)
+	}
 	status := func(path string) int {
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // a new connection each time
-		res, err := client.Get("http://" + addr + path)
+		res, err := client.Get(addr + path)
 		if err != nil {
 			return 0
 		}
 		_ = res.Body.Close()
 		return res.StatusCode
 	}
-	for status("/readyz") != http.StatusOK {
-		if len(done) > 0 {
-			t.Fatal(<-done)
+	for end := time.Now().Add(time.Minute); status("/readyz") != http.StatusOK; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("/readyz stays red")
 		}
-		time.Sleep(time.Millisecond) // until it listens
 	}
 	stop()
-	began := time.Now()
-	red, served, refused := time.Duration(0), 0, time.Duration(0)
-	for refused == 0 {
-		switch status("/readyz") {
-		case http.StatusServiceUnavailable:
-			if red == 0 {
-				red = time.Since(began)
-			}
-			switch status("/livez") {
-			case http.StatusOK:
-				served++
-			case 0:
-				refused = time.Since(began)
-			}
-		case 0:
-			refused = time.Since(began)
-		}
+	<-draining
+	if ready, live := status("/readyz"), status("/livez"); ready != http.StatusServiceUnavailable || live != http.StatusOK {
+		t.Errorf("while it drains: /readyz %d, /livez %d", ready, live)
 	}
-	if red == 0 || served == 0 || refused < time.Second {
-		t.Errorf("red after %v, %d calls served while red, connections refused after %v", red, served, refused)
+	began := time.Now()
+	close(seen)
+	for status("/livez") != 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if refused := time.Since(began); refused < time.Second {
+		t.Errorf("connections refused after %v", refused)
 	}
 	if err := <-done; err != nil {
 		t.Error(err)

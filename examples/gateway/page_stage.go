@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/bearerkit/bearerkit/handlers"
 	"github.com/bearerkit/bearerkit/middleware"
@@ -198,7 +197,7 @@ func (s *stage) turn(w http.ResponseWriter, r *http.Request) {
 
 // close ends what the set's cache has under way.
 func (s *set) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	return s.cache.Close(ctx)
 }

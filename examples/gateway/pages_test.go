@@ -277,7 +277,7 @@ func TestASignOutEndsThePagesToken(t *testing.T) {
 // What one gateway hands out is known to the other behind the same Redis.
 func TestAPagesTokenIsKnownToTheOtherGateway(t *testing.T) {
 	vars, _, vendors := realVars(t)
-	vars["REDIS_URL"], vars["STORE_KEYS"] = startRedis(t), storeKeys
+	vars["REDIS_URL"], vars["STORE_KEYS"], vars["STORE_TIMEOUT"] = startRedis(t), storeKeys, "20s"
 	_, one, _ := start(t, vars)
 	_, two, _ := start(t, vars)
 	_, _, v := call(t, one, "POST", "/api/consent/token", "", `{"org_user_id":"ada"}`)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"net"
 	"net/http/httptest"
 	"os/exec"
@@ -9,27 +8,27 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/bearerkit/bearerkit/internal/freeport"
 )
 
 // startRedis runs a redis-server of its own and returns its URL.
 func startRedis(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().(*net.TCPAddr)
-	_ = l.Close()
-	cmd := exec.Command("redis-server", "--port", fmt.Sprint(addr.Port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		conn, err := net.Dial("tcp", addr.String())
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err == nil {
 			_ = conn.Close()
-			return "redis://" + addr.String()
+			return "redis://127.0.0.1:" + port
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("redis-server does not listen:", err)
@@ -42,7 +41,7 @@ func startRedis(t *testing.T) string {
 func TestTwoGatewaysActAsOne(t *testing.T) {
 	vars, issuer, fakes := realVars(t)
 	vars["REDIS_URL"], vars["STORE_KEYS"] = startRedis(t), storeKeys
-	vars["RATE_LIMIT"] = "off"
+	vars["RATE_LIMIT"], vars["STORE_TIMEOUT"] = "off", "20s" // a busy machine is no outage
 	var gateways []*httptest.Server
 	for range 2 {
 		_, srv, _ := start(t, vars)
@@ -77,7 +76,7 @@ func TestTwoGatewaysActAsOne(t *testing.T) {
 
 // RATE_LIMIT counts a caller's requests to all gateways.
 func TestTwoGatewaysShareTheRateLimit(t *testing.T) {
-	vars := map[string]string{"REDIS_URL": startRedis(t), "STORE_KEYS": storeKeys, "RATE_LIMIT": "10/1h"}
+	vars := map[string]string{"REDIS_URL": startRedis(t), "STORE_KEYS": storeKeys, "RATE_LIMIT": "10/1000h", "STORE_TIMEOUT": "20s"}
 	limited := 0
 	var gateways []*httptest.Server
 	for range 2 {

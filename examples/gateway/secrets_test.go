@@ -36,6 +36,7 @@ func newSecretStage(t *testing.T) *secretStage {
 	if out, err := exec.Command("redis-cli", "-u", redis, "config", "set", "requirepass", password).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	vars["STORE_TIMEOUT"] = "20s"
 	vars["REDIS_URL"] = strings.Replace(redis, "redis://", "redis://:"+url.PathEscape(password)+"@", 1)
 	vars["STORE_KEYS"] = storeKeys
 	vars["CORS_ORIGINS"] = "https://app.example.com"

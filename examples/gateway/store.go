@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"database/sql"
@@ -30,7 +31,8 @@ import (
 type storeConfig struct {
 	redis    *redis.Options
 	database *database
-	nameKey  []byte // nil: what is stored is not sealed
+	timeout  time.Duration // of one call; 0: redisTimeout or databaseTimeout
+	nameKey  []byte        // nil: what is stored is not sealed
 	sealKeys [][]byte
 }
 
@@ -49,7 +51,11 @@ const (
 )
 
 func (e *env) store() storeConfig {
-	c := storeConfig{redis: e.redis(), database: e.database()}
+	c := storeConfig{redis: e.redis(), database: e.database(), timeout: e.duration("STORE_TIMEOUT", 0, time.Millisecond)}
+	if c.redis != nil {
+		t := cmp.Or(c.timeout, redisTimeout)
+		c.redis.DialTimeout, c.redis.ReadTimeout, c.redis.WriteTimeout = t, t, t
+	}
 	if e.isSet("REDIS_URL") && e.isSet("DATABASE_URL") {
 		e.fail("REDIS_URL and DATABASE_URL are both set: grants are kept in one place")
 	}
@@ -104,8 +110,8 @@ func (e *env) ring(text string) (nameKey []byte, sealKeys [][]byte) {
 	return nameKey, sealKeys
 }
 
-// redis keeps the timeouts short. New connections take the password that
-// REDIS_URL_FILE holds by then.
+// redis reads REDIS_URL. New connections take the password that REDIS_URL_FILE
+// holds by then.
 func (e *env) redis() *redis.Options {
 	address := e.secret("REDIS_URL")
 	if address == nil {
@@ -117,7 +123,6 @@ func (e *env) redis() *redis.Options {
 		return nil
 	}
 	o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = redisTimeout, redisTimeout, redisTimeout
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	o.CredentialsProvider = func() (user, password string) { return userOf(address.value()) }
 	return o
@@ -261,11 +266,11 @@ func (g *gateway) share(ctx context.Context, c *config) error {
 		if err != nil {
 			return errors.Join(err, client.Close())
 		}
-		g.options.Store = store
+		g.options.Store, g.options.StoreTimeout = store, cmp.Or(c.store.timeout, redisTimeout)
 		g.closers = append(g.closers, store.Close, client.Close)
 	case c.store.database != nil:
 		g.limited = c.limiter(nil)
-		if err := g.shareDatabase(ctx, c.store.database); err != nil {
+		if err := g.shareDatabase(ctx, c.store.database, cmp.Or(c.store.timeout, databaseTimeout)); err != nil {
 			return err
 		}
 	default:
@@ -281,7 +286,7 @@ func (g *gateway) share(ctx context.Context, c *config) error {
 
 // shareDatabase starts without a server that is away, and makes the table when
 // it comes. A file that cannot be used is an error.
-func (g *gateway) shareDatabase(ctx context.Context, d *database) error {
+func (g *gateway) shareDatabase(ctx context.Context, d *database, timeout time.Duration) error {
 	db, err := d.open()
 	if err != nil {
 		return err
@@ -293,11 +298,11 @@ func (g *gateway) shareDatabase(ctx context.Context, d *database) error {
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	g.options.Store, g.options.StoreTimeout = store, databaseTimeout
+	g.options.Store, g.options.StoreTimeout = store, timeout
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	g.closers = append(g.closers, func() error { stop(); <-ended; return nil }, store.Close, db.Close)
-	first, cancel := context.WithTimeout(life, 3*time.Second)
+	first, cancel := context.WithTimeout(life, 3*timeout)
 	defer cancel()
 	err = store.Migrate(first)
 	if err == nil || d.dialect == sqlstore.SQLite {

@@ -32,6 +32,8 @@ func TestStoreVariables(t *testing.T) {
 		"mysql":                    {map[string]string{"DATABASE_URL": "mysql://kit:" + planted + "@db.example/kit?tls=true", "STORE_KEYS": storeKeys}, ""},
 		"redis":                    {map[string]string{"REDIS_URL": "redis://:" + planted + "@redis.example", "STORE_KEYS": storeKeys}, ""},
 		"a rotated ring":           {map[string]string{"DATABASE_URL": "sqlite:kit.db", "STORE_KEYS": name + "\n" + strings.Replace(seal, "c2V", "d2V", 1) + "\n" + seal + "\n"}, ""},
+		"a timeout":                {map[string]string{"REDIS_URL": "redis://redis.example", "STORE_KEYS": storeKeys, "STORE_TIMEOUT": "2s"}, ""},
+		"a timeout that is none":   {map[string]string{"REDIS_URL": "redis://redis.example", "STORE_KEYS": storeKeys, "STORE_TIMEOUT": "soon"}, "STORE_TIMEOUT: not a duration"},
 		"unsealed":                 {map[string]string{"DATABASE_URL": "sqlite:kit.db", "DANGEROUSLY_UNSEALED": "1"}, ""},
 		"no keys":                  {map[string]string{"DATABASE_URL": "sqlite:kit.db"}, "STORE_KEYS missing"},
 		"no keys with Redis":       {map[string]string{"REDIS_URL": "redis://:" + planted + "@redis.example"}, "STORE_KEYS missing"},
@@ -69,6 +71,7 @@ func TestStoreVariables(t *testing.T) {
 func TestTwoGatewaysOverOneFile(t *testing.T) {
 	vars, _, fakes := realVars(t)
 	vars["DATABASE_URL"], vars["STORE_KEYS"] = "sqlite:"+filepath.Join(t.TempDir(), "a ?#%.db"), storeKeys
+	vars["STORE_TIMEOUT"] = "20s" // a busy machine is no outage
 	var gateways []*httptest.Server
 	for range 2 {
 		_, srv, _ := start(t, vars)
@@ -126,7 +129,7 @@ func launch(t *testing.T, bin string, vars map[string]string) *running {
 	r.cmd.Stdout, r.cmd.Stderr = &stdout, os.Stderr
 	require.NoError(t, r.cmd.Start())
 	t.Cleanup(r.kill)
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if first, _, ok := strings.Cut(stdout.String(), "\n"); ok {
 			_, addr, _ := strings.Cut(first, "http://")
 			r.URL = "http://" + addr
@@ -168,7 +171,7 @@ func TestGrantsSurviveKillWithSQLite(t *testing.T) {
 	const grants = 1000
 	bin, file := build(t), filepath.Join(t.TempDir(), "kit.db")
 	vars, _, fakes := realVars(t)
-	vars["DATABASE_URL"], vars["STORE_KEYS"] = "sqlite:"+file, storeKeys
+	vars["DATABASE_URL"], vars["STORE_KEYS"], vars["STORE_TIMEOUT"] = "sqlite:"+file, storeKeys, "20s"
 	g := launch(t, bin, vars)
 	pairs := make([]map[string]any, grants)
 	each := func(f func(i int)) {
