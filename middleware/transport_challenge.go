@@ -72,8 +72,11 @@ func challengeList(s string) []string {
 }
 
 // challengeClaims decodes a claims request. Entra sends base64 with padding.
-// Both alphabets are accepted, with or without padding.
+// Both alphabets are accepted, with or without padding, and JSON as it is.
 func challengeClaims(s string) json.RawMessage {
+	if strings.HasPrefix(s, "{") && json.Valid([]byte(s)) {
+		return json.RawMessage(s)
+	}
 	s = strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(s), "=")
 	claims, err := base64.RawStdEncoding.DecodeString(s)
 	if err != nil || !json.Valid(claims) {

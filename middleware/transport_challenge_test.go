@@ -29,6 +29,8 @@ func TestChallengeFrom(t *testing.T) {
 	require.Equal(t, `{"a":"?>"}`, claims("eyJhIjoiPz4ifQ"), "base64 without padding")
 	require.Equal(t, `{"aa":"??>"}`, claims("eyJhYSI6Ij8_PiJ9"), "base64url")
 	require.Equal(t, `{"aa":"??>"}`, claims("eyJhYSI6Ij8/PiJ9"), "base64")
+	require.Equal(t, `{"a":"?>"}`, claims(`{\"a\":\"?>\"}`), "JSON as a quoted-string")
+	require.Empty(t, claims("{x"), "not JSON")
 	require.Empty(t, claims("bm8ganNvbg=="), "not JSON")
 	require.Empty(t, claims("%%%"), "not base64")
 	require.Empty(t, claims(""))

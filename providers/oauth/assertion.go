@@ -177,12 +177,14 @@ func checkOwn(assertion, field, audience string, now time.Time) error {
 		return fmt.Errorf("%s: the assertion is empty", field)
 	case len(assertion) > maxAssertion:
 		return fmt.Errorf("%s: the assertion is over %d bytes", field, maxAssertion)
+	case !vschar(assertion):
+		return errCredential(field + ": the assertion has characters outside printable ASCII; it is not sent")
 	}
 	var claims struct {
 		Audience json.RawMessage `json:"aud"`
 	}
 	parts := strings.Split(assertion, ".")
-	if len(parts) != 3 || !vschar(assertion) || strings.Contains(assertion, " ") {
+	if len(parts) != 3 || strings.Contains(assertion, " ") {
 		return fmt.Errorf("%s: the assertion is not a JWT", field)
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])

@@ -50,7 +50,7 @@ func TestAssertionFile(t *testing.T) {
 		{"good", workload("api://AzureADTokenExchange", start.Add(time.Minute)), true, 0, ""},
 		{"another, with a line break", workload([]string{"x", "api://AzureADTokenExchange"}, start.Add(time.Hour)) + "\n", true, 0, ""},
 		{"of Windows", workload("api://AzureADTokenExchange", start.Add(time.Hour)) + "\r\n", true, 0, ""},
-		{"two line breaks", workload("api://AzureADTokenExchange", start.Add(time.Hour)) + "\n\n", false, providers.Transient, "not a JWT"},
+		{"two line breaks", workload("api://AzureADTokenExchange", start.Add(time.Hour)) + "\n\n", false, providers.Permanent, "AssertionFile: the assertion has characters outside printable ASCII"},
 		{"empty", "", false, providers.Transient, "is empty"},
 		{"a line break", "\n", false, providers.Transient, "is empty"},
 		{"not a JWT", "canary", false, providers.Transient, "not a JWT"},
@@ -92,8 +92,12 @@ func TestAssertionFunc(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, next, s.last().form.Get("client_assertion"))
 	}
-	fail = errors.New("no socket")
+	next = workload("https://as.example", start.Add(time.Hour)) + "\n"
 	_, err := p.Generate(t.Context(), providers.Request{})
+	require.Equal(t, providers.Permanent, failure(t, err).Class, "no later attempt could send it")
+	require.Contains(t, failure(t, err).Description, "AssertionFunc")
+	fail = errors.New("no socket")
+	_, err = p.Generate(t.Context(), providers.Request{})
 	require.ErrorIs(t, err, fail)
 	require.Equal(t, providers.Transient, failure(t, err).Class)
 	require.Len(t, s.got, 2)
