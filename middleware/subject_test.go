@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/contactsmanager"
 	"github.com/bearerkit/bearerkit/providers/kudo"
+	"github.com/bearerkit/bearerkit/providers/oauth"
 	"github.com/bearerkit/bearerkit/providers/providertest"
 	"github.com/bearerkit/bearerkit/providers/redacto"
 	"github.com/bearerkit/bearerkit/tokencache"
@@ -227,12 +229,33 @@ func TestVendorsRefuseQualifiedSubjects(t *testing.T) {
 	const qualified = "iss:23:https://partner.example:u1"
 	cm := must(contactsmanager.New(contactsmanager.Config{APIKey: "key", APISecret: string(secret), OrgID: "org-1"}))
 	k := must(kudo.New(kudo.Config{AccessKey: "key", BaseURL: "http://127.0.0.1:1"}))
-	for name, p := range map[string]providers.Provider{"contactsmanager": cm, "kudo": k} {
-		_, err := p.Generate(t.Context(), providers.Request{Subject: qualified, Params: map[string]any{"file": "a.dwg"}})
+	_, key, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	own := must(oauth.New(oauth.Config{
+		Grant: "jwt_bearer", TokenURL: "http://127.0.0.1:1", ClientID: "sa", Key: oauth.Key{Signer: key}, Claims: map[string]any{},
+	}))
+	refused := func(err error, name string) {
 		var e *providers.Error
 		require.ErrorAs(t, err, &e, name)
 		require.Equal(t, providers.CodeIdentityMismatch, e.Code, name)
 	}
+	for name, p := range map[string]providers.Provider{"contactsmanager": cm, "kudo": k} {
+		_, err := p.Generate(t.Context(), providers.Request{Subject: qualified, Params: map[string]any{"file": "a.dwg"}})
+		refused(err, name)
+	}
+	_, err = own.Generate(t.Context(), providers.Request{Subject: qualified})
+	refused(err, "the sub of an assertion of our own")
+	users := must(redacto.New(redacto.Config{
+		Tenants: []string{"11111111-1111-4111-8111-111111111111:22222222-2222-4222-8222-222222222222"}, APIKey: "key", BaseURL: "http://127.0.0.1:1",
+	}))
+	_, _, err = users.CreateUser(t.Context(), "", redacto.User{OrgUserID: qualified})
+	refused(err, "create")
+	_, err = users.UpdateUser(t.Context(), "", redacto.User{OrgUserID: qualified})
+	refused(err, "update")
+	_, err = users.LinkUsers(t.Context(), "", qualified, []string{"u1"})
+	refused(err, "link")
+	_, err = users.LinkUsers(t.Context(), "", "u1", []string{qualified})
+	refused(err, "an alias")
 }
 
 // Renewals take the qualified subject too, and stay with their issuer.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
@@ -298,6 +299,10 @@ func (p *Provider) check(op string, req providers.Request) error {
 		return fault(op, providers.CodeIdentityRequired, "")
 	case p.grant != refreshToken && !p.grant.exchanges() && req.Subject != "":
 		return fault(op, providers.CodeInvalidField, "the client's own token is not for a user")
+	case p.claims != nil: // the Subject is sent to the server
+		if err := wire.UserID(req.Subject); err != nil {
+			return err
+		}
 	}
 	return p.checkAssertion(op, req)
 }

@@ -134,6 +134,9 @@ func (p *Provider) UpdateUser(ctx context.Context, tenant string, u User) (User,
 	if err != nil {
 		return User{}, err
 	}
+	if err := wire.UserID(u.OrgUserID); err != nil {
+		return User{}, err
+	}
 	address, err := p.update.url(p, t, u)
 	if err != nil {
 		return User{}, err
@@ -184,6 +187,11 @@ func (p *Provider) LinkUsers(ctx context.Context, tenant, primary string, aliase
 		return Links{}, refuse(providers.CodeIdentityRequired, "a primary user and its aliases are required")
 	case slices.Contains(aliases, primary):
 		return Links{}, refuse(providers.CodeInvalidField, "the primary user is among the aliases")
+	}
+	for _, id := range append([]string{primary}, aliases...) {
+		if err := wire.UserID(id); err != nil {
+			return Links{}, err
+		}
 	}
 	address, err := p.link.url(p, t, User{OrgUserID: primary})
 	if err != nil {
