@@ -19,12 +19,16 @@ import (
 func ownHosts(names []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		if tcp, ok := local.(*net.TCPAddr); ok && tcp.IP.IsLoopback() && r.URL.Path != "/forward-auth" && !ownHost(names, r.Host) {
+		if tcp, ok := local.(*net.TCPAddr); ok && tcp.IP.IsLoopback() && !forwardAuth(r.URL.Path) && !ownHost(names, r.Host) {
 			handlers.WriteError(w, r, &providers.Error{Code: "misdirected_request"})
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+func forwardAuth(path string) bool {
+	return path == "/forward-auth" || strings.HasPrefix(path, "/forward-auth/")
 }
 
 func ownHost(names []string, host string) bool {

@@ -280,6 +280,12 @@ func TestForwardAuthAtTheGateway(t *testing.T) {
 	if status, _, _ := call(t, envoy, "DELETE", "/forward-auth/orders/7", "", ""); status != 401 {
 		t.Errorf("envoy without a token: %d", status)
 	}
+	req, _ := http.NewRequest("GET", envoy.URL+"/forward-auth/orders/7", nil)
+	req.Host = "app.example.com" // Envoy asks with the original request's
+	req.Header.Set("Authorization", "Bearer "+bearer)
+	if res, err := envoy.Client().Do(req); err != nil || res.StatusCode != 200 || res.Body.Close() != nil {
+		t.Errorf("envoy, with the Host of what it protects: %v %v", res, err)
+	}
 	for _, vars := range []map[string]string{{"FORWARD_AUTH": "nginx"}, {"FORWARD_AUTH_PEERS": "127.0.0.1"}} {
 		if _, err := readConfig(func(n string) string { return vars[n] }, nil); err == nil || !strings.Contains(err.Error(), "forward-auth is half configured") {
 			t.Error(fmt.Sprint(vars), err)
