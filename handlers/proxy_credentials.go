@@ -182,16 +182,16 @@ func (p *proxy) mayUpgrade(r *http.Request) bool {
 		scheme, token, _ := strings.Cut(auth[0], " ")
 		return strings.EqualFold(scheme, "Bearer") && strings.TrimSpace(token) != ""
 	case 1:
-		return p.origins[plainhttp.Lower(origin[0])] || sameOrigin(r, origin[0])
+		u, ok := parseOrigin(origin[0])
+		return ok && (p.origins[originOf(u)] || sameOrigin(r, u))
 	}
 	return false
 }
 
-// sameOrigin reports whether r was sent to origin. If r came without TLS, a
+// sameOrigin reports whether r was sent to the origin u. If r came without TLS, a
 // server before us may have ended TLS, and the scheme is not known.
-func sameOrigin(r *http.Request, origin string) bool {
-	u, ok := parseOrigin(origin)
-	if !ok || r.TLS != nil && u.Scheme != "https" {
+func sameOrigin(r *http.Request, u *url.URL) bool {
+	if r.TLS != nil && u.Scheme != "https" {
 		return false
 	}
 	here, err := url.Parse(u.Scheme + "://" + r.Host)
@@ -206,6 +206,9 @@ func parseOrigin(origin string) (*url.URL, bool) {
 	return u, true
 }
 
+// originOf returns the origin u in the one form by which origins are compared.
+func originOf(u *url.URL) string { return u.Scheme + " " + hostPort(u) }
+
 // hostPort returns u's host and port. The default port is that of the scheme.
 func hostPort(u *url.URL) string {
 	port := u.Port()
@@ -219,11 +222,12 @@ func origins(list []string) (map[string]bool, error) {
 	known := map[string]bool{}
 	var err error
 	for _, origin := range list {
-		if _, ok := parseOrigin(origin); !ok {
+		u, ok := parseOrigin(origin)
+		if !ok {
 			err = errors.Join(err, fault("Origins", "each must be an exact origin such as https://app.example.com"))
 			continue
 		}
-		known[plainhttp.Lower(origin)] = true
+		known[originOf(u)] = true
 	}
 	return known, err
 }

@@ -195,7 +195,7 @@ func TestAPageThatOffersItsTokenAloneHasThatSubprotocolSelected(t *testing.T) {
 func TestWebSocketsOpenForTheirOwnOriginAlone(t *testing.T) {
 	reached := false
 	h := newProxy(t, func(http.ResponseWriter, *http.Request) { reached = true }, func(c *handlers.ProxyConfig) {
-		c.Origins = []string{"https://app.example.org", "http://localhost:3000"}
+		c.Origins = []string{"https://app.example.org", "http://localhost:3000", "https://www.example.org:443"}
 	})
 	for _, c := range []struct {
 		name, url string
@@ -210,6 +210,9 @@ func TestWebSocketsOpenForTheirOwnOriginAlone(t *testing.T) {
 		{"behind a server that ends TLS", "http://app.example.com/ws", []string{"https://app.example.com"}, "", "websocket", true},
 		{"listed", "https://app.example.com/ws", []string{"https://app.example.org"}, "", "websocket", true},
 		{"listed with a port", "https://app.example.com/ws", []string{"http://localhost:3000"}, "", "websocket", true},
+		{"listed, with the port that browsers leave out", "https://app.example.com/ws", []string{"https://www.example.org"}, "", "websocket", true},
+		{"listed without it", "https://app.example.com/ws", []string{"https://app.example.org:443"}, "", "websocket", true},
+		{"listed for https", "https://app.example.com/ws", []string{"http://www.example.org"}, "", "websocket", false},
 		{"a sibling", "https://app.example.com/ws", []string{"https://evil.example.com"}, "", "websocket", false},
 		{"a sibling, WEBSOCKET", "https://app.example.com/ws", []string{"https://evil.example.com"}, "", "WEBSOCKET", false},
 		{"a sibling with a bearer", "https://app.example.com/ws", []string{"https://evil.example.com"}, "Bearer x", "websocket", false},
