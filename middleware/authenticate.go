@@ -43,6 +43,7 @@ type core struct {
 	renewals  *renewals
 	metadata  string
 	counters  counters
+	lines     warnlog.Rare // of the log
 }
 
 // New returns an Authenticator. The error joins every fault of c. New makes no

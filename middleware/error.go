@@ -35,6 +35,7 @@ type Error struct {
 	Err error
 
 	body []byte
+	told bool // the cause has a line in the log
 }
 
 // Error returns status, code and reason for logs, without Err.

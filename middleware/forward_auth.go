@@ -117,6 +117,8 @@ type forwardAuth struct {
 	names   []string
 	headers map[string]func(*Verified) []string
 	told    atomic.Bool // a fault of the proxy's configuration was logged
+
+	toldChoice atomic.Bool // a fault of choose was logged
 }
 
 func (f *forwardAuth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -163,7 +165,9 @@ func (f *forwardAuth) decide(r *http.Request) (*Verified, *Error) {
 		return nil, f.refuse(http.StatusForbidden, "route", "Nobody may do this.", errors.New("no Authenticator for the original request"))
 	}
 	if err := forwardable(a); err != nil {
-		f.logger.Error("forward-auth: an Authenticator that cannot be used was chosen, and the request is refused", "error", err)
+		if f.toldChoice.CompareAndSwap(false, true) {
+			f.logger.Error("forward-auth: Choose returned an Authenticator that cannot be used, and its requests are refused: mend Choose", "error", err)
+		}
 		return nil, f.refuse(http.StatusForbidden, "route", "Nobody may do this.", err)
 	}
 	_, v, refusal := a.check(original)

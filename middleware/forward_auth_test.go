@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -237,10 +238,15 @@ func TestForwardAuthChoosesByPathsOfOneReadingOnly(t *testing.T) {
 func TestForwardAuthNeverLetsAnonymousRequestsPass(t *testing.T) {
 	i := newIssuer(t)
 	optional := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{trusting(i)}, Optional: true})
-	h := forwardAuth(t, authFor(t, trusting(i)), func(c *middleware.ForwardAuthConfig) {
+	var log strings.Builder
+	auth := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{trusting(i)}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	h := forwardAuth(t, auth, func(c *middleware.ForwardAuthConfig) {
 		c.Choose = func(*http.Request) *middleware.Authenticator { return optional }
 	})
-	require.Equal(t, 403, answer(h, subrequest("")).Code)
+	for range 3 {
+		require.Equal(t, 403, answer(h, subrequest("")).Code)
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "level=ERROR"), "told once and not for each request")
 }
 
 func TestForwardAuthNamesEveryFault(t *testing.T) {

@@ -78,11 +78,21 @@ func (a *Authenticator) refused(ctx context.Context, e *Error) {
 	}
 	if e.Status == http.StatusServiceUnavailable {
 		a.counters.unavailable.Add(1)
+		a.logUnavailable(ctx, e)
 	} else {
 		a.counters.refused.Add(1)
 	}
 	if a.cfg.Observer != nil {
 		a.observe(ctx, providers.Event{Kind: kindRefused, Outcome: reasonLabel(e.Reason), N: e.Status})
+	}
+}
+
+// logUnavailable logs once a minute that it is not known whether tokens are
+// good. A key set that is missing logs that itself.
+func (a *Authenticator) logUnavailable(ctx context.Context, e *Error) {
+	if ctx.Err() == nil && !e.told && a.lines.Allow("", time.Now()) {
+		a.logger.WarnContext(ctx, "tokens cannot be checked and are answered 503; further answers are logged at Debug for a minute: look at the Verifier, or at what Config.Revoked or Config.Resolve asks",
+			"cause", e.Err)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/middleware"
+	"github.com/bearerkit/bearerkit/middleware/authtest"
 	"github.com/bearerkit/bearerkit/providers"
 )
 
@@ -333,4 +334,58 @@ func TestEventLabelsAreBounded(t *testing.T) {
 		}
 	}
 	require.Len(t, kinds, 3)
+}
+
+// What keeps every caller out is told without Debug, once a minute, whatever
+// the reason is that tokens cannot be checked.
+func TestWhatKeepsEveryCallerOutIsToldOnceAMinute(t *testing.T) {
+	down := errors.New("dial tcp: refused")
+	for name, build := range map[string]func(t *testing.T, i *authtest.Issuer, c *middleware.Config) (token string){
+		"verifier": func(_ *testing.T, _ *authtest.Issuer, c *middleware.Config) string {
+			c.Opaque = []middleware.Opaque{{
+				Verifier: verifier(func(context.Context, string) (providers.Verified, error) { return providers.Verified{}, down }),
+				Owns:     func(string) bool { return true }, AnyAudience: true, Subjects: middleware.Own,
+			}}
+			return "opaque"
+		},
+		"revocation": func(t *testing.T, i *authtest.Issuer, c *middleware.Config) string {
+			c.Issuers = []middleware.Issuer{static(i)}
+			c.Revoked = func(context.Context, *middleware.Verified) (bool, error) { return false, down }
+			return mint(t, i, nil)
+		},
+		"resolve": func(t *testing.T, i *authtest.Issuer, c *middleware.Config) string {
+			c.Resolve = func(context.Context, string) (*middleware.Issuer, error) { return nil, down }
+			return mint(t, i, nil)
+		},
+		"keys": func(t *testing.T, i *authtest.Issuer, c *middleware.Config) string {
+			i.Down(true)
+			c.Issuers = []middleware.Issuer{trusting(i)}
+			return mint(t, i, map[string]any{"exp": time.Now().Add(time.Hour).Unix()})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				c := middleware.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+				token := build(t, newIssuer(t), &c)
+				auth, err := middleware.New(c)
+				require.NoError(t, err)
+				h := auth.Handler(ok)
+				for range 25 {
+					require.Equal(t, 503, ask(h, token).Code)
+					synctest.Wait()
+					time.Sleep(2 * time.Second)
+				}
+				require.Equal(t, 1, strings.Count(log.String(), "\n"), log.String())
+				require.Contains(t, log.String(), "503")
+				gone, cancel := context.WithCancel(t.Context())
+				cancel()
+				time.Sleep(time.Minute)
+				_, err = auth.Verify(gone, token)
+				require.Error(t, err)
+				synctest.Wait()
+				require.Equal(t, 1, strings.Count(log.String(), "\n"), "a caller that has left is no outage")
+			})
+		})
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/bearerkit/bearerkit/internal/clocks"
 	"github.com/bearerkit/bearerkit/internal/flight"
 	"github.com/bearerkit/bearerkit/internal/verdict"
+	"github.com/bearerkit/bearerkit/internal/warnlog"
 )
 
 const (
@@ -37,6 +38,7 @@ type resolver struct {
 	build   func(Issuer) *entry
 	clock   *clocks.Clock
 	logger  *slog.Logger
+	lines   warnlog.Rare
 	own     bool         // Own subjects are allowed
 	private []string     // hosts that may have private addresses
 	shared  *http.Client // for issuers without an HTTPClient
@@ -137,7 +139,12 @@ func (r *resolver) ask(ctx context.Context, iss string) (*entry, error) {
 	case err != nil && ok && !asked.Reached(old.end):
 		old.until = asked.Add(resolveFailed)
 		r.entries[iss] = old
-		r.logger.Warn("Resolve failed for an issuer that is in use", "issuer", iss, "error", err)
+		level := slog.LevelWarn
+		if !r.lines.Allow("", time.Now()) {
+			level = slog.LevelDebug
+		}
+		r.logger.Log(ctx, level, "Resolve failed for an issuer that is in use; its last answer stays in use for a quarter of an hour, and further failures are logged at Debug for a minute: look at what Config.Resolve asks",
+			"issuer", iss, "error", err)
 		return old.entry, nil
 	case err != nil:
 		r.refuse(iss, err, asked.Add(resolveFailed))

@@ -355,7 +355,9 @@ func (a *Authenticator) keyError(err error) *Error {
 	case errors.Is(err, jws.ErrSignature):
 		return a.errors.with(badSignature, err)
 	}
-	return a.cannotTell(err)
+	e := a.cannotTell(err)
+	e.told = true // by the key set
+	return e
 }
 
 // cannotTell is the answer if the server that knows does not answer.

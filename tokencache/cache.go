@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/flight"
+	"github.com/bearerkit/bearerkit/internal/warnlog"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
@@ -105,6 +106,7 @@ type Cache struct {
 
 	stats  counters
 	deaths deathRate
+	lines  warnlog.Rare   // of the log
 	jitter func() float64 // in [0, 1)
 
 	ctx     context.Context // the cache's lifetime

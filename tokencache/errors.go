@@ -65,10 +65,10 @@ func asProviderError(err error) error {
 func (c *Cache) reportPanic(err error) {
 	var p *flight.PanicError
 	if errors.As(err, &p) {
-		c.o.Logger.Error("tokencache: a call panicked", "panic", p.What, "stack", string(p.Stack))
+		c.logError("tokencache: a call panicked; its callers get an error", "mend the code that the stack names", "panic", p.What, "stack", string(p.Stack))
 		return
 	}
-	c.o.Logger.Error("tokencache: a call ended its goroutine", "error", err)
+	c.logError("tokencache: a call ended its goroutine; its callers get an error", "a provider, Store or Observer must not call runtime.Goexit", "error", err)
 }
 
 // unlessAlone returns err as callers see it, or nil if a continues without the

@@ -129,7 +129,7 @@ func (c *Cache) countEviction() {
 		go c.event(c.ctx, providers.Event{Kind: "evicted"}) // not under the locks of the caller
 	}
 	c.stats.warnedEviction.Do(func() {
-		c.o.Logger.Warn("tokencache: more grants than MaxEntries; the least recently renewed are evicted and cost a call when they are needed again", "max_entries", c.o.MaxEntries)
+		c.o.Logger.Warn("tokencache: more grants than MaxEntries; the least recently renewed are evicted and cost a call when they are needed again", "max_entries", c.o.MaxEntries, "do", "raise MaxEntries")
 	})
 }
 
@@ -153,7 +153,7 @@ func (a *attempt) reportFailure(e providers.Event, err error) {
 	// A sign-out is not logged, nor is a refresh token that any caller may
 	// present.
 	if !errors.Is(err, errPurged) && (a.op != "" || pe.Code != providers.CodeRefreshRejected) {
-		c.o.Logger.Warn("tokencache: no token; callers of this grant get this error for a while", "op", e.Op, "error", pe, "took", e.Duration)
+		c.warn("tokencache: no token; callers of this grant get this error for a while", remedy(pe), "op", e.Op, "error", pe, "took", e.Duration)
 	}
 	c.event(a.cause, e)
 }

@@ -2,13 +2,19 @@ package tokencache_test
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
@@ -70,5 +76,54 @@ func TestEvents(t *testing.T) {
 		if s.Coalesced != 9 || s.FailFast != 2 || s.Failed != 1 || s.Entries != 3 || s.InFlight != 0 || sb.Adopted == 0 || s.StoreErrors == 0 {
 			t.Errorf("%+v %+v", s, sb)
 		}
+	})
+}
+
+// A state that lasts is told once a minute, however many callers it has, and
+// the line says what follows and what to do.
+func TestAnOutageIsToldOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuilder
+		p := &fake{}
+		p.generate = func(context.Context, providers.Request) (providers.Token, error) {
+			return providers.Token{}, &providers.Error{Code: providers.CodeUnreachable, Class: providers.Transient}
+		}
+		c := open(t, p, tokencache.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+		for minute := range 2 {
+			for i := range 50 {
+				_, err := c.Generate(t.Context(), userNo(i))
+				require.Equal(t, providers.CodeUnreachable, code(err))
+				synctest.Wait()
+				time.Sleep(time.Second)
+			}
+			assert.Equal(t, minute+1, strings.Count(log.String(), "level=WARN"))
+			time.Sleep(time.Minute)
+		}
+		assert.Equal(t, int(c.Stats().Failed), strings.Count(log.String(), "no token"), "the others are for Debug")
+		first, _, _ := strings.Cut(log.String(), "\n")
+		assert.Contains(t, first, "callers of this grant get this error for a while")
+		assert.Contains(t, first, "do=")
+	})
+}
+
+// After a change of keys every record is unreadable.
+func TestUnreadableRecordsAreToldOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuilder
+		o := tokencache.Options{
+			Store: tokencache.NewMemory(), NameKey: []byte(strings.Repeat("n", 32)), SealKeys: [][]byte{[]byte(strings.Repeat("a", 32))},
+			Logger: slog.New(slog.DiscardHandler),
+		}
+		p := &fake{ttl: time.Hour}
+		c := cluster(t, 1, p, o)[0]
+		for i := range 20 {
+			must(t)(c.Generate(t.Context(), userNo(i)))
+		}
+		o.SealKeys, o.Logger = [][]byte{[]byte(strings.Repeat("b", 32))}, slog.New(slog.NewTextHandler(&log, nil))
+		c = cluster(t, 1, p, o)[0]
+		for i := range 20 {
+			_, _ = c.Generate(t.Context(), userNo(i))
+		}
+		assert.Equal(t, 1, strings.Count(log.String(), "unreadable value in the store"), fmt.Sprint(log.String()))
 	})
 }

@@ -78,7 +78,7 @@ func (h *HandedOut) remember(ctx context.Context, k id, req handedRequest, tok p
 		err = h.putNewest(ctx, &k, g, life)
 	}
 	if err != nil {
-		h.o.Logger.Warn("tokencache: a token that is handed out could not be remembered; a page that shows it must refresh", "error", err)
+		h.warn("tokencache: a token that is handed out could not be remembered; a page that shows it must refresh", "look at the store", "error", err)
 	}
 }
 

@@ -145,7 +145,7 @@ func (c *Cache) restoreIndex(ctx context.Context, k id, r *record.Record) {
 		}
 	}
 	if err != nil {
-		c.o.Logger.Warn("tokencache: the store lost refresh tokens that could not be written again; one that is presented without its user may be taken for unknown", "error", err)
+		c.warn("tokencache: the store lost refresh tokens that could not be written again; one that is presented without its user may be taken for unknown", "look at the store", "error", err)
 	}
 }
 
@@ -156,7 +156,7 @@ func (a *attempt) markDead(ctx context.Context, token string) {
 		ttl = keepUnknown
 	}
 	if err := a.point(ctx, a.c.tokenDigest(token), true, ttl); err != nil {
-		a.c.o.Logger.Warn("tokencache: a refused refresh token could not be marked; if a caller presents it again, it is sent upstream again", "error", err)
+		a.c.warn("tokencache: a refused refresh token could not be marked; if a caller presents it again, it is sent upstream again", "look at the store", "error", err)
 	}
 }
 

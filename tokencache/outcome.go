@@ -113,7 +113,7 @@ func (a *attempt) recordSalvage(ctx context.Context, action record.Action, o out
 		return false
 	}
 	if a.record.SalvagedTooOften() {
-		c.o.Logger.Error("tokencache: the provider answers with refresh tokens and no access token that can be used; the grant is left alone for a day", "error", &pe)
+		c.logError("tokencache: the provider answers with refresh tokens and no access token that can be used; the grant is left alone for a day", "look whether the upstream's API changed", "error", &pe)
 	}
 	a.answer(nil, &pe)
 	a.indexSpent(ctx, before)
@@ -132,7 +132,7 @@ func (a *attempt) recordFailure(ctx context.Context, action record.Action, pe *p
 	}
 	dead := pe.Class == providers.GrantDead && action.Step == record.CallRefresh
 	if dead && a.knowsGrant() && c.deaths.suspicious(c.since()) {
-		c.o.Logger.Error("tokencache: most refresh tokens of this provider were refused within a minute; that is taken for a fault of our configuration, and the grants are kept", "error", pe)
+		c.logError("tokencache: most refresh tokens of this provider were refused within a minute; that is taken for a fault of our configuration, and the grants are kept", "look for a changed client or endpoint", "error", pe)
 		e := *pe
 		e.Class, pe, dead = providers.Permanent, &e, false
 	}
@@ -170,7 +170,7 @@ func (a *attempt) knowsGrant() bool { return !a.want.owner.claimed && a.record.V
 // discard revokes a token that a purge overtook.
 func (a *attempt) discard(ctx context.Context, token providers.Token) {
 	if err := a.c.revoke(ctx, token); err != nil {
-		a.c.o.Logger.Warn("tokencache: a token that a sign-out overtook was not revoked", "error", providers.AsError(err))
+		a.c.warn("tokencache: a token that a sign-out overtook was not revoked; nobody has it, and it lives until its end", "revoke it at the upstream if it must not", "error", providers.AsError(err))
 	}
 }
 
@@ -246,7 +246,7 @@ func (a *attempt) persist(ctx context.Context, next providers.Token, change func
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		select {
 		case <-a.c.ctx.Done():
-			a.c.o.Logger.Error("tokencache: closed with a token that the store does not have; its grant may be lost")
+			a.c.o.Logger.Error("tokencache: closed with a token that the store does not have; its grant may be lost", "do", "nothing: its user may have to sign in again")
 			return persisted, a.unlessAlone(err)
 		case <-time.After(wait):
 		}
@@ -261,7 +261,7 @@ func (a *attempt) persist(ctx context.Context, next providers.Token, change func
 func (a *attempt) serveUnsaved(change func(record.Record) record.Record) {
 	c := a.c
 	c.event(a.cause, providers.Event{Kind: "unsaved"})
-	c.o.Logger.Warn("tokencache: a token could not be stored; it is served from memory, and storing it is tried again. If this process ends before, its grant may be lost")
+	c.warn("tokencache: a token could not be stored; it is served from memory, and storing it is tried again. If this process ends before, its grant may be lost", "bring the store back before this process ends")
 	r := change(a.record)
 	r.Token.RefreshToken = ""
 	a.e.mu.Lock()

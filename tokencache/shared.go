@@ -97,7 +97,7 @@ func (h *shared) fetch(ctx context.Context, key string) (v value, err error) {
 		return value{}, err
 	}
 	if v.bytes, err = h.sealer.open(key, v.bytes); err != nil {
-		h.c.o.Logger.Error("tokencache: unreadable value in the store", "error", err)
+		h.c.logError("tokencache: unreadable value in the store; what it belongs to fails until it ends", "give SealKeys the key that is missing, or look for who writes there", "error", err)
 		return value{rev: v.rev}, errors.Join(record.ErrFormat, err)
 	}
 	return v, nil
@@ -185,7 +185,7 @@ func (a *attempt) loadShared(ctx context.Context, begin bool) error {
 			c.stats.adopted.Add(1)
 			c.event(a.cause, providers.Event{Kind: "adopted"})
 		case change.Lost:
-			c.o.Logger.Warn("tokencache: the store lost a record, which is written again")
+			c.warn("tokencache: the store lost a record, which is written again", "look for a restart, a failover or evictions of the store")
 			c.event(a.cause, providers.Event{Kind: "store_lost"})
 			written, err := a.write(ctx, &a.record)
 			if err != nil {
@@ -407,7 +407,7 @@ func (a *attempt) keepLease(ctx context.Context, l *lease) {
 		case err == nil || !h.holds(l):
 			l.until.Store(0)
 			c.event(a.cause, providers.Event{Kind: "lease_lost"})
-			c.o.Logger.Warn("tokencache: lost the lease of a record; the work on it begins again")
+			c.warn("tokencache: lost the lease of a record; the work on it begins again", "nothing, unless it lasts: the store or this process was slow")
 			return
 		}
 	}
