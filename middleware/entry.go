@@ -16,8 +16,6 @@ type entry struct {
 	types   []string // accepted, as [mediaType] writes them
 	require *rule
 	names   []string // of claims that the configuration names
-	before  string   // the template up to the tenant
-	after   string
 }
 
 var defaultTypes = []string{"", "jwt", "at+jwt"}
@@ -40,17 +38,7 @@ func newEntry(cfg Issuer) *entry {
 			e.names = append(e.names, name)
 		}
 	}
-	if cfg.template() {
-		e.before, e.after, _ = strings.Cut(cfg.Issuer, tenantParam)
-	}
 	return e
-}
-
-// tenantOf reports whether iss is the template filled with the tenant tid.
-func (e *entry) tenantOf(iss, tid string) bool {
-	return lowerGUID(tid) && len(iss) == len(e.before)+len(tid)+len(e.after) &&
-		strings.HasPrefix(iss, e.before) && strings.HasSuffix(iss, e.after) && iss[len(e.before):len(e.before)+len(tid)] == tid &&
-		(e.Tenants[0] == AnyTenant || slices.Contains(e.Tenants, tid))
 }
 
 // header checks the parts of the header that depend on the entry.

@@ -127,14 +127,20 @@ func (i *Issuer) manyTenants() bool {
 	return i.template() && (len(i.Tenants) != 1 || i.Tenants[0] == AnyTenant)
 }
 
+// tenantIn returns the tenant with which i's template is filled in iss.
+func (i *Issuer) tenantIn(iss string) (tenant string, ok bool) {
+	before, after, template := strings.Cut(i.Issuer, tenantParam)
+	if !template || len(iss) < len(before)+len(after) || !strings.HasPrefix(iss, before) || !strings.HasSuffix(iss, after) {
+		return "", false
+	}
+	tenant = iss[len(before) : len(iss)-len(after)]
+	return tenant, lowerGUID(tenant)
+}
+
 // hasTenant reports whether iss is that of an accepted tenant of i's template.
 func (i *Issuer) hasTenant(iss string) bool {
-	before, after, template := strings.Cut(i.Issuer, tenantParam)
-	tid, ok := strings.CutPrefix(iss, before)
-	if tid, ok = strings.CutSuffix(tid, after); !template || !ok {
-		return false
-	}
-	return lowerGUID(tid) && (slices.Contains(i.Tenants, tid) || slices.Contains(i.Tenants, AnyTenant))
+	tenant, ok := i.tenantIn(iss)
+	return ok && (slices.Contains(i.Tenants, tenant) || slices.Contains(i.Tenants, AnyTenant))
 }
 
 func (i *Issuer) subjectClaim() string {

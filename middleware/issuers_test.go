@@ -319,6 +319,10 @@ func TestTemplateOfTenants(t *testing.T) {
 				require.Equal(t, "issuer", reasonOf(t, all, bad), name)
 				require.Equal(t, "issuer", reasonOf(t, some, bad), name)
 			}
+			require.Contains(t, causeOf(t, some, token(at(tenantA), nil)), "claim tid is missing: it must be the tenant in iss, "+tenantA)
+			require.Contains(t, causeOf(t, all, token(at(tenantA), tenantB)), `claim tid is "`+tenantB+`": it must be the tenant in iss, `+tenantA)
+			require.Contains(t, causeOf(t, some, token(at(tenantB), tenantB)), `claim iss is "`+at(tenantB)+`": it must be that of one of Tenants`)
+			require.Contains(t, causeOf(t, all, token(at("x"), "x")), "it must be that of a configured Issuer")
 		})
 	}
 	i := newIssuer(t)

@@ -188,14 +188,14 @@ func (a *Authenticator) entriesFor(ctx context.Context, v *Verified, t *jws.Toke
 	if len(a.templates) > 0 {
 		tid, _ := jws.Text(jws.Get(members, "tid"))
 		for _, e := range a.templates {
-			if e.tenantOf(iss, tid) {
+			if tenant, _ := e.tenantIn(iss); tenant == tid && e.hasTenant(iss) {
 				entries = append(entries[:len(entries):len(entries)], e)
 			}
 		}
 	}
 	if len(entries) > 0 || a.resolver == nil {
 		if len(entries) == 0 {
-			return nil, a.errors.with(badIssuer, claimFault("iss", value, "that of a configured Issuer"))
+			return nil, a.errors.with(badIssuer, a.foreign(iss, value, jws.Get(members, "tid")))
 		}
 		return entries, nil
 	}
@@ -217,6 +217,19 @@ func (a *Authenticator) entriesFor(ctx context.Context, v *Verified, t *jws.Toke
 		return nil, a.resolveError(err)
 	}
 	return []*entry{e}, nil
+}
+
+// foreign says why no entry has iss. value and tid are JSON texts.
+func (c *core) foreign(iss, value, tid string) error {
+	for _, e := range c.templates {
+		tenant, ok := e.tenantIn(iss)
+		if text, _ := jws.Text(tid); ok && text != tenant {
+			return claimFault("tid", tid, "the tenant in iss, "+tenant)
+		} else if ok {
+			return claimFault("iss", value, "that of one of Tenants")
+		}
+	}
+	return claimFault("iss", value, "that of a configured Issuer")
 }
 
 func (a *Authenticator) resolveError(err error) *Error {
