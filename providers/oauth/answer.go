@@ -57,7 +57,13 @@ func (p *Provider) token(ctx context.Context, r request) (providers.Token, error
 	if r.presented == "" {
 		return providers.Token{}, err
 	}
-	return res.Salvage(r.presented, err)
+	t, err = res.Salvage(r.presented, err)
+	if t.RefreshToken == "" && isForm(res) { // Salvage reads JSON
+		asJSON := *res
+		asJSON.Body, _ = json.Marshal(parse(res))
+		return asJSON.Salvage(r.presented, err)
+	}
+	return t, err
 }
 
 // read makes a token from a successful answer.
@@ -189,10 +195,15 @@ func ownError(e *providers.Error, res *upstream.Response) *providers.Error {
 	return &own
 }
 
+func isForm(res *upstream.Response) bool {
+	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	return kind == "application/x-www-form-urlencoded"
+}
+
 // parse reads the body as one object: as a form if Content-Type says so, else
 // as JSON. It returns nil for anything else.
 func parse(res *upstream.Response) members {
-	if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); kind != "application/x-www-form-urlencoded" {
+	if !isForm(res) {
 		var m members
 		_ = json.Unmarshal(res.Body, &m) // an error's body may be anything
 		return m

@@ -257,6 +257,26 @@ func TestTheNewRefreshTokenIsSalvaged(t *testing.T) {
 			require.Equal(t, providers.Token{RefreshToken: "new", IssuedAt: start}, token)
 		})
 	}
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}
+	for body, want := range map[string]string{
+		"token_type=bearer&refresh_token=new":              "new",
+		"access_token=a&token_type=mac&refresh_token=new":  "new",
+		"access_token=a&expires_at=1&refresh_token=n%2Bew": "n+ew",
+		`{"token_type":"bearer","refresh_token":"new"}`:    "new",
+		"refresh_token=new&refresh_token=other":            "",
+		"error=server_error&refresh_token=new":             "",
+		"error=invalid_grant&refresh_token=new":            "",
+		"refresh_token=canary-rt":                          "",
+		"refresh_token=new%0A":                             "",
+		"access_token=a&access_token=b&refresh_token=new":  "",
+		"refresh_token=":                                   "",
+	} {
+		c, _ := user(t, answer{body: body, header: form})
+		token, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+		require.Error(t, err, body)
+		require.Equal(t, want, token.RefreshToken, body)
+		require.Empty(t, token.AccessToken)
+	}
 }
 
 func TestTokenTypes(t *testing.T) {
