@@ -89,8 +89,8 @@ type ProxyConfig struct {
 //
 // The proxy removes every place in which the caller may send a token: Cookie,
 // Authorization and the headers of common API keys; the member access_token of
-// the query and of a form (a form over 1 MiB is 413); a token among the
-// WebSocket subprotocols; and the places that Credentials names. It also
+// the query, of the Referer's query and of a form (a form over 1 MiB is 413); a
+// token among the WebSocket subprotocols; and the places that Credentials names. It also
 // removes Forwarded, X-Forwarded and other headers of proxies, and headers by
 // which some servers let a caller replace the host, the path or the method. A
 // header with other characters than letters, digits and hyphens is removed too,

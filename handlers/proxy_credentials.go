@@ -37,6 +37,7 @@ func (p *proxy) withoutCredentials(w http.ResponseWriter, r *http.Request) (*htt
 	out := r.Clone(r.Context())
 	out.URL.RawQuery = query
 	p.withoutSubprotocols(out.Header)
+	p.cleanReferer(out.Header)
 	form, err := isForm(r.Header)
 	if err != nil || !form || r.Body == nil {
 		return out, err
@@ -60,6 +61,24 @@ func (p *proxy) withoutCredentials(w http.ResponseWriter, r *http.Request) (*htt
 	out.TransferEncoding = nil
 	out.Header.Del("Content-Length")
 	return out, nil
+}
+
+// cleanReferer removes the tokens in the query of the page that makes the call.
+func (p *proxy) cleanReferer(h http.Header) {
+	pages := h["Referer"]
+	if len(pages) == 0 {
+		return
+	}
+	u, err := url.Parse(pages[0])
+	if err == nil {
+		u.User, u.Fragment = nil, ""
+		u.RawQuery, err = p.withoutMembers(u.RawQuery)
+	}
+	if err != nil || len(pages) > 1 {
+		h.Del("Referer")
+		return
+	}
+	h.Set("Referer", u.String())
 }
 
 // withoutMembers returns a query or a form without the members that hold

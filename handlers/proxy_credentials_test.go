@@ -128,6 +128,30 @@ func TestHeadersOfCredentialsAndOfProxiesDoNotGoOn(t *testing.T) {
 	assert.Equal(t, "kept", got.header.Get("Accept"))
 }
 
+func TestTheRefererLosesItsTokens(t *testing.T) {
+	h, got := spy(t, func(c *handlers.ProxyConfig) { c.Credentials = []string{"ticket"} })
+	for referer, want := range map[string]string{
+		"https://app.example/a%2Fb?x=%41&y":                                                "https://app.example/a%2Fb?x=%41&y",
+		"https://app.example/?access_token=theirs&x=1":                                     "https://app.example/?x=1",
+		"https://app.example/?x=1&access%5Ftoken=theirs&Ticket=theirs#access_token=theirs": "https://app.example/?x=1",
+		"https://app.example/?access_token=theirs":                                         "https://app.example/",
+		"https://theirs:theirs@app.example/":                                               "https://app.example/",
+		"https://app.example/?access_token=theirs;x":                                       "",
+		"https://app.example/?access_token=theirs&x=%zz":                                   "",
+		"%zz?access_token=theirs":                                                          "",
+		"/only/a/path":                                                                     "/only/a/path",
+	} {
+		r := httptest.NewRequest("GET", "/x", nil)
+		r.Header.Set("Referer", referer)
+		require.Equal(t, 200, serve(t, h, r).status, referer)
+		assert.Equal(t, want, got.header.Get("Referer"), referer)
+	}
+	r := httptest.NewRequest("GET", "/x", nil)
+	r.Header["Referer"] = []string{"https://app.example/", "https://app.example/?access_token=theirs"}
+	require.Equal(t, 200, serve(t, h, r).status)
+	assert.NotContains(t, fmt.Sprint(got.header), "theirs")
+}
+
 func TestSubprotocolsLoseTheirTokens(t *testing.T) {
 	const jwt = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.x"
 	h, got := spy(t, func(c *handlers.ProxyConfig) { c.Credentials = []string{"ticket", "V0Z9"} })
