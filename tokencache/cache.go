@@ -402,6 +402,7 @@ func (c *Cache) Close(ctx context.Context) error {
 		c.cancel()
 		if c.shared != nil {
 			<-c.shared.left
+			c.shared.tasks.Wait()
 		}
 	}()
 	patience, stop := context.WithTimeout(ctx, c.o.FetchTimeout+closeGrace)

@@ -179,26 +179,58 @@ func (l *losing) dropLeases() {
 	}
 }
 
+// lateCall makes alice's refresh begin 150 ms before its callers must be
+// answered: until then another replica holds the lease of her record. It
+// returns the replica that makes the call, five seconds after it.
+func lateCall(t *testing.T, v *vendor, o tokencache.Options) *tokencache.Cache {
+	o.Store, o.FetchTimeout = tokencache.NewMemory(), 6*time.Second
+	c := cluster(t, 1, v, o)[0]
+	require.NoError(t, c.Adopt(t.Context(), alice, v.issue("t1/alice")))
+	time.Sleep(70 * time.Second)
+	keys := &spyStore{Store: o.Store}
+	o.Store = keys
+	d := cluster(t, 1, v, o)[0]
+	keys.onLock = func(key string) { keys.block(t, key, 5850*time.Millisecond) }
+	_, err := d.Generate(t.Context(), alice)
+	assert.Equal(t, providers.CodeTimeout, code(err), "the vendor takes a second: %v", err)
+	time.Sleep(5 * time.Second)
+	return d
+}
+
 // A refresh that begins late in its flight has the whole time of a call.
 func TestALateRefreshIsNotCutShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := rotating()
-		store := tokencache.NewMemory()
-		o := tokencache.Options{Store: store, FetchTimeout: 6 * time.Second}
-		c := cluster(t, 1, v, o)[0]
-		require.NoError(t, c.Adopt(t.Context(), alice, v.issue("t1/alice")))
-		time.Sleep(70 * time.Second)
-		// Another replica holds the lease of every record, and lets go with 150 ms left.
-		keys := &spyStore{Store: store}
-		d := cluster(t, 1, v, tokencache.Options{Store: keys, FetchTimeout: 6 * time.Second})[0]
-		keys.onLock = func(key string) { keys.block(t, key, 5850*time.Millisecond) }
-		_, err := d.Generate(t.Context(), alice)
-		assert.Equal(t, providers.CodeTimeout, code(err), "the vendor takes a second: %v", err)
-		time.Sleep(5 * time.Second)
+		d := lateCall(t, v, tokencache.Options{Observer: func(_ context.Context, e providers.Event) {
+			assert.NotEqual(t, "unsaved", e.Kind, "the store took the token at once")
+		}})
 		tok := must(t)(d.Generate(t.Context(), alice))
 		assert.Equal(t, "at-2 of t1/alice", tok.AccessToken, "what the late call brought")
 		presentedOnce(t, v)
 	})
+}
+
+// A failure counts, although nobody waited for it any more.
+func TestALateFailureIsRecorded(t *testing.T) {
+	for class, want := range map[providers.Class]providers.Code{
+		providers.GrantDead: providers.CodeNotSignedIn, // what generate says
+		providers.Permanent: providers.CodeCredentialsRejected,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			v := rotating()
+			v.refresh = func(ctx context.Context, _ providers.Request, rt string) (providers.Token, error) {
+				v.mu.Lock()
+				v.seen = append(v.seen, rt)
+				v.mu.Unlock()
+				_ = pause(ctx, time.Second)
+				return providers.Token{}, &providers.Error{Code: providers.CodeCredentialsRejected, Class: class}
+			}
+			d := lateCall(t, v, tokencache.Options{})
+			_, err := d.Generate(t.Context(), alice)
+			assert.Equal(t, want, code(err), "%v: %v", class, err)
+			presentedOnce(t, v)
+		})
+	}
 }
 
 // spyStore runs a hook when a lease is first asked for.

@@ -271,9 +271,9 @@ func (c *Cache) retryPurges(ctx context.Context) {
 	if !c.unsavedPurges.Swap(false) {
 		return
 	}
-	go func() {
+	c.shared.tasks.Go(func() {
 		c.tombstones.each(func(k id, t tombstone) {
-			if t.unsaved {
+			if t.unsaved && ctx.Err() == nil {
 				limited, cancel := context.WithTimeout(ctx, c.callLimit)
 				defer cancel()
 				if _, err := c.spreadPurge(limited, &k, t, true); err != nil {
@@ -281,7 +281,7 @@ func (c *Cache) retryPurges(ctx context.Context) {
 				}
 			}
 		})
-	}()
+	})
 }
 
 func (c *Cache) revoke(ctx context.Context, tok providers.Token) error {

@@ -13,6 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
 )
@@ -268,6 +271,43 @@ func TestInvariant18NoGoroutineAfterClose(t *testing.T) {
 			}
 		})
 	}
+}
+
+// lateStore is a Store whose reads of records take a second.
+type lateStore struct {
+	*history
+	calls atomic.Int64
+}
+
+func (s *lateStore) Load(ctx context.Context, key string) ([]byte, uint64, error) {
+	s.calls.Add(1)
+	if strings.HasPrefix(key, "t") {
+		if err := pause(ctx, time.Second); err != nil {
+			return nil, 0, err
+		}
+	}
+	return s.history.Load(ctx, key)
+}
+
+// Close ends the work that no caller waits for: records that the Store has lost
+// are being written back.
+func TestInvariant18NoCallOfTheStoreAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), &lateStore{history: newHistory()}
+		c, err := tokencache.New(v, tokencache.Options{Store: store, Namespace: "n", StoreTimeout: 2 * time.Second})
+		require.NoError(t, err)
+		together(500, func(i int) { _, _ = c.Generate(t.Context(), userNo(i)) })
+		time.Sleep(time.Minute)
+		before := store.calls.Load()
+		store.bringBack("", nil, "2")
+		for store.calls.Load() < before+100 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.NoError(t, c.Close(t.Context()))
+		calls := store.calls.Load()
+		synctest.Wait()
+		assert.Equal(t, calls, store.calls.Load())
+	})
 }
 
 // literal is a provider that names grants by their subject.

@@ -62,8 +62,9 @@ type news struct {
 	server    string        // the epoch of the bulletin's server; only listen uses it
 	ready     chan struct{} // closed after the first reading of the bulletin
 	readyOnce sync.Once
-	kick      chan struct{} // wakes listen
-	writing   chan struct{} // held while notices are written
+	kick      chan struct{}  // wakes listen
+	writing   chan struct{}  // held while notices are written
+	tasks     sync.WaitGroup // what listen has started; Close waits for it
 
 	mu         sync.Mutex
 	seen       bulletin

@@ -12,6 +12,11 @@ import (
 // recordOutcome writes the result of the call and answers a. It returns false
 // if a must read the record again.
 func (a *attempt) recordOutcome(ctx context.Context, action record.Action, o outcome) (done bool) {
+	if ctx.Err() != nil { // the callers have been answered, and the outcome still counts
+		late, cancel := context.WithTimeout(a.c.ctx, a.c.callLimit)
+		defer cancel()
+		ctx = late
+	}
 	if o.err == nil && o.token.AccessToken == "" && action.Step != record.Install {
 		o.err = badResponse(action, "the provider returned an empty token")
 	}

@@ -113,7 +113,7 @@ func (h *shared) restore(before uint64) {
 		return
 	}
 	h.restoring, h.restored = true, before
-	go func() {
+	h.tasks.Go(func() {
 		for again := true; again; {
 			h.restoreAll()
 			h.mu.Lock()
@@ -122,7 +122,7 @@ func (h *shared) restore(before uint64) {
 			h.mu.Unlock()
 		}
 		h.wake()
-	}()
+	})
 }
 
 func (h *shared) restoreAll() {
@@ -130,7 +130,7 @@ func (h *shared) restoreAll() {
 	var wg sync.WaitGroup
 	work := make(chan func())
 	again := func(do func() error) { // a Store that has just come back may fail at first
-		for wait := 50 * time.Millisecond; do() != nil && sleep(c.ctx, wait) == nil; wait = min(2*wait, time.Second) {
+		for wait := 50 * time.Millisecond; c.ctx.Err() == nil && do() != nil && sleep(c.ctx, wait) == nil; wait = min(2*wait, time.Second) {
 		}
 	}
 	for range restorers {

@@ -44,6 +44,10 @@ func (h *shared) recordKey(k *id) string { return h.sealer.name("t", *k) }
 // try makes one call of the Store, within StoreTimeout. If the Store panics,
 // exits or ignores its context, the outcome is unknown.
 func try[T any](ctx context.Context, h *shared, call func(context.Context) (T, error)) (T, error) {
+	if err := ctx.Err(); err != nil {
+		var none T
+		return none, err
+	}
 	bounded, cancel := context.WithTimeout(ctx, h.c.o.StoreTimeout)
 	defer cancel()
 	type answer struct {
