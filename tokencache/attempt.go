@@ -209,7 +209,7 @@ func (a *attempt) load(ctx context.Context, begin bool) error {
 	a.e.mu.Lock()
 	defer a.e.mu.Unlock()
 	a.record = a.e.record()
-	if begin {
+	if begin && !a.answered {
 		a.purges = a.record.Purges
 	}
 	return nil

@@ -213,3 +213,32 @@ func TestARequestIsCopied(t *testing.T) {
 		assert.Equal(t, request("before"), <-seen)
 	})
 }
+
+// optional is a provider that says whether it can refresh.
+type optional struct {
+	*fake
+	can bool
+}
+
+func (o optional) CanRefresh() bool { return o.can }
+
+func TestAProviderThatSaysThatItCannotRefreshIsNotAskedTo(t *testing.T) {
+	for _, can := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			p := optional{&fake{mode: providers.Rotating, ttl: time.Minute}, can}
+			c := open(t, p, tokencache.Options{})
+			assert.Equal(t, can, c.CanRefresh())
+			first := must(t)(c.Generate(t.Context(), user))
+			time.Sleep(2 * time.Minute)
+			next := must(t)(c.Generate(t.Context(), user))
+			assert.Equal(t, can, p.refreshes.Load() == 1)
+			require.NotEqual(t, first.AccessToken, next.AccessToken)
+			_, err := c.Refresh(t.Context(), user, next.RefreshToken)
+			if can {
+				assert.NoError(t, err)
+			} else {
+				assert.Equal(t, providers.CodeInternal, code(err), "%v", err)
+			}
+		})
+	}
+}

@@ -111,6 +111,22 @@ func TestManyDeathsInAMinuteAreTakenForOurFault(t *testing.T) {
 	})
 }
 
+// Refusals of what anybody may present are no sign of a fault of ours, also if a
+// user with a grant is named.
+func TestForgedRefreshTokensAreNotTakenForOurFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, log := newVendor(), &lockedBuilder{}
+		c := open(t, v, tokencache.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
+		for i := range 30 {
+			must(t)(c.Generate(t.Context(), userNo(i)))
+			_, err := c.Refresh(t.Context(), userNo(i), fmt.Sprint("forged ", i))
+			assert.Equal(t, providers.CodeRefreshRejected, code(err))
+			assert.Equal(t, providers.GrantDead, providers.AsError(err).Class)
+		}
+		assert.NotContains(t, log.String(), "level=ERROR")
+	})
+}
+
 // The good refresh token in an odd answer is kept.
 func TestARefreshTokenInAnOddAnswerIsKept(t *testing.T) {
 	for name, odd := range map[string]func(tok providers.Token) (providers.Token, error){
@@ -177,7 +193,7 @@ func TestATokenWithoutAnEndIsServedUntilItIsRefused(t *testing.T) {
 	bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {
 		require.NoError(t, next().Adopt(t.Context(), alice, providers.Token{AccessToken: "for ever"}))
 		for range 3 {
-			time.Sleep(time.Hour)
+			time.Sleep(10 * time.Minute)
 			tok := must(t)(next().Generate(t.Context(), alice))
 			assert.Equal(t, "for ever", tok.AccessToken)
 			assert.True(t, tok.Expiry.IsZero(), "nobody said when it ends: %v", tok.Expiry)
@@ -211,6 +227,24 @@ func TestAProviderThatIgnoresItsContextIsCounted(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, 0, c.Stats().Overdue)
 		assert.Equal(t, "at-1", must(t)(c.Generate(t.Context(), user)).AccessToken, "its late answer counts")
+	})
+}
+
+// A provider that returns late, and whose answer needs another call, harms no
+// caller that has left: run with -race.
+func TestALateRefusalHarmsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		c := open(t, v, tokencache.Options{})
+		tok := must(t)(c.Generate(t.Context(), alice))
+		v.refresh = func(context.Context, providers.Request, string) (providers.Token, error) {
+			time.Sleep(40 * time.Second) // and never looks at its context
+			return providers.Token{}, errRefused
+		}
+		_, err := c.Renew(t.Context(), alice, tok)
+		assert.Equal(t, providers.CodeTimeout, code(err), "%v", err)
+		time.Sleep(20 * time.Second)
+		assert.Equal(t, "at-2 of t1/alice", must(t)(c.Generate(t.Context(), alice)).AccessToken)
 	})
 }
 

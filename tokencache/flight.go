@@ -44,16 +44,15 @@ type attempt struct {
 	hold // on the record; only the attempt's own goroutine uses it
 
 	// The following fields are guarded by entry.mu.
-	call      *flight.Call[*providers.Token]
-	purges    uint64 // the entry's when the attempt last read the record
-	answered  bool
-	err       error         // the error of the answer
-	overdue   bool          // answered because FetchTimeout was over
-	unsaved   bool          // answered, while the Store does not have the token yet
-	calling   bool          // an upstream call is under way, or its outcome is not recorded
-	joined    int           // callers after the first
-	finished  chan struct{} // closed at the end; the next attempt of the entry waits for it
-	overtaken bool          // a Purge came before the answer
+	call     *flight.Call[*providers.Token]
+	purges   uint64 // the entry's when the attempt last read the record before its answer
+	answered bool
+	err      error         // the error of the answer
+	overdue  bool          // answered because FetchTimeout was over
+	unsaved  bool          // answered, while the Store does not have the token yet
+	calling  bool          // an upstream call is under way, or its outcome is not recorded
+	joined   int           // callers after the first
+	finished chan struct{} // closed at the end; the next attempt of the entry waits for it
 }
 
 // do answers w: from memory, from the attempt under way, or from a new one.
@@ -109,7 +108,7 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (*providers.Token, error
 // last began. It takes no lock, because all callers of a call it at the same
 // time. The fields of a that it reads do not change after the answer.
 func (e *entry) overtook(a *attempt) (overtook bool, purges uint64) {
-	return e.evicted.Load() || a.overtaken || e.view.Load().purges() != a.purges, a.purges
+	return e.evicted.Load() || e.view.Load().purges() != a.purges, a.purges
 }
 
 // joined says how a caller continues: with an answer from memory, with a ticket
@@ -230,22 +229,12 @@ func (a *attempt) answer(token *providers.Token, err error) {
 	a.answerLocked(token, err)
 }
 
-// answerPurged answers a after the grant was signed out. A caller that came
-// before the sign-out fails. A caller that came later starts a new attempt.
-func (a *attempt) answerPurged() {
-	a.e.mu.Lock()
-	defer a.e.mu.Unlock()
-	a.overtaken = a.overtaken || !a.answered
-	a.answerLocked(nil, errPurged)
-}
-
 func (a *attempt) answerLocked(token *providers.Token, err error) {
 	if a.answered {
 		return
 	}
 	a.answered, a.err = true, err
-	a.overtaken = a.overtaken || a.e.record().Purges != a.purges
-	if err != nil && !a.overtaken {
+	if err != nil && a.e.record().Purges == a.purges {
 		a.c.openWindow(a.e, err)
 	}
 	a.call.Answer(token, err)

@@ -176,11 +176,8 @@ func (h *HandedOut) recordOf(ctx context.Context, known handedToken, tok provide
 	if known.Version != 0 {
 		return known.ID, true
 	}
-	if tok.RefreshToken == "" {
-		return id{}, false
-	}
-	o, ok, err := h.ownerOf(ctx, h.tokenDigest(tok.RefreshToken))
-	return o.id, ok && err == nil && !o.dead
+	o, ok := h.ownerOf(ctx, h.tokenDigest(tok.RefreshToken))
+	return o.id, ok && !o.dead
 }
 
 // Grant is the grant of an access token that a page has shown. Like a [Source]

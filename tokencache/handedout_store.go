@@ -269,17 +269,13 @@ func (h *shared) put(ctx context.Context, key string, ttl time.Duration, change 
 	return fault(providers.CodeInternal, providers.Transient, "the token store refuses every write", nil)
 }
 
-// ownerOf returns the owner of a refresh token, if it has one.
-func (c *Cache) ownerOf(ctx context.Context, d record.Digest) (owner, bool, error) {
+// ownerOf returns the owner of a refresh token, if it is known.
+func (c *Cache) ownerOf(ctx context.Context, d record.Digest) (owner, bool) {
 	k := indexID(d)
 	if c.shared == nil {
-		o, ok := c.index.get(&k)
-		return o, ok, nil
+		return c.index.get(&k)
 	}
-	v, err := c.shared.fetch(ctx, c.shared.sealer.name("rt", k))
-	if err != nil || v.rev == 0 {
-		return owner{}, false, err
-	}
+	v, _ := c.shared.fetch(ctx, c.shared.sealer.name("rt", k)) // no bytes after an error
 	o, err := decodeOwner(v.bytes)
-	return o, err == nil, err
+	return o, err == nil
 }

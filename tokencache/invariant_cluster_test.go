@@ -172,7 +172,7 @@ func TestInvariant10NobodyWaitsInSteadyTraffic(t *testing.T) {
 				for _, c := range all {
 					must(t)(c.Generate(t.Context(), user))
 				}
-				together(200, func(i int) {
+				together(20, func(i int) {
 					s := all[i%len(all)].Source(user)
 					for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); time.Sleep(250 * time.Millisecond) {
 						asked := time.Now()

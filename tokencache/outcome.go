@@ -66,7 +66,7 @@ func (a *attempt) recordToken(ctx context.Context, action record.Action, o outco
 		return true
 	case result == overtakenByPurge:
 		a.discard(ctx, token)
-		a.answerPurged()
+		a.answer(nil, errPurged)
 		return true
 	case result == overtakenByToken:
 		return false
@@ -149,7 +149,7 @@ func (a *attempt) recordFailure(ctx context.Context, action record.Action, pe *p
 	})
 	switch {
 	case err == nil && result == overtakenByPurge:
-		a.answerPurged()
+		a.answer(nil, errPurged)
 		return true
 	case err == nil && result != persisted:
 		return false // another attempt was faster; its token is not ours to end

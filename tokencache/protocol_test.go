@@ -25,6 +25,7 @@ type fences struct {
 	mu    sync.Mutex
 	next  []uint64
 	locks int
+	lost  atomic.Bool // no lease can be extended
 }
 
 func (f *fences) Lock(context.Context, string, string, time.Duration) (uint64, error) {
@@ -39,7 +40,7 @@ func (f *fences) Lock(context.Context, string, string, time.Duration) (uint64, e
 }
 
 func (f *fences) Extend(context.Context, string, string, time.Duration) (bool, error) {
-	return true, nil
+	return !f.lost.Load(), nil
 }
 func (f *fences) Unlock(context.Context, string, string) (bool, error) { return true, nil }
 
@@ -89,6 +90,33 @@ func TestALeaseThatStaysOldIsUsedInTheEnd(t *testing.T) {
 		assert.Equal(t, 4, old.taken())
 		assert.GreaterOrEqual(t, time.Since(began), 300*time.Millisecond, "with pauses between")
 		presentedOnce(t, v)
+	})
+}
+
+// A lease that was lost while its holder waited for a slot is taken again, also
+// if it would have lasted longer.
+func TestALeaseThatIsLostDuringAWaitIsTakenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := rotating(), &fences{Store: tokencache.NewMemory(), next: []uint64{1, 2, 3, 4, 5, 6, 7, 8}}
+		c := cluster(t, 1, v, tokencache.Options{Store: store, MaxFlights: 1})[0]
+		require.NoError(t, c.Adopt(t.Context(), alice, v.issue("t1/alice")))
+		require.NoError(t, c.Adopt(t.Context(), bob, v.issue("t1/bob")))
+		time.Sleep(70 * time.Second)
+		good, locksAtCall := v.refresh, 0
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			if req.Subject == "bob" { // has the only slot
+				time.Sleep(2500 * time.Millisecond)
+				return providers.Token{}, &providers.Error{Code: providers.CodeBusy, Class: providers.Transient}
+			}
+			locksAtCall = store.taken()
+			return good(ctx, req, rt)
+		}
+		go func() { _, _ = c.Generate(t.Context(), bob) }()
+		time.Sleep(100 * time.Millisecond)
+		before := store.taken()
+		store.lost.Store(true)
+		must(t)(c.Generate(t.Context(), alice))
+		assert.Equal(t, before+2, locksAtCall, "alice's lease, and alice's next lease")
 	})
 }
 
@@ -182,6 +210,33 @@ func TestTheGrantThatIsRenewedFirstIsEvictedFirst(t *testing.T) {
 	})
 }
 
+// A grant without a token leaves a full cache before any that has one, and its
+// going costs nothing.
+func TestAGrantWithoutATokenIsEvictedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{ttl: time.Hour}
+		p.generate = func(_ context.Context, req providers.Request) (providers.Token, error) {
+			if req.Subject == "invented" {
+				return providers.Token{}, &providers.Error{Code: providers.CodeInvalidField, Class: providers.Permanent}
+			}
+			return p.token(p.calls.Load(), ""), nil
+		}
+		c := open(t, p, tokencache.Options{MaxEntries: 4})
+		for _, subject := range []string{"a", "b", "invented", "c", "d"} {
+			_, _ = c.Generate(t.Context(), providers.Request{Subject: subject})
+			synctest.Wait() // busy entries stay
+		}
+		calls := p.calls.Load()
+		for _, subject := range []string{"a", "b", "c", "d"} {
+			must(t)(c.Generate(t.Context(), providers.Request{Subject: subject}))
+		}
+		assert.Equal(t, calls, p.calls.Load())
+		assert.Zero(t, c.Stats().Evicted, "no token left the memory")
+		must(t)(c.Generate(t.Context(), providers.Request{Subject: "e"}))
+		assert.EqualValues(t, 1, c.Stats().Evicted)
+	})
+}
+
 // A token that a sign-out overtook is revoked.
 func TestATokenThatASignOutOvertookIsRevoked(t *testing.T) {
 	for _, stored := range []bool{false, true} {
@@ -223,20 +278,20 @@ func TestMissedNoticesOutdateEverything(t *testing.T) {
 		cut := &deafStore{history: store}
 		b := open(t, v, tokencache.Options{Store: cut, Namespace: "test"})
 		old := map[int]string{}
-		for i := range 400 {
+		for i := range 280 {
 			old[i] = must(t)(b.Generate(t.Context(), userNo(i))).AccessToken
 			must(t)(a.Generate(t.Context(), userNo(i)))
 		}
 		cut.die()
 		time.Sleep(10 * time.Second) // a member no longer
-		for i := range 400 {
+		for i := range 280 {
 			require.NoError(t, a.Purge(t.Context(), userNo(i)))
 		}
 		cut.mu.Lock()
 		cut.cut = false
 		cut.mu.Unlock()
 		time.Sleep(3 * time.Second)
-		for i := range 400 {
+		for i := range 280 {
 			// A Source goes round; a Generate that finds the sign-out on its way
 			// takes it for one that overtook it.
 			assert.NotEqual(t, old[i], must(t)(b.Source(userNo(i)).Token(t.Context())).AccessToken)
@@ -248,7 +303,7 @@ func TestTheStoreKeepsABoundedNumberOfNotices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v, store := newVendor(), newLedgerStore()
 		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
-		for i := range 300 {
+		for i := range 260 {
 			require.NoError(t, c.Purge(t.Context(), userNo(i)))
 		}
 		most := 0
@@ -338,7 +393,7 @@ func TestAStoreErrorVerifiesNothing(t *testing.T) {
 			cut.die()
 			time.Sleep(10 * time.Second)
 			require.NoError(t, a.Purge(t.Context(), alice))
-			for i := range 300 {
+			for i := range 260 {
 				require.NoError(t, a.Purge(t.Context(), userNo(i)))
 			}
 			// b hears that it has missed notices, and can read no record.

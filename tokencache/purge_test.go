@@ -52,7 +52,7 @@ func TestAfterPurgeNoReplicaServesTheToken(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v, store := newVendor(), newHistory()
 				all := cluster(t, 2, v, tokencache.Options{Store: store})
-				const grants, at1 = 200, 64
+				const grants, at1 = 100, 64
 				old := map[int]string{}
 				for i := range grants {
 					old[i] = must(t)(all[0].Generate(t.Context(), userNo(i))).AccessToken
@@ -417,5 +417,22 @@ func TestASignInAfterASignOutOutlivesAnotherEditionOfTheNotices(t *testing.T) {
 		for _, c := range all {
 			assert.Equal(t, again.AccessToken, must(t)(c.Generate(t.Context(), alice)).AccessToken)
 		}
+	})
+}
+
+// A replica that only heard of a sign-out writes it again where the Store has
+// lost it, and nowhere else: not over a later sign-in.
+func TestWhatAReplicaHeardOfEndsNoLaterSignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		all := cluster(t, 2, v, tokencache.Options{Store: store})
+		time.Sleep(time.Second) // both are members
+		must(t)(all[0].Generate(t.Context(), alice))
+		require.NoError(t, all[0].Purge(t.Context(), alice)) // the other one hears of it
+		again := must(t)(all[0].Generate(t.Context(), alice))
+		require.NoError(t, all[0].Close(t.Context()))
+		store.bringBack("", store.remember(""), "2") // a failover that lost nothing
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, again.AccessToken, must(t)(all[1].Generate(t.Context(), alice)).AccessToken)
 	})
 }

@@ -3,6 +3,7 @@ package tokencache_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -161,22 +162,25 @@ func TestARenewalOverAQuietStore(t *testing.T) {
 		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
 		first := must(t)(c.Generate(t.Context(), alice))
 		time.Sleep(10 * time.Second)
-		var writes atomic.Int64
+		second := must(t)(c.Refresh(t.Context(), nobody, first.RefreshToken)) // asks the other replicas once
+		time.Sleep(time.Second)
+		var reads, writes atomic.Int64
 		store.setFails(func(op, key string) error {
-			if op == "CAS" && strings.HasPrefix(key, "t") {
-				writes.Add(1)
+			if strings.HasPrefix(key, "t") {
+				map[string]*atomic.Int64{"Load": &reads, "CAS": &writes}[op].Add(1)
 			}
 			return nil
 		})
-		must(t)(c.Refresh(t.Context(), nobody, first.RefreshToken))
+		must(t)(c.Refresh(t.Context(), nobody, second.RefreshToken))
 		time.Sleep(time.Second)
+		assert.EqualValues(t, 2, reads.Load(), "before and after the lease is taken")
 		assert.EqualValues(t, 2, writes.Load())
 		var lives []time.Duration
 		for _, v := range store.remember("rt") {
 			lives = append(lives, time.Until(v.end).Round(time.Hour))
 		}
 		slices.Sort(lives)
-		assert.Equal(t, []time.Duration{24 * time.Hour, 365 * 24 * time.Hour}, lives, "the spent one, and the current one by default")
+		assert.Equal(t, []time.Duration{24 * time.Hour, 24 * time.Hour, 365 * 24 * time.Hour}, lives, "the spent ones, and the current one by default")
 	})
 }
 
@@ -238,4 +242,128 @@ func TestEveryEventOfTheCacheSaysSo(t *testing.T) {
 		must(t)(c.Generate(t.Context(), alice))
 		assert.NotZero(t, seen.Load())
 	})
+}
+
+// noReply is an error of the Store that says nothing about a write.
+var noReply = errors.New("no reply")
+
+// A write without a reply counts only if the record holds what was written.
+func TestAWriteWithoutAReplyIsReadBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := rotating(), newHistory()
+		all := cluster(t, 2, v, tokencache.Options{Store: store})
+		require.NoError(t, all[0].Adopt(t.Context(), alice, v.issue("t1/alice")))
+		time.Sleep(70 * time.Second)
+		good := v.refresh
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			for key, was := range store.remember("t") { // another replica touches it
+				next, err := store.CAS(ctx, key, was.rev, was.val, time.Hour)
+				require.NoError(t, err)
+				require.NotZero(t, next)
+			}
+			failed := false
+			store.setFails(func(op, key string) error {
+				if op == "CAS" && strings.HasPrefix(key, "t") && !failed {
+					failed = true
+					return noReply
+				}
+				return nil
+			})
+			return good(ctx, req, rt)
+		}
+		tok := must(t)(all[0].Generate(t.Context(), alice))
+		assert.Equal(t, "at-2 of t1/alice", tok.AccessToken)
+		require.NoError(t, all[0].Close(t.Context())) // it would write again what the Store has lost
+		assert.Equal(t, tok.AccessToken, must(t)(all[1].Generate(t.Context(), alice)).AccessToken, "the Store has it")
+		presentedOnce(t, v)
+	})
+}
+
+// unanswered is a Store that makes a write of a record and does not reply.
+type unanswered struct {
+	*history
+	next atomic.Bool
+}
+
+func (u *unanswered) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
+	next, err := u.history.CAS(ctx, key, rev, val, ttl)
+	if next != 0 && strings.HasPrefix(key, "t") && u.next.CompareAndSwap(true, false) {
+		return 0, noReply
+	}
+	return next, err
+}
+
+// A token whose write got no reply, and was made, is announced like any other.
+func TestATokenWhoseWriteGotNoReplyIsToldToTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), &unanswered{history: newHistory()}
+		all := cluster(t, 2, v, tokencache.Options{Store: store})
+		first := must(t)(all[0].Generate(t.Context(), alice))
+		must(t)(all[1].Generate(t.Context(), alice))
+		good := v.refresh
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			store.next.Store(true)
+			return good(ctx, req, rt)
+		}
+		next := must(t)(all[0].Refresh(t.Context(), alice, first.RefreshToken))
+		assert.False(t, store.next.Load())
+		time.Sleep(5 * time.Second)
+		assert.Equal(t, next.AccessToken, must(t)(all[1].Generate(t.Context(), alice)).AccessToken)
+	})
+}
+
+// A record that the Store has lost is written again before it is used.
+func TestALostRecordThatCannotBeWrittenAgainIsNotUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		tok := must(t)(c.Generate(t.Context(), alice))
+		time.Sleep(10 * time.Second)
+		store.setFails(func(op, key string) error {
+			if op == "CAS" && strings.HasPrefix(key, "t") {
+				return noReply
+			}
+			return nil
+		})
+		store.bringBack("", nil, "2")
+		time.Sleep(5 * time.Second) // a look at the notices
+		_, err := c.Generate(t.Context(), alice)
+		assert.Equal(t, providers.CodeBusy, code(err), "%v", err)
+		store.setFails(nil)
+		time.Sleep(windowOf(c, t))
+		assert.Equal(t, tok.AccessToken, must(t)(c.Generate(t.Context(), alice)).AccessToken)
+	})
+}
+
+// Where the Store cannot say whose a refresh token is, it is not presented.
+func TestARefreshTokenThatCannotBeLookedUpIsNotPresented(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := rotating(), newHistory()
+		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		store.setFails(func(string, string) error { return errors.New("away") })
+		tok, err := c.Refresh(t.Context(), nobody, "rt-1")
+		assert.Equal(t, providers.CodeBusy, code(err), "%v", err)
+		assert.Zero(t, tok)
+		assert.Zero(t, v.presented())
+	})
+}
+
+// A HandedOut says in the log what it could not remember, and hands it out.
+func TestAHandedOutTokenThatCannotBeRememberedIsLogged(t *testing.T) {
+	for _, kind := range []string{"ho", "hg", "none"} {
+		synctest.Test(t, func(t *testing.T) {
+			store, log := newHistory(), &lockedBuilder{}
+			o := tokencache.Options{Store: store, Logger: slog.New(slog.NewTextHandler(log, nil))}
+			h, err := tokencache.NewHandedOut(cluster(t, 1, newVendor(), o)[0], 0)
+			require.NoError(t, err)
+			store.setFails(func(op, key string) error {
+				if op == "CAS" && strings.HasPrefix(key, kind) {
+					return noReply
+				}
+				return nil
+			})
+			must(t)(h.Generate(t.Context(), alice))
+			assert.Equal(t, kind != "none", strings.Contains(log.String(), "could not be remembered"), "%s: %s", kind, log)
+		})
+	}
 }

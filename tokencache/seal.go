@@ -43,7 +43,6 @@ const (
 
 var (
 	errUnsealed  = errors.New("tokencache: the value in the store is not sealed, and SealKeys are set: refused")
-	errSealed    = errors.New("tokencache: the value in the store is sealed, and SealKeys are not set")
 	errNoSealKey = errors.New("tokencache: the value in the store is sealed under a key that is not among SealKeys")
 	errMoved     = errors.New("tokencache: the sealed value in the store was altered, or belongs to another record")
 )
@@ -135,13 +134,10 @@ func (s *sealer) seal(name string, version uint64, val []byte) ([]byte, error) {
 // open decrypts the value named name. If there are keys, a value that is not
 // sealed is refused, because no cache with these keys wrote it.
 func (s *sealer) open(name string, val []byte) ([]byte, error) {
-	sealed := len(val) >= sealHeader && string(val[:len(sealMagic)]) == sealMagic
 	switch {
-	case len(s.keys) == 0 && sealed:
-		return nil, errSealed
-	case len(s.keys) == 0:
+	case len(s.keys) == 0: // names differ, so no sealed value has this name
 		return val, nil
-	case !sealed:
+	case len(val) < sealHeader || string(val[:len(sealMagic)]) != sealMagic:
 		return nil, errUnsealed
 	}
 	header := val[:sealHeader]

@@ -3,6 +3,7 @@ package tokencache_test
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -145,18 +146,22 @@ func TestSealKeysRotate(t *testing.T) {
 // What cannot be opened is not absent: it would be generated again and written
 // over, by a replica that has the wrong keys.
 func TestSealedValueIsRefused(t *testing.T) {
+	const noKey, altered, plain = "under a key that is not among SealKeys", "was altered, or belongs to another record", "is not sealed, and SealKeys are set"
 	for name, tt := range map[string]struct {
 		keys   []string
 		change func(mine, other []byte) []byte
+		logged string
 	}{
-		"sealed under a key that is not in the ring": {[]string{"b"}, func(mine, _ []byte) []byte { return mine }},
-		"not sealed":                {[]string{"a"}, func(_, _ []byte) []byte { return []byte(`{"f":1,"n":"x","v":9}`) }},
-		"empty":                     {[]string{"a"}, func(_, _ []byte) []byte { return nil }},
-		"cut short":                 {[]string{"a"}, func(mine, _ []byte) []byte { return mine[:20] }},
-		"another record's":          {[]string{"a"}, func(_, other []byte) []byte { return other }},
-		"with another version":      {[]string{"a"}, func(mine, _ []byte) []byte { mine[14]++; return mine }},
-		"with another key's number": {[]string{"a"}, func(mine, _ []byte) []byte { mine[5]++; return mine }},
-		"with a changed last byte":  {[]string{"a"}, func(mine, _ []byte) []byte { mine[len(mine)-1]++; return mine }},
+		"sealed under a key that is not in the ring": {[]string{"b"}, func(mine, _ []byte) []byte { return mine }, noKey},
+		"not sealed":                {[]string{"a"}, func(_, _ []byte) []byte { return []byte(`{"f":1,"n":"x","v":9}`) }, plain},
+		"not sealed, and long":      {[]string{"a"}, func(_, _ []byte) []byte { return []byte(`{"f":2,"n":"of a record without keys","v":9}`) }, plain},
+		"empty":                     {[]string{"a"}, func(_, _ []byte) []byte { return nil }, plain},
+		"cut short":                 {[]string{"a"}, func(mine, _ []byte) []byte { return mine[:20] }, altered},
+		"cut to less than a header": {[]string{"a"}, func(mine, _ []byte) []byte { return mine[:15] }, plain},
+		"another record's":          {[]string{"a"}, func(_, other []byte) []byte { return other }, altered},
+		"with another version":      {[]string{"a"}, func(mine, _ []byte) []byte { mine[14]++; return mine }, altered},
+		"with another key's number": {[]string{"a"}, func(mine, _ []byte) []byte { mine[5]++; return mine }, noKey},
+		"with a changed last byte":  {[]string{"a"}, func(mine, _ []byte) []byte { mine[len(mine)-1]++; return mine }, altered},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -178,8 +183,12 @@ func TestSealedValueIsRefused(t *testing.T) {
 				calls := p.calls.Load()
 				changed := tt.change(bytes.Clone(s.all()[mine]), bytes.Clone(s.all()[other]))
 				s.set(t, mine, changed)
-				_, err = open(t, p, sealed(s, tt.keys...)).Generate(t.Context(), user)
+				o, log := sealed(s, tt.keys...), &lockedBuilder{}
+				o.Logger = slog.New(slog.NewTextHandler(log, nil))
+				reader := open(t, p, o)
+				_, err = reader.Generate(t.Context(), user)
 				assert.Error(t, err)
+				assert.Contains(t, log.String(), tt.logged)
 				assert.Equal(t, calls, p.calls.Load(), "the upstream was called")
 				assert.True(t, bytes.Equal(changed, s.all()[mine]), "the value was written over")
 			})

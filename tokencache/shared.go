@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -232,7 +231,7 @@ func (a *attempt) reconcile(stored record.Record, begin bool) record.Change {
 		r.Version = floor
 		change.Behind = r.CanRefresh(c.wallNow())
 	}
-	if begin {
+	if begin && !a.answered {
 		a.purges = r.Purges
 	}
 	if !a.unsaved && !(change.Behind && !a.rollCalled) {
@@ -370,11 +369,9 @@ func (a *attempt) takeLease(ctx context.Context) error {
 	l := &lease{fence: fence}
 	l.until.Store(int64(asked + leaseTTL))
 	beat, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var stopped sync.WaitGroup
-	stopped.Go(func() { _ = flight.Guard(func() { a.keepLease(beat, l) }) })
+	go func() { _ = flight.Guard(func() { a.keepLease(beat, l) }) }()
 	l.end = func() {
 		cancel()
-		stopped.Wait()
 		a.unlock()
 	}
 	a.lease, a.leased = l, true

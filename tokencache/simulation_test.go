@@ -42,7 +42,7 @@ type plan struct {
 // seedCount is how many runs of each scenario TestSimulation makes. The table
 // in the package's documentation is of 120.
 var (
-	seedCount = flag.Int("seeds", 3, "runs of each scenario of the simulation")
+	seedCount = flag.Int("seeds", defaultSeeds, "runs of each scenario of the simulation")
 	firstSeed = flag.Uint64("seed", 0, "the first seed of the simulation")
 )
 
@@ -324,7 +324,7 @@ func (r *row) run(t *testing.T) {
 		t.Errorf("%d expired tokens served", r.sum.stale)
 	}
 	switch {
-	case r.without.name != "" && r.alive == seedsToRun() && seedsToRun() >= 3:
+	case r.without.name != "" && r.alive == seedsToRun():
 		t.Error("no grant was lost, so the simulation could not tell")
 	case r.without.name == "" && r.sum.early > 0:
 		t.Errorf("%d refresh tokens presented before they were durable", r.sum.early)
@@ -353,6 +353,9 @@ func TestSimulation(t *testing.T) {
 		{"clocks 30 s apart, 401 storms", ablation{", no lease", true, false}},
 		{"leases lost, slow upstream", ablation{", no intent", false, true}},
 	} {
+		if seedsToRun() < 3 {
+			break // a few runs may lose no grant
+		}
 		p := plans[slices.IndexFunc(plans, func(p plan) bool { return p.name == a.scenario })]
 		rows = append(rows, &row{plan: p, without: a.without})
 	}
