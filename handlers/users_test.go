@@ -52,18 +52,22 @@ func TestUserManagementTakesTheVerifiedIdentity(t *testing.T) {
 	must(t, h, err)
 	const tenant = `"organisation_uuid":"` + org + `","workspace_uuid":"` + other + `"`
 	for name, c := range map[string]struct{ body, code string }{
-		"nothing of persons":     {`{` + tenant + `}`, ""},
-		"the same":               {`{` + tenant + `,"org_user_id":"alice","primary_email":"alice@example.com"}`, ""},
-		"what names nobody":      {`{` + tenant + `,"name":"Alice","metadata":{"n":1e400}}`, ""},
-		"another user":           {`{` + tenant + `,"org_user_id":"bob"}`, "identity_mismatch"},
-		"another's email":        {`{` + tenant + `,"primary_email":"bob@example.com"}`, "identity_mismatch"},
-		"an unverified mobile":   {`{` + tenant + `,"primary_mobile":"+15550100"}`, "identity_mismatch"},
-		"another's record":       {`{` + tenant + `,"uuid":"` + org + `"}`, "identity_mismatch"},
-		"email in other letters": {`{` + tenant + `,"primary_email":"Alice@example.com"}`, "identity_mismatch"},
-		"no tenant of two":       {`{}`, "tenant_required"},
-		"a foreign tenant":       {`{"organisation_uuid":"` + other + `","workspace_uuid":"` + other + `"}`, "tenant_not_allowed"},
-		"a wrong type":           {`{` + tenant + `,"metadata":[]}`, "invalid_field"},
-		"empty":                  {``, "invalid_json"},
+		"nothing of persons": {`{` + tenant + `}`, ""},
+		"the same":           {`{` + tenant + `,"org_user_id":"alice","primary_email":"alice@example.com"}`, ""},
+		"what names nobody":  {`{` + tenant + `,"name":"Alice","metadata":{"n":1e400}}`, ""},
+		"another user":       {`{` + tenant + `,"org_user_id":"bob"}`, "identity_mismatch"},
+		"another's email, as the token endpoints call it": {`{` + tenant + `,"email":"bob@example.com"}`, "identity_mismatch"},
+		"a mobile, called so":                             {`{` + tenant + `,"mobile":"+15550100"}`, "identity_mismatch"},
+		"another, as identifier":                          {`{` + tenant + `,"identifier":"bob"}`, "identity_mismatch"},
+		"the same, called so":                             {`{` + tenant + `,"identifier":"alice","email":"alice@example.com"}`, ""},
+		"another's email":                                 {`{` + tenant + `,"primary_email":"bob@example.com"}`, "identity_mismatch"},
+		"an unverified mobile":                            {`{` + tenant + `,"primary_mobile":"+15550100"}`, "identity_mismatch"},
+		"another's record":                                {`{` + tenant + `,"uuid":"` + org + `"}`, "identity_mismatch"},
+		"email in other letters":                          {`{` + tenant + `,"primary_email":"Alice@example.com"}`, "identity_mismatch"},
+		"no tenant of two":                                {`{}`, "tenant_required"},
+		"a foreign tenant":                                {`{"organisation_uuid":"` + other + `","workspace_uuid":"` + other + `"}`, "tenant_not_allowed"},
+		"a wrong type":                                    {`{` + tenant + `,"metadata":[]}`, "invalid_field"},
+		"empty":                                           {``, "invalid_json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path, body = "", ""

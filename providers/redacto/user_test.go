@@ -202,6 +202,7 @@ func TestTheUserInABody(t *testing.T) {
 	assert.Empty(t, req.Params, "an empty name clears none")
 	assert.Empty(t, req.Identifiers)
 	for _, bad := range []string{
+		`{"email":"e","primary_email":"other"}`, `{"mobile":1}`, `{"identifier":"u","org_user_id":"other"}`,
 		`{"org_user_id":1}`, `{"primary_email":1}`, `{"primary_mobile":{}}`, `{"uuid":[]}`, `{"alias_org_user_id":true}`, `{"name":1}`,
 		`{"metadata":"x"}`, `{"metadata":{"x":"\ud800"}}`,
 	} {

@@ -25,7 +25,8 @@ func (p *Provider) Users() Users { return Users{p} }
 
 // Decode reads a call: organisation_uuid and workspace_uuid as
 // [Provider.Decode] does; org_user_id, primary_email, primary_mobile, uuid and
-// alias_org_user_id, which name persons; and name and metadata.
+// alias_org_user_id, which name persons; and name and metadata. identifier,
+// email, mobile and alias are other names of those that name persons.
 func (u Users) Decode(query url.Values, members map[string]json.RawMessage) (providers.Request, error) {
 	o := wire.Object(members)
 	t, err := u.p.tenantOf(query, o)
@@ -33,11 +34,11 @@ func (u Users) Decode(query url.Values, members map[string]json.RawMessage) (pro
 		return providers.Request{}, err
 	}
 	req := providers.Request{Tenant: t.String(), Identifiers: map[string]string{}, Params: map[string]any{}}
-	if req.Subject, err = o.String("org_user_id"); err != nil {
+	if req.Subject, err = either(o, "org_user_id", "identifier"); err != nil {
 		return providers.Request{}, err
 	}
-	for member, name := range map[string]string{"primary_email": "email", "primary_mobile": "mobile", "uuid": "uuid", "alias_org_user_id": "alias"} {
-		s, err := o.String(member)
+	for name, member := range map[string]string{"email": "primary_email", "mobile": "primary_mobile", "uuid": "uuid", "alias": "alias_org_user_id"} {
+		s, err := either(o, member, name)
 		if err != nil {
 			return providers.Request{}, err
 		}

@@ -130,17 +130,9 @@ func (p *Provider) Decode(query url.Values, members map[string]json.RawMessage) 
 		return providers.Request{}, err
 	}
 	req := providers.Request{Tenant: t.String()}
-	if req.Subject, err = o.String("org_user_id"); err != nil {
+	if req.Subject, err = either(o, "org_user_id", "identifier"); err != nil {
 		return providers.Request{}, err
 	}
-	other, err := o.String("identifier")
-	if err != nil {
-		return providers.Request{}, err
-	}
-	if other != "" && req.Subject != "" && other != req.Subject {
-		return providers.Request{}, wire.Invalid("identifier differs from org_user_id")
-	}
-	req.Subject = cmp.Or(req.Subject, other)
 	for _, name := range []string{"email", "mobile"} {
 		s, err := o.String(name)
 		if err != nil {
@@ -154,6 +146,23 @@ func (p *Provider) Decode(query url.Values, members map[string]json.RawMessage) 
 		}
 	}
 	return req, nil
+}
+
+// either reads the member name, or the one that is another name of it. Both
+// must agree.
+func either(o wire.Object, name, other string) (string, error) {
+	first, err := o.String(name)
+	if err != nil {
+		return "", err
+	}
+	second, err := o.String(other)
+	if err != nil {
+		return "", err
+	}
+	if first != "" && second != "" && first != second {
+		return "", wire.Invalid(other + " differs from " + name)
+	}
+	return cmp.Or(first, second), nil
 }
 
 // tenantOf returns the configured tenant that a call names.
