@@ -156,12 +156,12 @@ func fileAssertion(name string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) {
 		f, err := os.Open(name)
 		if err != nil {
-			return "", fmt.Errorf("AssertionFile: %w", err)
+			return "", fmt.Errorf("%w: %w", errAssertion("AssertionFile: the file cannot be read"), err)
 		}
 		defer f.Close()
 		b, err := io.ReadAll(io.LimitReader(f, maxAssertion+1))
 		if err != nil {
-			return "", fmt.Errorf("AssertionFile: %w", err)
+			return "", fmt.Errorf("%w: %w", errAssertion("AssertionFile: the file cannot be read"), err)
 		}
 		b = bytes.TrimSuffix(b, []byte("\n"))
 		b = bytes.TrimSuffix(b, []byte("\r"))
@@ -174,9 +174,9 @@ func fileAssertion(name string) func(context.Context) (string, error) {
 func checkOwn(assertion, field, audience string, now time.Time) error {
 	switch {
 	case assertion == "":
-		return fmt.Errorf("%s: the assertion is empty", field)
+		return errAssertion(field + ": the assertion is empty")
 	case len(assertion) > maxAssertion:
-		return fmt.Errorf("%s: the assertion is over %d bytes", field, maxAssertion)
+		return errAssertion(fmt.Sprintf("%s: the assertion is over %d bytes", field, maxAssertion))
 	case !vschar(assertion):
 		return errCredential(field + ": the assertion has characters outside printable ASCII; it is not sent")
 	}
@@ -185,11 +185,11 @@ func checkOwn(assertion, field, audience string, now time.Time) error {
 	}
 	parts := strings.Split(assertion, ".")
 	if len(parts) != 3 || strings.Contains(assertion, " ") {
-		return fmt.Errorf("%s: the assertion is not a JWT", field)
+		return errAssertion(field + ": the assertion is not a JWT")
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil || json.Unmarshal(payload, &claims) != nil {
-		return fmt.Errorf("%s: the assertion is not a JWT", field)
+		return errAssertion(field + ": the assertion is not a JWT")
 	}
 	var one string
 	var all []string
@@ -202,7 +202,7 @@ func checkOwn(assertion, field, audience string, now time.Time) error {
 		return errCredential(field + ": the assertion's aud is not AssertionAudience; it is not sent")
 	}
 	if exp, ok := internal.JWTExpiry(assertion); ok && !exp.After(now) {
-		return fmt.Errorf("%s: the assertion has expired", field)
+		return errAssertion(field + ": the assertion has expired")
 	}
 	return nil
 }

@@ -66,6 +66,7 @@ func TestAssertionFile(t *testing.T) {
 			e := failure(t, err)
 			require.Equal(t, v.class, e.Class, v.name)
 			require.ErrorContains(t, e.Err, v.text, v.name)
+			require.ErrorContains(t, err, v.text, "%s: the public half says it too", v.name)
 			require.Len(t, s.got, n, "%s: not sent", v.name)
 			continue
 		}
@@ -77,6 +78,7 @@ func TestAssertionFile(t *testing.T) {
 	_, err := p.Generate(t.Context(), providers.Request{})
 	require.Equal(t, providers.Transient, failure(t, err).Class)
 	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, "AssertionFile: the file cannot be read")
 }
 
 func TestAssertionFunc(t *testing.T) {

@@ -23,13 +23,23 @@ type errCredential string
 
 func (e errCredential) Error() string { return string(e) }
 
+// errAssertion says that there is no assertion to send now, and may be later.
+// Its text names the field.
+type errAssertion string
+
+func (e errAssertion) Error() string { return string(e) }
+
 // credentialError is the error of a call that could not get its credential.
 func credentialError(ctx context.Context, op string, err error) *providers.Error {
 	e := wire.KeyError(ctx, opName(op), err)
 	e.Description = "the client's secret or signature could not be had"
 	var bad errCredential
-	if errors.As(err, &bad) {
+	var missing errAssertion
+	switch {
+	case errors.As(err, &bad):
 		e.Class, e.Description = providers.Permanent, string(bad)
+	case errors.As(err, &missing):
+		e.Description = string(missing)
 	}
 	return e
 }
