@@ -100,6 +100,9 @@ func ParsePeers(list []string) (p Peers, err error) {
 				prefix, err = addr.Unmap().Prefix(addr.Unmap().BitLen())
 			}
 		}
+		if err == nil && prefix.Addr().Is4In6() { // callers' addresses are compared unmapped
+			prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
+		}
 		if err != nil || !prefix.IsValid() {
 			errs = append(errs, fmt.Errorf("%q is not an IP address, a CIDR or unix", s))
 			continue

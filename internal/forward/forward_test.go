@@ -73,11 +73,11 @@ func TestStatusesThatNginxKnows(t *testing.T) {
 }
 
 func TestPeers(t *testing.T) {
-	p, err := forward.ParsePeers([]string{"10.1.2.3", "192.168.0.0/16", "fd00::/8", "::1", "::ffff:172.16.0.1"})
+	p, err := forward.ParsePeers([]string{"10.1.2.3", "192.168.0.0/16", "fd00::/8", "::1", "::ffff:172.16.0.1", "::ffff:172.17.0.0/112"})
 	require.NoError(t, err)
 	for remote, want := range map[string]bool{
 		"10.1.2.3:4711": true, "10.1.2.4:4711": false, "192.168.7.7:1": true, "[fd12::1]:80": true, "[::1]:80": true, "[fe80::1%eth0]:80": false,
-		"[::ffff:10.1.2.3]:80": true, "172.16.0.1:80": true, "127.0.0.1:80": false, "@": false, "": false, "/run/x.sock": false, "10.1.2.3": false, "name:80": false,
+		"[::ffff:10.1.2.3]:80": true, "172.16.0.1:80": true, "172.17.9.9:80": true, "[::ffff:172.17.9.9]:80": true, "127.0.0.1:80": false, "@": false, "": false, "/run/x.sock": false, "10.1.2.3": false, "name:80": false,
 	} {
 		require.Equal(t, want, p.Has(remote), remote)
 	}
