@@ -36,6 +36,8 @@ func (c perRPC) GetRequestMetadata(ctx context.Context, _ ...string) (map[string
 		return nil, status.FromContextError(ctx.Err()).Err()
 	case err != nil:
 		return nil, noToken(err)
+	case t.TokenType == "N_A": // RFC 8693 section 2.2.1
+		return nil, status.Error(codes.Unauthenticated, "grpcauth: the TokenSource has a token of type N_A, which is not an access token")
 	case t.AccessToken == "" || strings.ContainsAny(t.AccessToken, "\r\n"):
 		return nil, status.Error(codes.Unauthenticated, "grpcauth: the TokenSource has no usable token")
 	}

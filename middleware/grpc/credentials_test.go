@@ -116,6 +116,7 @@ func TestCredentialsWithoutATokenFailTheCall(t *testing.T) {
 		"permanent":    {fail(&providers.Error{Code: providers.CodeCredentialsRejected, Class: providers.Permanent}), codes.Unauthenticated},
 		"empty":        {fail(nil), codes.Unauthenticated},
 		"line break":   {func() (providers.Token, error) { return providers.Token{AccessToken: "a\r\nb"}, nil }, codes.Unauthenticated},
+		"not a bearer": {func() (providers.Token, error) { return providers.Token{AccessToken: "jag", TokenType: "N_A"}, nil }, codes.Unauthenticated},
 		"wrapped dead": {fail(fmt.Errorf("cache: %w", &providers.Error{Class: providers.GrantDead})), codes.Unauthenticated},
 	} {
 		t.Run(name, func(t *testing.T) {

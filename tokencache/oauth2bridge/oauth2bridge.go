@@ -15,6 +15,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/internal/flight"
 	"github.com/bearerkit/bearerkit/internal/upstream"
+	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
 )
@@ -22,7 +23,7 @@ import (
 const op = "oauth2: token"
 
 // Provider returns a provider whose tokens come from source, whatever the
-// Request says. source must ask its server for each token, such as that of
+// Request says. A Request with an Assertion or an Actor is refused. source must ask its server for each token, such as that of
 // clientcredentials without an oauth2.ReuseTokenSource around it. Otherwise a
 // renewal by the cache returns the same token again.
 //
@@ -39,8 +40,11 @@ type answer struct {
 }
 
 // Generate implements providers.Provider.
-func (p fromOAuth2) Generate(ctx context.Context, _ providers.Request) (providers.Token, error) {
+func (p fromOAuth2) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
 	if err := ctx.Err(); err != nil {
+		return providers.Token{}, err
+	}
+	if err := wire.NoAssertion(req); err != nil {
 		return providers.Token{}, err
 	}
 	if p.source == nil {
@@ -156,6 +160,9 @@ func (s toOAuth2) Token() (*oauth2.Token, error) {
 	t, err := s.source.Token(s.ctx)
 	if err != nil {
 		return nil, err
+	}
+	if t.TokenType == "N_A" { // RFC 8693 section 2.2.1
+		return nil, errors.New("oauth2bridge: the Source has a token of type N_A, which is not an access token")
 	}
 	expiry := t.Expiry
 	if expiry.IsZero() {

@@ -234,3 +234,29 @@ func ExampleTokenSource() {
 	fmt.Println(string(body))
 	// Output: Bearer token-1
 }
+
+// A caller's credential is not dropped without a word, and the client's own
+// token is no token for the caller.
+func TestProviderTakesNoAssertion(t *testing.T) {
+	p := oauth2bridge.Provider(sourceFunc(func() (*oauth2.Token, error) { return &oauth2.Token{AccessToken: "own"}, nil }))
+	for _, req := range []providers.Request{
+		{Assertion: providers.Assertion{Token: "secret"}}, {Actor: providers.Assertion{Token: "secret"}},
+	} {
+		_, err := p.Generate(t.Context(), req)
+		var e *providers.Error
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, providers.CodeInvalidField, e.Code)
+		require.NotContains(t, err.Error(), "secret")
+	}
+}
+
+// A token of type N_A is an assertion for another server (RFC 8693 section
+// 2.2.1) and not to be presented.
+func TestTokenSourceYieldsNoAssertion(t *testing.T) {
+	cache := newCache(t, oauth2bridge.Provider(sourceFunc(func() (*oauth2.Token, error) {
+		return &oauth2.Token{AccessToken: "secret", TokenType: "N_A"}, nil
+	})))
+	_, err := oauth2bridge.TokenSource(t.Context(), cache.Source(providers.Request{})).Token()
+	require.ErrorContains(t, err, "N_A")
+	require.NotContains(t, err.Error(), "secret")
+}
