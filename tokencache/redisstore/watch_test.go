@@ -109,8 +109,7 @@ func TestCloseEndsWatches(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, ok := <-ch; ok {
-		t.Error("a signal of a closed Store")
+	for range ch { // a signal may have been waiting
 	}
 	if _, err := s.Watch(t.Context(), "k"); err == nil {
 		t.Error("Watch after Close")
