@@ -47,17 +47,20 @@ func (b *callerBody) Close() error {
 // net/http cancels the request of such a body a moment before Read returns, so
 // late waits for that Read.
 func (b *callerBody) late(r *http.Request) bool {
-	wait := time.Duration(0)
-	if gone(r) {
-		wait = time.Second
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
 	select {
 	case b.reading <- struct{}{}:
-		defer func() { <-b.reading }()
-		return b.overdue
-	case <-timer.C:
-		return false
+	default:
+		if !gone(r) {
+			return false
+		}
+		timer := time.NewTimer(time.Second)
+		defer timer.Stop()
+		select {
+		case b.reading <- struct{}{}:
+		case <-timer.C:
+			return false
+		}
 	}
+	defer func() { <-b.reading }()
+	return b.overdue
 }

@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -127,6 +129,21 @@ func TestAProxiedBodyThatComesTooLateIs408(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// Over HTTP/2 the request is not cancelled.
+func TestAProxiedBodyThatComesTooLateIs408WithoutACancellation(t *testing.T) {
+	c := proxyConfig("https://api.example.com")
+	c.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		_, err := io.Copy(io.Discard, r.Body)
+		return nil, err
+	})
+	h, err := handlers.Proxy(c)
+	must(t, h, err)
+	for range 50 {
+		r := httptest.NewRequest("POST", "/x", iotest.ErrReader(os.ErrDeadlineExceeded))
+		require.Equal(t, 408, serve(t, h, r).status)
 	}
 }
 
