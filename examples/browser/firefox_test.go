@@ -50,7 +50,13 @@ func startFirefox(t *testing.T) *firefox {
 		}
 		t.Skip("Firefox is not installed")
 	}
-	profile := t.TempDir()
+	profile, err := os.MkdirTemp("", "firefox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A process of the browser may still write when the browser has ended. What
+	// it leaves there fails no test.
+	t.Cleanup(func() { _ = os.RemoveAll(profile) })
 	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(prefs), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +86,7 @@ func startFirefox(t *testing.T) *firefox {
 		<-ended
 		_ = cmd.Wait()
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	var url string
 	select {

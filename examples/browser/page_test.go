@@ -70,7 +70,7 @@ func TestSignOutReachesOtherTab(t *testing.T) {
 		}
 	}
 	eval[string](t, one, `client.logout().then(() => "done")`)
-	if !eval[bool](t, two, `Promise.race([signedOut, new Promise((resolve) => setTimeout(resolve, 5000, false))])`) {
+	if !eval[bool](t, two, `Promise.race([signedOut, new Promise((resolve) => setTimeout(resolve, 60000, false))])`) {
 		t.Error("the other tab was not told")
 	}
 	if code := eval[string](t, two, `client.token().then(() => "a token", (e) => e.code)`); code != "signed_out" {

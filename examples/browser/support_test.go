@@ -101,14 +101,17 @@ func gateway(t *testing.T, env ...string) (string, *transcript) {
 	return at[1], wrote
 }
 
+// patience is how long a browser may take, to start and for a test.
+const patience = 8 * time.Minute
+
 // chromium starts a browser; without one the test fails.
 func chromium(t *testing.T) context.Context {
 	t.Helper()
-	opts := chromedp.DefaultExecAllocatorOptions[:]
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.WSURLReadTimeout(patience)) // a busy machine needs long to start it
 	if os.Geteuid() == 0 {
 		opts = append(opts, chromedp.NoSandbox)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, opts...)
 	t.Cleanup(cancel)

@@ -141,7 +141,7 @@ func (s *side) turn(do string) bool {
 	case "up":
 		s.fake.SetFault(providertest.Fault{})
 	case "slow":
-		s.fake.SetLatency(400 * time.Millisecond)
+		s.fake.SetLatency(time.Second)
 	default:
 		return false
 	}

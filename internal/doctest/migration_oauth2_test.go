@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
@@ -134,11 +135,15 @@ func TestMovingFromOAuth2ChangesWhatItsGuideSays(t *testing.T) {
 			server = newTokenServer(t)
 			server.down.Store(true)
 			client = c.make(t.Context(), t, server.URL)
+			began := time.Now()
 			var wg sync.WaitGroup
 			for range 50 {
 				wg.Go(func() { answered(client, api.URL) })
 			}
 			wg.Wait()
+			if name != "before" { // a failure is remembered for 750 ms at least, and the callers of a slow machine come one by one
+				c.callsAtMost *= 1 + int64(time.Since(began)/(700*time.Millisecond))
+			}
 			require.LessOrEqual(t, server.calls.Load(), c.callsAtMost)
 			if name == "before" {
 				require.Greater(t, server.calls.Load(), int64(50), "each caller calls, and tries two ways to authenticate")

@@ -72,6 +72,7 @@ func TestRetriesCauseNoTokenStorm(t *testing.T) {
 	}
 	defer cache.Close(t.Context())
 	client := retrying(cache.Source(providers.Request{}))
+	began := time.Now()
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
@@ -84,7 +85,8 @@ func TestRetriesCauseNoTokenStorm(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := upstream.n.Load(); n > 2 || sends > 100 {
+	most := 2 + int64(time.Since(began)/(5*time.Second)) // the cache renews a refused token once in 5 s at most
+	if n := upstream.n.Load(); n > most || sends > 100 {
 		t.Fatalf("%d token requests, %d sends", n, sends)
 	}
 	t.Logf("50 calls: %d token requests, %d sends", upstream.n.Load(), sends)
