@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,7 +117,8 @@ type Opaque struct {
 	Audiences   []string
 	AnyAudience bool
 	// SubjectClaim names the member of the answer that is the subject, a
-	// string. "" means the Subject that the Verifier returns.
+	// string. "" means the Subject that the Verifier returns. Entries with one
+	// Issuer must have one SubjectClaim; "" counts as sub there.
 	SubjectClaim string
 	// Subjects says whether the subjects are Own or Qualified. It is required
 	// if there is more than one source of tokens.
@@ -200,6 +202,20 @@ func (c *Config) checkEntries() (errs []error) {
 			}
 		}
 	}
+	// A name in one claim may be another user's in another claim.
+	for n, o := range c.Opaque {
+		claim := o.subjectClaim()
+		for i := range c.Issuers {
+			if e := &c.Issuers[i]; (e.Issuer == o.Issuer || e.hasTenant(o.Issuer)) && e.subjectClaim() != claim {
+				errs = append(errs, fmt.Errorf("middleware: Opaque[%d] and Issuers[%d] have one Issuer and must have one SubjectClaim", n, i))
+			}
+		}
+		for m, other := range c.Opaque[:n] {
+			if other.Issuer == o.Issuer && o.Issuer != "" && other.subjectClaim() != claim {
+				errs = append(errs, fmt.Errorf("middleware: Opaque[%d] and Opaque[%d] have one Issuer and must have one SubjectClaim", m, n))
+			}
+		}
+	}
 	return errs
 }
 
@@ -240,6 +256,8 @@ func (c *Config) checkSubjects() (errs []error) {
 	}
 	return errs
 }
+
+func (o *Opaque) subjectClaim() string { return cmp.Or(o.SubjectClaim, "sub") }
 
 func (o *Opaque) check() (errs []error) {
 	if o.Verifier == nil {

@@ -45,7 +45,10 @@ type Renew struct {
 // expired token, as [Subject] returns it.
 func RenewByGenerate(p providers.Provider, request func(expired *Verified) providers.Request) func(context.Context, *Verified, string) (providers.Token, error) {
 	if request == nil {
-		request = func(v *Verified) providers.Request { return providers.Request{Subject: v.user()} }
+		request = func(v *Verified) providers.Request {
+			user, _ := v.User()
+			return providers.Request{Subject: user}
+		}
 	}
 	return func(ctx context.Context, expired *Verified, _ string) (providers.Token, error) {
 		return p.Generate(ctx, request(expired))
@@ -153,6 +156,8 @@ func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token stri
 		case err != nil:
 		case next.Issuer != v.Issuer:
 			err = fmt.Errorf("%w: its issuer is %s and not %s", errNotRenewed, quoted(next.Issuer), quoted(v.Issuer))
+		case next.client != v.client:
+			err = fmt.Errorf("%w: a client's token does not become a user's, or the reverse", errNotRenewed)
 		case next.user() != v.user():
 			err = fmt.Errorf("%w: it is another subject's", errNotRenewed)
 		}

@@ -64,6 +64,16 @@ func TestEverySourceSaysWhoseItsSubjectsAre(t *testing.T) {
 	require.Contains(t, make(func(c *middleware.Config) { c.Opaque = []middleware.Opaque{opaque, opaque} }), "Opaque[1]: Issuer is empty", "iss:0::u1 would be two users")
 	opaque.Issuer = "https://opaque.example"
 	require.Empty(t, make(func(c *middleware.Config) { c.Opaque = []middleware.Opaque{opaque} }))
+	byName := opaque
+	byName.SubjectClaim = "username"
+	require.Contains(t, make(func(c *middleware.Config) { c.Opaque = []middleware.Opaque{opaque, byName} }), "Opaque[0] and Opaque[1] have one Issuer and must have one SubjectClaim")
+	byName.Issuer = b.URL
+	require.Contains(t, make(func(c *middleware.Config) { c.Opaque = []middleware.Opaque{byName} }), "Opaque[0] and Issuers[1] have one Issuer and must have one SubjectClaim")
+	require.Empty(t, make(func(c *middleware.Config) {
+		c.Opaque, c.Issuers[1].SubjectClaim = []middleware.Opaque{byName}, "username"
+	}))
+	byName.SubjectClaim = ""
+	require.Empty(t, make(func(c *middleware.Config) { c.Opaque = []middleware.Opaque{byName} }))
 	require.Contains(t, make(func(c *middleware.Config) { c.Issuers[1].Subjects = 3 }), "neither Own nor Qualified")
 	same := static(b)
 	same.Issuer, same.Subjects = a.URL, middleware.Own
@@ -281,6 +291,9 @@ func TestRenewalsOfQualifiedSubjects(t *testing.T) {
 		next = mint(t, partner, map[string]any{"sub": "u1"})
 		require.Equal(t, 200, ask(h, old).Code)
 		require.Equal(t, []string{"iss:23:https://partner.example:u1", "iss:23:https://partner.example:u1"}, asked)
+		asked, next = nil, mint(t, ours, map[string]any{"sub": "app"})
+		require.Equal(t, 401, ask(h, mint(t, ours, map[string]any{"sub": "app", "client_id": "app", "exp": time.Now().Add(-2 * time.Minute).Unix()})).Code)
+		require.Equal(t, []string{""}, asked, "a client is no user")
 	})
 }
 
