@@ -91,9 +91,9 @@ func Fit(alg string, key any) error {
 func (a *algorithm) fits(key any) bool {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
-		return a.kind == "RSA" && k.N.BitLen() >= minRSA && k.N.BitLen() <= maxRSA
+		return a.kind == "RSA" && k != nil && k.N != nil && k.N.BitLen() >= minRSA && k.N.BitLen() <= maxRSA
 	case *ecdsa.PublicKey:
-		return a.kind == "EC" && k.Curve.Params().BitSize == a.bits
+		return a.kind == "EC" && k != nil && k.Curve != nil && k.Curve.Params().BitSize == a.bits
 	case ed25519.PublicKey:
 		return a.kind == "OKP" && len(k) == ed25519.PublicKeySize
 	case []byte:

@@ -229,6 +229,11 @@ func TestFit(t *testing.T) {
 		require.Error(t, jws.Fit(alg, make([]byte, size-1)))
 		require.Error(t, jws.Fit(alg, []byte(nil)))
 	}
+	for _, nothing := range []any{(*rsa.PublicKey)(nil), &rsa.PublicKey{}, (*ecdsa.PublicKey)(nil), &ecdsa.PublicKey{}, ed25519.PublicKey(nil)} {
+		for _, alg := range []string{"RS256", "ES256", "EdDSA", "HS256"} {
+			require.Error(t, jws.Fit(alg, nothing), "%T", nothing)
+		}
+	}
 	require.Error(t, jws.Fit("none", nil))
 	require.Error(t, jws.Fit("RS256", make([]byte, 64)))
 	known, symmetric := jws.Known("HS512")
