@@ -53,8 +53,8 @@
 //     BAD_REFRESH_TOKEN in the member status (HubSpot), and dex's two texts for
 //     invalid_request. interaction_required and consent_required end it too,
 //     unless the request asks for more than the grant has. The code may also be
-//     in an error object or a list. [Config].Classify is asked first, and adds
-//     codes.
+//     in an error object or a list, or in the member code of the whole object.
+//     [Config].Classify is asked first, and adds codes.
 //   - The same codes end it in an answer with the status 3xx, 5xx, 408, 425 or
 //     429 if the answer has the form of RFC 6749 section 5.2: one whole JSON
 //     object without a member twice, with the code in its member error. So does
