@@ -105,8 +105,9 @@ type ProxyConfig struct {
 // is signed in. Streams are flushed. WebSockets are forwarded, and no other
 // protocol.
 //
-// An event stream or a WebSocket ends when the token with which it began ends,
-// if Transport is a middleware.Transport. It also ends within 15 seconds after
+// An event stream or a WebSocket ends when a token with which it began ends: the
+// attached one, if Transport is a middleware.Transport, or the caller's own, if
+// a middleware.Authenticator verified it. It also ends within 15 seconds after
 // Authorize refuses the request that began it. An Authorize that looks at the
 // session therefore ends it at sign-out. A caller that reads nothing of an
 // answer for a minute is disconnected, unless the server has a WriteTimeout.

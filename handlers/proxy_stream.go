@@ -61,7 +61,8 @@ func (s *stream) stop() {
 }
 
 // watch starts to check whether the caller may still have res. An event stream
-// and a WebSocket also end when the token with which they began ends.
+// and a WebSocket also end when a token with which they began ends: the attached
+// one, or the caller's own.
 func (s *stream) watch(res *http.Response) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,7 +75,16 @@ func (s *stream) watch(res *http.Response) {
 	if events {
 		res.Body = &eventBody{res.Body, s.ctx}
 	}
-	if at := s.token.Time(); !at.IsZero() {
+	at, now := s.token.Time(), time.Now()
+	if caller, _ := s.r.Context().Value(attached.Caller{}).(time.Time); !caller.IsZero() {
+		if !caller.After(now) {
+			caller = now.Add(askEvery) // it passed by leeway
+		}
+		if at.IsZero() || caller.Before(at) {
+			at = caller
+		}
+	}
+	if !at.IsZero() {
 		s.over = time.AfterFunc(time.Until(at), func() { s.end(errEnded) })
 	}
 }

@@ -151,6 +151,53 @@ func TestStreamsEndWithTheirTokenAndAtSignOut(t *testing.T) {
 	}
 }
 
+// The caller's own token, which a middleware has verified, bounds the stream
+// too. Authorize need not look at it again.
+func TestStreamsEndWithTheCallersToken(t *testing.T) {
+	for name, s := range map[string]struct {
+		request string
+		answer  func(*http.Request) *http.Response
+	}{
+		"event stream": {"GET /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", events},
+		"WebSocket":    {handshake, echo},
+	} {
+		for how, c := range map[string]struct {
+			caller   time.Duration // 0: its token has no end
+			from, to time.Duration
+		}{
+			"before ours":              {10 * time.Minute, 10 * time.Minute, 10 * time.Minute},
+			"after ours":               {2 * time.Hour, time.Hour, time.Hour},
+			"without an end":           {0, time.Hour, time.Hour},
+			"ended, within the leeway": {-10 * time.Second, 0, 15 * time.Second},
+		} {
+			t.Run(name+"/"+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var refused atomic.Bool
+					h := streaming(t, time.Hour, &refused, s.answer)
+					v := &middleware.Verified{Subject: "ada"}
+					if c.caller != 0 {
+						v.Expiry = time.Now().Add(c.caller)
+					}
+					conn := dial(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						h.ServeHTTP(w, r.WithContext(middleware.NewContext(r.Context(), v)))
+					}), nil)
+					began := time.Now()
+					go func() { _, _ = io.WriteString(conn, s.request) }()
+					res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+					require.NoError(t, err)
+					_, err = io.Copy(io.Discard, res.Body)
+					if res.StatusCode == 200 {
+						assert.NoError(t, err, "the stream ends in order")
+					}
+					_, _ = io.Copy(io.Discard, conn)
+					assert.GreaterOrEqual(t, time.Since(began), c.from)
+					assert.LessOrEqual(t, time.Since(began), c.to)
+				})
+			})
+		}
+	}
+}
+
 // What is no stream is never made to look whole.
 func TestADownloadIsNotCutByItsTokensEndAndNotHushedUpAtSignOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

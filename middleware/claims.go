@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"time"
+
+	"github.com/bearerkit/bearerkit/internal/attached"
 )
 
 // Verified is what a token says after every check passed. Requests that present
@@ -90,8 +92,11 @@ type verifiedContext struct {
 }
 
 func (c *verifiedContext) Value(key any) any {
-	if key == (contextKey{}) {
+	switch key {
+	case contextKey{}:
 		return c.v
+	case attached.Caller{}:
+		return c.v.Expiry
 	}
 	return c.Context.Value(key)
 }

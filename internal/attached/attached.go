@@ -1,5 +1,5 @@
 // Package attached lets a transport tell the proxy that calls it when the token
-// that it attached to a request ends.
+// that it attached to a request ends, and a context when the caller's own does.
 package attached
 
 import (
@@ -9,6 +9,10 @@ import (
 )
 
 type key struct{}
+
+// Caller is the key by which the context of an incoming request tells when the
+// caller's verified token ends, as a time.Time.
+type Caller struct{}
 
 // Expiry is the expiry of the token that was attached last. It is safe for
 // concurrent use.
