@@ -22,6 +22,7 @@ type oboConfig struct {
 	key                        oauth.Key
 	assertionFile              string
 	assertionAudience          string
+	plain                      []string // PLAIN_HTTP_HOSTS
 }
 
 func (e *env) obo() *oboConfig {
@@ -33,6 +34,7 @@ func (e *env) obo() *oboConfig {
 		tokenURL: e.get("OBO_TOKEN_URL"), clientID: e.get("OBO_CLIENT_ID"), target: e.get("OBO_TARGET"),
 		audience: e.list("OBO_AUDIENCE", ""), scopes: strings.Fields(e.get("OBO_SCOPE")),
 		secret: e.secret("OBO_CLIENT_SECRET"), assertionFile: e.get("OBO_ASSERTION_FILE"), assertionAudience: e.get("OBO_ASSERTION_AUDIENCE"),
+		plain: e.list("PLAIN_HTTP_HOSTS", ""),
 	}
 	if e.isSet("OBO_PRIVATE_KEY") {
 		c.key = oauth.Key{ID: e.get("OBO_KEY_ID"), PEM: e.file("OBO_PRIVATE_KEY_FILE")}
@@ -45,7 +47,7 @@ func (c *oboConfig) provider(issuer string, g *gateway) (*oauth.Provider, error)
 	cfg := oauth.Config{
 		TokenURL: c.tokenURL, ClientID: c.clientID, Grant: "token_exchange", Issuers: []string{issuer},
 		Audience: c.audience, Scopes: c.scopes, Key: c.key, AssertionFile: c.assertionFile, AssertionAudience: c.assertionAudience,
-		HTTPClient: g.client, Logger: g.log,
+		DangerouslyPlainHTTP: c.plain, HTTPClient: g.client, Logger: g.log,
 	}
 	if c.secret != nil {
 		cfg.SecretFunc = func(context.Context) (string, error) { return c.secret.value(), nil }
@@ -83,8 +85,8 @@ func (g *gateway) mountOBO(c *config) error {
 		return err
 	}
 	proxy, err := handlers.Proxy(handlers.ProxyConfig{
-		Target: obo.target, Allow: []string{"/"}, Authorize: g.caller, Logger: g.log, Observer: g.telemetry.observer("obo"),
-		Transport: &middleware.Transport{Base: g.client.Transport, Observer: g.telemetry.observer("obo"), Source: func(r *http.Request) (middleware.TokenSource, error) {
+		Target: obo.target, DangerouslyPlainHTTP: obo.plain, Allow: []string{"/"}, Authorize: g.caller, Logger: g.log, Observer: g.telemetry.observer("obo"),
+		Transport: &middleware.Transport{Base: g.client.Transport, DangerouslyPlainHTTP: obo.plain, Observer: g.telemetry.observer("obo"), Source: func(r *http.Request) (middleware.TokenSource, error) {
 			caller, _ := middleware.TokenFrom(r.Context()) // without one the exchange fails
 			return cache.Source(providers.Request{Assertion: caller}), nil
 		}},

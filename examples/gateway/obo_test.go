@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -86,6 +87,35 @@ func TestOnBehalfOfWithAServer(t *testing.T) {
 	for _, secret := range []string{bearer, other, "planted-obo", base64.StdEncoding.EncodeToString([]byte("gw:planted-obo"))} {
 		if strings.Contains(logs.String(), secret) {
 			t.Errorf("the log has a secret: %.20s…", secret)
+		}
+	}
+}
+
+// Inside a compose network the token endpoint and the target have no TLS.
+func TestOnBehalfOfOverPlainHTTPOfNamedHosts(t *testing.T) {
+	make := func(plain string) error {
+		vars := map[string]string{
+			"EMBEDDED": "off", "AUTH_ISSUER": "http://keycloak:8080/realms/a", "AUTH_AUDIENCE": "gw", "PLAIN_HTTP_HOSTS": plain,
+			"OBO_TOKEN_URL": "http://keycloak:8080/token", "OBO_CLIENT_ID": "gw", "OBO_CLIENT_SECRET": "secret", "OBO_AUDIENCE": "a", "OBO_TARGET": "http://orders/v1",
+		}
+		log := slog.New(slog.DiscardHandler)
+		c, err := readConfig(func(name string) string { return vars[name] }, log)
+		if err != nil {
+			return err
+		}
+		g, err := newGateway(t.Context(), c, log)
+		if err != nil {
+			return err
+		}
+		g.stop()
+		return g.close()
+	}
+	if err := make("keycloak:8080,orders:80"); err != nil {
+		t.Error(err)
+	}
+	for plain, want := range map[string]string{"keycloak:8080": "Target: must be https", "keycloak:8080,orders:8080": "Target: must be https", "": "must be https"} {
+		if err := make(plain); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", plain, err)
 		}
 	}
 }
