@@ -28,6 +28,7 @@ type gateway struct {
 	auth    *middleware.Authenticator
 	limited func(http.Handler) http.Handler
 	served  []string
+	hosts   []string           // names that callers on loopback may use
 	options tokencache.Options // of all caches; without a Store this gateway is alone
 	open    bool               // some route hands a real vendor's tokens to any caller
 	demo    *demo              // nil if nothing is embedded
@@ -50,6 +51,7 @@ func newGateway(ctx context.Context, c config, log *slog.Logger) (*gateway, erro
 		log:    log,
 		mux:    http.NewServeMux(),
 		client: &http.Client{Transport: transport},
+		hosts:  c.hosts,
 	}
 	if c.embedded {
 		g.demo = &demo{}

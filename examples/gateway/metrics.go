@@ -64,7 +64,7 @@ func (g *gateway) serveMetrics(addr string) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", g.telemetry)
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: ownHosts(g.hosts, mux), ReadHeaderTimeout: 10 * time.Second}
 	g.closers = append(g.closers, srv.Close)
 	go func() { _ = srv.Serve(l) }()
 	g.log.Info("metrics", "url", "http://"+l.Addr().String()+"/metrics")

@@ -228,6 +228,11 @@ func TestMetricsHaveAListenerOfTheirOwn(t *testing.T) {
 	if res.StatusCode != 200 || !strings.Contains(string(body), "bearerkit_cache_hits_total") {
 		t.Errorf("%d\n%.200s", res.StatusCode, body)
 	}
+	req, _ := http.NewRequest("GET", found[1], nil)
+	req.Host = "evil.example" // a page of it, whose name resolves to this machine
+	if res, err := http.DefaultClient.Do(req); err != nil || res.StatusCode != http.StatusMisdirectedRequest || res.Body.Close() != nil {
+		t.Errorf("another Host: %v %v", res, err)
+	}
 	if status, _, _ := call(t, srv, "GET", "/metrics", "", ""); status != 404 {
 		t.Errorf("callers of the gateway see /metrics: %d", status)
 	}
