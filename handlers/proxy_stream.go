@@ -75,17 +75,16 @@ func (s *stream) watch(res *http.Response) {
 	if events {
 		res.Body = &eventBody{res.Body, s.ctx}
 	}
-	at, now := s.token.Time(), time.Now()
-	if caller, _ := s.r.Context().Value(attached.Caller{}).(time.Time); !caller.IsZero() {
-		if !caller.After(now) {
-			caller = now.Add(askEvery) // it passed by leeway
-		}
-		if at.IsZero() || caller.Before(at) {
-			at = caller
-		}
+	at := s.token.Time()
+	if caller, _ := s.r.Context().Value(attached.Caller{}).(time.Time); at.IsZero() || !caller.IsZero() && caller.Before(at) {
+		at = caller
 	}
 	if !at.IsZero() {
-		s.over = time.AfterFunc(time.Until(at), func() { s.end(errEnded) })
+		left := time.Until(at)
+		if left <= 0 {
+			left = askEvery // it passed by leeway
+		}
+		s.over = time.AfterFunc(left, func() { s.end(errEnded) })
 	}
 }
 

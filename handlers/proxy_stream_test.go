@@ -162,18 +162,19 @@ func TestStreamsEndWithTheCallersToken(t *testing.T) {
 		"WebSocket":    {handshake, echo},
 	} {
 		for how, c := range map[string]struct {
-			caller   time.Duration // 0: its token has no end
-			from, to time.Duration
+			ours, caller time.Duration // 0: the caller's token has no end
+			from, to     time.Duration
 		}{
-			"before ours":              {10 * time.Minute, 10 * time.Minute, 10 * time.Minute},
-			"after ours":               {2 * time.Hour, time.Hour, time.Hour},
-			"without an end":           {0, time.Hour, time.Hour},
-			"ended, within the leeway": {-10 * time.Second, 0, 15 * time.Second},
+			"before ours":              {time.Hour, 10 * time.Minute, 10 * time.Minute, 10 * time.Minute},
+			"after ours":               {time.Hour, 2 * time.Hour, time.Hour, time.Hour},
+			"without an end":           {time.Hour, 0, time.Hour, time.Hour},
+			"ended, within the leeway": {time.Hour, -10 * time.Second, 15 * time.Second, 15 * time.Second},
+			"and ours with it":         {-10 * time.Second, -10 * time.Second, 15 * time.Second, 15 * time.Second},
 		} {
 			t.Run(name+"/"+how, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var refused atomic.Bool
-					h := streaming(t, time.Hour, &refused, s.answer)
+					h := streaming(t, c.ours, &refused, s.answer)
 					v := &middleware.Verified{Subject: "ada"}
 					if c.caller != 0 {
 						v.Expiry = time.Now().Add(c.caller)
