@@ -46,7 +46,8 @@ func (a *attempt) work(ctx context.Context) {
 		select {
 		case <-a.after:
 		case <-ctx.Done():
-			return // expire has answered it
+			a.expire() // whose timer ends at the same time
+			return
 		}
 	}
 	a.c.event(a.cause, providers.Event{Kind: "flight_started"})

@@ -120,6 +120,38 @@ func TestALeaseThatIsLostDuringAWaitIsTakenAgain(t *testing.T) {
 	})
 }
 
+// holding is a Store that does not answer when a lease is released.
+type holding struct{ tokencache.Store }
+
+func (h holding) Lock(ctx context.Context, key, owner string, ttl time.Duration) (uint64, error) {
+	return h.Store.(tokencache.Locker).Lock(ctx, key, owner, ttl)
+}
+
+func (h holding) Extend(ctx context.Context, key, owner string, ttl time.Duration) (bool, error) {
+	return h.Store.(tokencache.Locker).Extend(ctx, key, owner, ttl)
+}
+
+func (holding) Unlock(ctx context.Context, _, _ string) (bool, error) {
+	<-ctx.Done()
+	return false, ctx.Err()
+}
+
+// A caller that waits for the end of the work before gets a timeout, as one that
+// waits for the upstream does.
+func TestTheWaitForTheWorkBeforeEndsInTime(t *testing.T) {
+	for range 50 { // two timers end it at the same instant
+		synctest.Test(t, func(t *testing.T) {
+			p := &fake{mode: providers.Rotating, ttl: time.Hour}
+			c := cluster(t, 1, p, tokencache.Options{Store: holding{tokencache.NewMemory()}, StoreTimeout: time.Minute, ForcedFloor: 1})[0]
+			tok := must(t)(c.Generate(t.Context(), user))
+			began := time.Now()
+			_, err := c.Renew(t.Context(), user, tok)
+			assert.Equal(t, providers.CodeTimeout, code(err), "%v", err)
+			assert.Equal(t, 30*time.Second, time.Since(began))
+		})
+	}
+}
+
 // After an outage, the replica that holds an unsaved token saves it before
 // another spends the token that it replaced.
 func TestAfterAnOutageUnsavedTokensAreSavedFirst(t *testing.T) {
