@@ -59,7 +59,7 @@ func (s *keySet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	doc := s.last.Load()
 	if now := s.source.JWKS(); !bytes.Equal(now, doc.body) {
 		if err := checkKeys(now); err != nil {
-			s.log.LogAttrs(r.Context(), slog.LevelError, "handlers: jwks: document refused", slog.String("cause", err.Error()))
+			s.told(r, err)
 		} else {
 			doc = newDocument(now)
 			s.last.Store(doc)
@@ -71,6 +71,14 @@ func (s *keySet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("ETag", doc.etag)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(doc.body))
+}
+
+// told logs once a minute that the source's document is refused.
+func (s *keySet) told(r *http.Request, err error) {
+	if s.rare.Allow("document", time.Now()) {
+		s.log.LogAttrs(r.Context(), slog.LevelError, "handlers: jwks: the new key set is refused, and the last one stays published",
+			slog.String("cause", err.Error()), slog.String("do", "look at the keys that the provider publishes: those that verify its signatures may be missing"))
+	}
 }
 
 // private are the members of RFC 7518 section 6 that must not be published.

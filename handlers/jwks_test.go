@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -65,8 +66,11 @@ func TestJWKS(t *testing.T) {
 	assert.NotEqual(t, etag, a.header.Get("Etag"))
 
 	doc.v.Store(`{"keys":[{"kty":"RSA","kid":"1","d":"private-part"}]}`)
-	a = get("GET", "")
-	assert.Equal(t, next, a.body, "the last good one stays")
+	for range 3 {
+		a = get("GET", "")
+		assert.Equal(t, next, a.body, "the last good one stays")
+	}
+	assert.Equal(t, 1, strings.Count(log.String(), "private part"), "told once a minute and not for each request")
 	assert.Contains(t, log.String(), "private part")
 	assert.NotContains(t, log.String(), "private-part")
 }

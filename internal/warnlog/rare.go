@@ -8,9 +8,12 @@ import (
 // pause is how long a line of one kind is for Debug after it was told.
 const pause = time.Minute
 
+// maxKinds bounds the kinds that are remembered.
+const maxKinds = 256
+
 // Rare lets one line of each kind through in a minute, so that a state that
 // lasts is told without a line for each request. The zero Rare is ready for
-// use. It is safe for concurrent use. There must be few kinds.
+// use. It is safe for concurrent use. Of very many kinds some are told more often.
 type Rare struct {
 	mu   sync.Mutex
 	told map[string]time.Time
@@ -23,7 +26,7 @@ func (r *Rare) Allow(kind string, now time.Time) bool {
 	if last, ok := r.told[kind]; ok && now.Sub(last) < pause && !now.Before(last) {
 		return false
 	}
-	if r.told == nil {
+	if r.told == nil || len(r.told) >= maxKinds {
 		r.told = map[string]time.Time{}
 	}
 	r.told[kind] = now
