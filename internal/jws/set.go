@@ -37,10 +37,27 @@ func ParseSet(body []byte, uses ...string) (keys []Key, skipped []error, err err
 		}
 		keys = append(keys, k)
 	}
-	if keys = distinct(keys); len(keys) == 0 {
+	all := keys
+	keys = distinct(all)
+	for _, kid := range ambiguous(all, keys) {
+		skipped = append(skipped, fmt.Errorf("kid %+.64q is that of two different keys", kid))
+	}
+	if len(keys) == 0 {
 		return nil, skipped, errors.New("JWK Set without a usable key")
 	}
 	return keys, skipped, nil
+}
+
+// ambiguous returns the kids of the keys of all that are not among kept.
+func ambiguous(all, kept []Key) (kids []string) {
+	for i := range all {
+		k := &all[i]
+		same := func(o Key) bool { return o.ID == k.ID && o.samePublic(k) }
+		if !slices.ContainsFunc(kept, same) && !slices.Contains(kids, k.ID) {
+			kids = append(kids, k.ID)
+		}
+	}
+	return kids
 }
 
 // privateMembers are members that a public key does not have. A key that is

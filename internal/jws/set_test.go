@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -103,9 +104,10 @@ func TestKidsThatAreNotUnique(t *testing.T) {
 	keys, _, err := parse(t, a, b, a)
 	require.NoError(t, err)
 	require.Len(t, keys, 2, "a key listed twice")
-	keys, _, err = parse(t, a, key("a"), b)
+	keys, skipped, err := parse(t, a, key("a"), b)
 	require.NoError(t, err)
 	require.Len(t, keys, 1, "two keys of one kid: neither")
+	require.Equal(t, `kid "a" is that of two different keys`, errors.Join(skipped...).Error())
 	require.Equal(t, "b", keys[0].ID)
 	keys, _, err = parse(t, key(""), key(""))
 	require.NoError(t, err)
