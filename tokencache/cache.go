@@ -275,8 +275,8 @@ func (c *Cache) fresh(k *id) *providers.Token {
 // current returns the current token of k from memory, or waits for it.
 func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, failIfPurged bool) (*providers.Token, error) {
 	if e, ok := c.find(k); ok {
-		if v := e.view.Load(); v != nil {
-			switch v.age(c.now()) {
+		if now, v := c.now(), e.view.Load(); v != nil && c.informed(now) {
+			switch v.age(now) {
 			case record.Fresh:
 				c.stats.hits.add()
 				return &v.Token, nil

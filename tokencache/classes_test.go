@@ -2,6 +2,7 @@ package tokencache_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -263,6 +264,9 @@ func TestHooksThatPanicOrExitHarmNobody(t *testing.T) {
 				})
 			})
 		})
+		t.Run("store Watch "+name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { hearsOfASignOut(t, &watching{newHistory(), fault}) })
+		})
 		for _, op := range []string{"Load", "CAS"} {
 			t.Run("store "+op+" "+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -294,6 +298,40 @@ func TestHooksThatPanicOrExitHarmNobody(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A Store whose Watch does not return hides no sign-out of another replica, and
+// a caller who waits for the work of another replica gets its token.
+func TestAWatchThatHangsHarmsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		defer close(end)
+		hearsOfASignOut(t, &watching{newHistory(), func() { <-end }})
+	})
+}
+
+// hearsOfASignOut lets two replicas over store share a token, one of them while
+// the other one works, and signs the grant out.
+func hearsOfASignOut(t *testing.T, store tokencache.Store) {
+	t.Helper()
+	p := &fake{mode: providers.Rotating, ttl: time.Hour, latency: 2 * time.Second}
+	all := cluster(t, 2, p, tokencache.Options{Store: store})
+	var tokens [2]providers.Token
+	together(2, func(i int) { tokens[i] = must(t)(all[i].Generate(t.Context(), user)) })
+	assert.Equal(t, tokens[0].AccessToken, tokens[1].AccessToken)
+	require.NoError(t, all[0].Purge(t.Context(), user))
+	assert.NotEqual(t, tokens[0].AccessToken, must(t)(all[1].Generate(t.Context(), user)).AccessToken)
+}
+
+// watching is a Store whose Watch has a fault.
+type watching struct {
+	*history
+	fault func()
+}
+
+func (w *watching) Watch(context.Context, string) (<-chan struct{}, error) {
+	w.fault()
+	return nil, errors.New("no watch")
 }
 
 // lockedBuilder is a strings.Builder for several writers.

@@ -32,8 +32,9 @@
 // knows it. An attempt is the work on a record. An intent is a note in the
 // record that an attempt is about to call the upstream.
 //
-// A hit: [Source.Token] loads the entry's view and reads the clocks. It does
-// nothing else.
+// A hit: [Source.Token] loads the entry's view and reads the clocks. Over a
+// Store it also checks that the others still wait for this replica
+// (Cache.informed in receipts.go). It does nothing else.
 //
 // A miss calls these functions in this order. Lines with a plus do something
 // only over a Store.
@@ -41,6 +42,8 @@
 //	  Cache.Generate         cache.go    names the record by a digest of the request
 //	  Cache.fresh, current   cache.go    look into memory
 //	  Cache.do               flight.go   returns an answer to the caller
+//	+ shared.attend          receipts.go looks for sign-outs first, if the others may
+//	                                     no longer wait for this replica
 //	  Cache.join             flight.go   under the entry's lock: answers from memory,
 //	                                     joins the attempt under way, or starts one
 //	  Cache.start            flight.go   starts an attempt as a flight; the caller
@@ -89,7 +92,11 @@
 //
 // Replicas tell each other of sign-outs and superseded tokens by a bulletin in
 // the Store. Each replica writes in a receipt how far it has read.
-// [Cache.Purge] returns nil when every live replica has read of the sign-out.
+// [Cache.Purge] returns nil when every live replica has read of the sign-out. A
+// replica whose last receipt is six seconds old is waited for no longer. If it
+// is alive after all, because its process was stopped, it looks at the bulletin
+// before it serves a token from memory. A replica that cannot reach the Store
+// serves valid tokens on, also one that was signed out elsewhere meanwhile.
 // Before a refresh token is spent, the cache makes sure that the Store has not
 // lost writes, by a failover or a restart ([Epocher]). If it may have lost
 // some, a roll call makes every live replica write back the records and

@@ -139,7 +139,10 @@ func (c *Cache) knows(ctx context.Context, k id, req *providers.Request, refresh
 // tokens are refused. [Cache.Purged] tells whether a token is such an earlier
 // one. If the provider is a [providers.Revoker], the current token is revoked.
 //
-// With a Store, Purge waits until every live replica has read of the sign-out.
+// With a Store, Purge waits until every live replica has read of the sign-out. A
+// replica that could not reach the Store for six seconds is not waited for. It
+// serves the token until it reaches the Store again or the token ends.
+//
 // If that takes longer than ctx or a third of FetchTimeout, Purge returns
 // [providers.CodeBusy]. The sign-out has then happened in this process and
 // continues in the background.

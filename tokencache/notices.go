@@ -60,7 +60,10 @@ type news struct {
 	writing   chan struct{}  // held while notices are written
 	tasks     sync.WaitGroup // what listen has started; Close waits for it
 
+	lookBy struct{ wall, mono atomic.Int64 } // see informed
+
 	mu         sync.Mutex
+	looked     chan struct{} // closed and replaced after each look
 	seen       bulletin
 	first      string             // the first edition that this replica saw
 	restoring  bool               // a restore is under way
@@ -80,10 +83,14 @@ type draft struct {
 
 func (n *news) init() {
 	n.ready, n.kick, n.writing = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1)
-	n.confirmed = map[string]bool{}
+	n.confirmed, n.looked = map[string]bool{}, make(chan struct{})
+	n.inform(never)
 }
 
-var errEdition = errors.New("tokencache: the store was emptied meanwhile")
+var (
+	errEdition   = errors.New("tokencache: the store was emptied meanwhile")
+	errContended = errors.New("tokencache: another process writes this replica's receipt")
+)
 
 func (h *shared) bulletinKey() string { return h.sealer.name("n", h.c.digest("notices", "")) }
 
@@ -150,7 +157,7 @@ func (h *shared) listen() {
 	var signal <-chan struct{}
 	for ctx.Err() == nil {
 		if signal == nil && h.watcher != nil {
-			signal, _ = h.watcher.Watch(ctx, h.bulletinKey())
+			signal, _ = h.watch(ctx, h.bulletinKey())
 		}
 		h.look(ctx)
 		tick := time.NewTimer(noticeEvery)
@@ -168,9 +175,16 @@ func (h *shared) listen() {
 	}
 }
 
-// look reads the bulletin once, applies it, and writes a receipt.
+// look reads the bulletin once, applies it, and writes a receipt. If the last
+// receipt has ended, it writes one first: then a sign-out elsewhere either waits
+// for this replica, or its notice is already there.
 func (h *shared) look(ctx context.Context) {
 	defer h.readyOnce.Do(func() { close(h.ready) })
+	defer h.tellLooked()
+	begun := h.c.now()
+	if !h.informed(begun) {
+		_ = h.sign(ctx)
+	}
 	b, rev, err := h.readBulletin(ctx)
 	if err == nil && (rev == 0 || !slices.Contains(b.Members, h.replica)) {
 		b, err = h.editBulletin(ctx, func(b *bulletin) {
@@ -183,11 +197,14 @@ func (h *shared) look(ctx context.Context) {
 		b, err = h.editBulletin(ctx, h.renewEdition)
 	}
 	if err != nil {
+		h.inform(begun) // the Store is away, and valid tokens are still served
 		return
 	}
 	h.follow(b)
 	h.lookAtServer(ctx)
-	h.sign(ctx)
+	if h.sign(ctx) == nil {
+		h.inform(begun)
+	}
 	_ = h.flush(ctx)
 	h.c.retryPurges(ctx)
 }
@@ -244,6 +261,7 @@ func (h *shared) joined() bool {
 
 // leave removes this replica from the members.
 func (h *shared) leave() {
+	h.inform(never)
 	ctx, cancel := context.WithTimeout(context.Background(), h.c.o.StoreTimeout)
 	defer cancel()
 	_, _ = h.editBulletin(ctx, func(b *bulletin) {

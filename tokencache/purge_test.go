@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -435,4 +436,60 @@ func TestWhatAReplicaHeardOfEndsNoLaterSignIn(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		assert.Equal(t, again.AccessToken, must(t)(all[1].Generate(t.Context(), alice)).AccessToken)
 	})
+}
+
+// A sign-out elsewhere does not wait for a process that is stopped. When such a
+// process continues, it serves no token from memory before it has looked at the
+// notices, although its Store is slow. A process without its Store serves on.
+func TestAReplicaThatWasStoppedLooksAtTheNoticesFirst(t *testing.T) {
+	for name, reachable := range map[string]bool{"with its Store": true, "without its Store": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v, store := newVendor(), newHistory()
+				v.mode = providers.Shared
+				a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+				var stopped atomic.Pointer[chan struct{}]
+				running := make(chan struct{})
+				close(running)
+				stopped.Store(&running)
+				slow := &slowStore{deafStore: deafStore{history: store}}
+				b := open(t, v, tokencache.Options{Store: slow, Namespace: "test", Now: func() time.Time {
+					<-*stopped.Load() // each part of b reads the clock
+					return time.Now()
+				}})
+				old := must(t)(a.Generate(t.Context(), alice))
+				source := b.Source(alice)
+				require.Equal(t, old.AccessToken, must(t)(source.Token(t.Context())).AccessToken)
+				time.Sleep(10 * time.Second)
+
+				released := make(chan struct{})
+				stopped.Store(&released)
+				require.NoError(t, a.Purge(t.Context(), alice))
+				time.Sleep(time.Second)
+				if !reachable {
+					slow.die()
+				}
+				close(released)
+				for _, get := range []func() (providers.Token, error){
+					func() (providers.Token, error) { return source.Token(t.Context()) },
+					func() (providers.Token, error) { return b.Generate(t.Context(), alice) },
+				} {
+					begun := time.Now()
+					got := must(t)(get())
+					assert.LessOrEqual(t, time.Since(begun), 2*time.Second)
+					assert.Equal(t, reachable, got.AccessToken != old.AccessToken)
+				}
+			})
+		})
+	}
+}
+
+// slowStore is a deafStore whose reads take a tenth of a second.
+type slowStore struct{ deafStore }
+
+func (s *slowStore) Load(ctx context.Context, key string) ([]byte, uint64, error) {
+	if err := pause(ctx, 100*time.Millisecond); err != nil {
+		return nil, 0, err
+	}
+	return s.deafStore.Load(ctx, key)
 }

@@ -3,6 +3,7 @@ package tokencache
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"slices"
 	"time"
 )
@@ -18,7 +19,7 @@ func (h *shared) memberKey(replica string) string {
 }
 
 // sign writes how far this replica has read.
-func (h *shared) sign(ctx context.Context) {
+func (h *shared) sign(ctx context.Context) error {
 	h.mu.Lock()
 	r := receipt{h.seen.Edition, h.seen.Seq}
 	if h.restoring {
@@ -28,26 +29,27 @@ func (h *shared) sign(ctx context.Context) {
 	h.mu.Unlock()
 	val, err := json.Marshal(r)
 	if err != nil {
-		return
+		return err
 	}
 	key := h.memberKey(h.replica)
 	for range 2 {
 		next, err := h.cas(ctx, key, rev, r.Seq, val, memberTTL)
 		if err != nil {
-			return
+			return err
 		}
 		if next != 0 {
 			h.mu.Lock()
 			h.receiptRev = next
 			h.mu.Unlock()
-			return
+			return nil
 		}
 		v, err := h.fetch(ctx, key)
 		if err != nil && v.rev == 0 {
-			return
+			return err
 		}
 		rev = v.rev
 	}
+	return errContended
 }
 
 // awaitReceipts waits until every member has read up to seq. A member without a
@@ -111,3 +113,63 @@ func (h *shared) awaitReceipt(ctx context.Context, member, edition string, seq u
 		}
 	}
 }
+
+// A sign-out elsewhere waits for this replica until its receipt ends. From then
+// on this replica may not know of a sign-out. It serves no token from memory
+// before it has looked at the notices. A process that was stopped for a while
+// is such a case.
+
+// never is later than every time.
+var never = moment{math.MaxInt64 - int64(memberTTL), math.MaxInt64 - int64(memberTTL)}
+
+// informed reports whether the others still wait for this replica at now, by
+// both clocks.
+func (n *news) informed(now moment) bool {
+	return now.mono < n.lookBy.mono.Load() && now.wall < n.lookBy.wall.Load()
+}
+
+// inform notes that this replica has looked at the notices at begun.
+func (n *news) inform(begun moment) {
+	n.lookBy.mono.Store(begun.mono + int64(memberTTL))
+	n.lookBy.wall.Store(begun.wall + int64(memberTTL))
+}
+
+// tellLooked wakes the callers that wait for a look.
+func (n *news) tellLooked() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	close(n.looked)
+	n.looked = make(chan struct{})
+}
+
+// attention bounds the wait for a look. A Store that takes longer is away.
+const attention = time.Second
+
+// attend waits until this replica is informed. If the Store is away, valid
+// tokens are still served.
+func (h *shared) attend(ctx context.Context) error {
+	patience := time.NewTimer(attention)
+	defer patience.Stop()
+	for {
+		h.mu.Lock()
+		looked := h.looked
+		h.mu.Unlock()
+		if h.informed(h.c.now()) {
+			return nil
+		}
+		h.wake()
+		select {
+		case <-looked:
+		case <-patience.C:
+			h.inform(h.c.now())
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-h.left:
+			return nil
+		}
+	}
+}
+
+// informed reports whether c may serve tokens from memory at now.
+func (c *Cache) informed(now moment) bool { return c.shared == nil || c.shared.informed(now) }

@@ -420,13 +420,18 @@ type watch struct {
 	deaf   bool // the watch ended early
 }
 
+// watch starts a watch of key, which ends with ctx.
+func (h *shared) watch(ctx context.Context, key string) (<-chan struct{}, error) {
+	return try(ctx, h, func(context.Context) (<-chan struct{}, error) { return h.watcher.Watch(ctx, key) })
+}
+
 // wait waits at most d for the record to change. The first wait only starts the
 // watch, because the record may have changed before.
 func (a *attempt) wait(ctx context.Context, d time.Duration) {
 	every := pollEvery
-	if w := a.c.shared.watcher; w != nil && !a.watch.deaf {
+	if h := a.c.shared; h.watcher != nil && !a.watch.deaf {
 		if a.watch.signal == nil {
-			if ch, err := w.Watch(ctx, a.key); err == nil && ch != nil {
+			if ch, err := h.watch(ctx, a.key); err == nil && ch != nil {
 				a.watch.signal = ch
 				return
 			}

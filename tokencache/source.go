@@ -49,9 +49,11 @@ func (s *Source) bind(c *Cache, req *providers.Request) {
 // if there is none, and gets ctx.Err() when ctx ends.
 func (s *Source) Token(ctx context.Context) (providers.Token, error) {
 	if e := s.entry.Load(); e != nil {
-		if v := e.view.Load(); v != nil && v.age(s.c.now()) == record.Fresh {
-			s.c.stats.hits.add()
-			return v.Token, nil
+		if v := e.view.Load(); v != nil {
+			if now := s.c.now(); v.age(now) == record.Fresh && s.c.informed(now) {
+				s.c.stats.hits.add()
+				return v.Token, nil
+			}
 		}
 	}
 	return copyOf(s.lookUp(ctx))
