@@ -46,7 +46,7 @@ func (a *attempt) work(ctx context.Context) {
 		select {
 		case <-a.after:
 		case <-ctx.Done():
-			a.expire() // whose timer ends at the same time
+			a.expire()
 			return
 		}
 	}
@@ -57,21 +57,21 @@ func (a *attempt) work(ctx context.Context) {
 	}
 	for range maxRounds {
 		action, err := a.acquire(ctx)
-		if err != nil {
-			if ctx.Err() != nil {
-				err = errOverdue
-			}
-			a.answer(nil, err)
+		if err == nil && a.settled(action) {
 			return
 		}
-		if a.settled(action) {
-			return
+		written := false
+		if err == nil {
+			written, err = a.writeIntent(ctx, action)
 		}
-		switch ok, err := a.writeIntent(ctx, action); {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			a.expire() // its timer ends at the same time as ctx
+			return
 		case err != nil:
 			a.answer(nil, err)
 			return
-		case !ok:
+		case !written:
 			continue
 		}
 		a.setCalling(true)
@@ -174,7 +174,7 @@ func (a *attempt) takeSlot(ctx context.Context) (waited bool, err error) {
 		a.slot = true
 		return true, nil
 	case <-ctx.Done():
-		return true, fault(providers.CodeBusy, providers.Transient, "too many calls under way", context.Cause(ctx))
+		return true, ctx.Err()
 	}
 }
 

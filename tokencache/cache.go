@@ -65,7 +65,8 @@ type Options struct {
 	// records; Adopt of one more is [providers.CodeBusy].
 	MaxEntries int
 	// MaxFlights bounds the upstream calls under way over all grants; 0 means
-	// 64.
+	// 64. Callers of further ones wait, and get [providers.CodeTimeout] after
+	// FetchTimeout.
 	MaxFlights int
 	// Observer gets events; [Stats] lists their kinds. The context has the
 	// values of the caller that caused the event. Observer must be fast and

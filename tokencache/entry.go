@@ -138,7 +138,7 @@ func (v *view) record() (r record.Record) {
 	return r
 }
 
-// setRecord makes r the record of v, which nobody has seen yet.
+// setRecord makes r the record of v, which is not shared yet.
 func (v *view) setRecord(r *record.Record) {
 	v.Token = r.Token
 	if !r.HoldsTokenAlone() {

@@ -259,7 +259,7 @@ func (c *Cache) openWindow(e *entry, err error) {
 	c.amend(e, r)
 }
 
-// expire answers a when FetchTimeout is over. If a provider ignores its
+// expire answers a when FetchTimeout is over, or the cache is closed. If a provider ignores its
 // context, the attempt keeps the grant until the provider returns.
 func (a *attempt) expire() {
 	a.e.mu.Lock()

@@ -38,10 +38,13 @@ func remedy(err *providers.Error) string {
 		return "nothing, unless there are many: the user has to sign in again"
 	case providers.CodeBusy:
 		if err.Op == op {
-			return "look at the store, and at Options.MaxFlights and MaxEntries"
+			return "look at the store, and at Options.MaxEntries"
 		}
 		return "the upstream asks to come back later: look at its status page and at our rate"
 	case providers.CodeTimeout, providers.CodeUnreachable:
+		if err.Op == op {
+			return "look at the upstream's status page and at the network between, and at Options.MaxFlights"
+		}
 		return "look at the upstream's status page and at the network between"
 	case providers.CodeUpstreamError, providers.CodeBadResponse:
 		return "look at the upstream's status page, and whether its API changed"

@@ -175,7 +175,7 @@ func (a *attempt) knowsGrant() bool { return !a.want.owner.claimed && a.record.V
 // discard revokes a token that a purge overtook.
 func (a *attempt) discard(ctx context.Context, token providers.Token) {
 	if err := a.c.revoke(ctx, token); err != nil {
-		a.c.warn("tokencache: a token that a sign-out overtook was not revoked; nobody has it, and it lives until its end", "revoke it at the upstream if it must not", "error", providers.AsError(err))
+		a.c.warn("tokencache: a token that a sign-out overtook was not revoked; no caller has it, and it is valid until its end", "revoke it at the upstream if it must not", "error", providers.AsError(err))
 	}
 }
 

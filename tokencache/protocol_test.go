@@ -120,8 +120,20 @@ func TestALeaseThatIsLostDuringAWaitIsTakenAgain(t *testing.T) {
 	})
 }
 
-// holding is a Store that does not answer when a lease is released.
-type holding struct{ tokencache.Store }
+// holding is a Store that does not answer when a lease is released, or else when
+// a record is written.
+type holding struct {
+	tokencache.Store
+	writes bool
+}
+
+func (h holding) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
+	if h.writes && strings.HasPrefix(key, "t") {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	return h.Store.CAS(ctx, key, rev, val, ttl)
+}
 
 func (h holding) Lock(ctx context.Context, key, owner string, ttl time.Duration) (uint64, error) {
 	return h.Store.(tokencache.Locker).Lock(ctx, key, owner, ttl)
@@ -131,9 +143,12 @@ func (h holding) Extend(ctx context.Context, key, owner string, ttl time.Duratio
 	return h.Store.(tokencache.Locker).Extend(ctx, key, owner, ttl)
 }
 
-func (holding) Unlock(ctx context.Context, _, _ string) (bool, error) {
-	<-ctx.Done()
-	return false, ctx.Err()
+func (h holding) Unlock(ctx context.Context, key, owner string) (bool, error) {
+	if !h.writes {
+		<-ctx.Done()
+		return false, ctx.Err()
+	}
+	return h.Store.(tokencache.Locker).Unlock(ctx, key, owner)
 }
 
 // A caller that waits for the end of the work before gets a timeout, as one that
@@ -142,12 +157,25 @@ func TestTheWaitForTheWorkBeforeEndsInTime(t *testing.T) {
 	for range 50 { // two timers end it at the same instant
 		synctest.Test(t, func(t *testing.T) {
 			p := &fake{mode: providers.Rotating, ttl: time.Hour}
-			c := cluster(t, 1, p, tokencache.Options{Store: holding{tokencache.NewMemory()}, StoreTimeout: time.Minute, ForcedFloor: 1})[0]
+			c := cluster(t, 1, p, tokencache.Options{Store: holding{Store: tokencache.NewMemory()}, StoreTimeout: time.Minute, ForcedFloor: 1})[0]
 			tok := must(t)(c.Generate(t.Context(), user))
 			began := time.Now()
 			_, err := c.Renew(t.Context(), user, tok)
 			assert.Equal(t, providers.CodeTimeout, code(err), "%v", err)
 			assert.Equal(t, 30*time.Second, time.Since(began))
+		})
+	}
+}
+
+// So does one whose call is about to be written down.
+func TestTheWriteOfAnIntentEndsInTime(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			p := &fake{mode: providers.Rotating, ttl: time.Hour}
+			c := cluster(t, 1, p, tokencache.Options{Store: holding{tokencache.NewMemory(), true}, StoreTimeout: time.Minute})[0]
+			_, err := c.Generate(t.Context(), user)
+			assert.Equal(t, providers.CodeTimeout, code(err), "%v", err)
+			assert.Zero(t, p.calls.Load())
 		})
 	}
 }
