@@ -76,7 +76,7 @@ func (r *remote) keys(ctx context.Context) (fetched, error) {
 	if text := fmt.Sprint(errors.Join(skipped...)); text != r.skipped {
 		r.skipped = text
 		if len(skipped) > 0 {
-			r.logger.Warn("keys of a key set cannot be used", "skipped", text)
+			r.logger.Warn("keys of a key set cannot be used, and tokens that they sign are refused: ask the issuer, unless the keys are for another use", "skipped", text)
 		}
 	}
 	if err != nil {

@@ -169,7 +169,7 @@ func New(cfg Config) (*Provider, error) {
 // warn says once that the secret is short.
 func (p *Provider) warn(secret string) {
 	if len(secret) < minSecret && p.warned.CompareAndSwap(false, true) {
-		p.logger.Warn("contactsmanager: the API secret is shorter than HS256 requires", "bytes", len(secret), "want", minSecret)
+		p.logger.Warn("contactsmanager: the API secret is shorter than HS256 requires (RFC 7518 section 3.2), so that tokens may be forged by guessing it: ask the vendor for a longer one", "bytes", len(secret), "want", minSecret)
 	}
 }
 

@@ -10,10 +10,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/plainhttp"
+	"github.com/bearerkit/bearerkit/internal/warnlog"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
@@ -49,7 +49,7 @@ func New(c Config) (*Provider, error) {
 		claims: claims, issuers: slices.Clone(c.Issuers), requested: params.Get("requested_token_type"),
 		tokenURL: c.TokenURL, introspectionURL: c.IntrospectionURL, untyped: c.DangerouslyUntypedTokens, revocationURL: c.RevocationURL,
 		scopes: slices.Clone(c.Scopes), params: params, audience: c.AudienceParam,
-		tokenTypes: slices.Clone(c.TokenTypes), classify: c.Classify, warned: new(atomic.Pointer[time.Time]),
+		tokenTypes: slices.Clone(c.TokenTypes), classify: c.Classify, lines: new(warnlog.Rare),
 	}
 	if grant.exchanges() {
 		own, _ := providers.Request{Tenant: c.TokenURL, Subject: c.ClientID, Audience: params.Encode(), Scopes: c.Scopes}.Key()

@@ -8,9 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"sync/atomic"
 	"time"
 
+	"github.com/bearerkit/bearerkit/internal/warnlog"
 	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/upstream"
@@ -166,7 +166,7 @@ type Provider struct {
 	tokenURL         string
 	introspectionURL string
 	untyped          bool
-	warned           *atomic.Pointer[time.Time] // when a missing token_type was last logged
+	lines            *warnlog.Rare // of the log
 	revocationURL    string
 	scopes           []string
 	params           url.Values

@@ -250,8 +250,10 @@ func (p *Provider) blameClock(e *providers.Error, said *serverError, res *upstre
 	if said.code != "invalid_grant" {
 		return
 	}
-	p.logger.LogAttrs(context.Background(), slog.LevelWarn, "oauth: the server refused an assertion; "+hint,
-		slog.Duration("skew", skew), slog.String("op", e.Op), slog.Int("status", e.Status))
+	if p.lines.Allow("clock", p.now()) {
+		p.logger.LogAttrs(context.Background(), slog.LevelWarn, "oauth: the server refused an assertion, which is tried again; "+hint,
+			slog.Duration("skew", skew), slog.String("op", e.Op), slog.Int("status", e.Status), slog.String("do", "set the clock of this machine, by NTP"))
+	}
 	e.Code, e.Class = providers.CodeCredentialsRejected, providers.Transient
 	if r.oneTime {
 		e.Class = providers.InDoubt

@@ -67,9 +67,7 @@ func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Ve
 // optional (RFC 7662 section 2.2). The log explains why good tokens are
 // refused.
 func (p *Provider) warnUntyped(ctx context.Context) {
-	now := p.now()
-	last := p.warned.Load()
-	if last != nil && now.Sub(*last).Abs() < time.Minute || !p.warned.CompareAndSwap(last, &now) {
+	if !p.lines.Allow("untyped", p.now()) {
 		return
 	}
 	p.logger.WarnContext(ctx, "oauth: the introspection endpoint does not say token_type, and a token was refused: if it answers so for access tokens alone, set DangerouslyUntypedTokens")
