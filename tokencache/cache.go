@@ -72,8 +72,9 @@ type Options struct {
 	// values of the caller that caused the event. Observer must be fast and
 	// safe for concurrent use. A panic in it affects no caller. nil means none.
 	Observer func(context.Context, providers.Event)
-	// Logger gets failures at Warn; nil means slog.Default. slog.DiscardHandler
-	// is silence.
+	// Logger gets failures at Warn and Error, once a minute for each kind.
+	// Further ones are at Debug. nil means slog.Default at Warn and above;
+	// slog.DiscardHandler is silence.
 	Logger *slog.Logger
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
@@ -151,9 +152,7 @@ func (o Options) withDefaults() (_ Options, faults []error) {
 	if o.Store != nil && o.Namespace == "" {
 		faults = append(faults, errors.New("tokencache: Namespace: required with a Store"))
 	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
+	o.Logger = warnlog.OrDefault(o.Logger)
 	return o, faults
 }
 

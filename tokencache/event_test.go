@@ -127,3 +127,25 @@ func TestUnreadableRecordsAreToldOnceAMinute(t *testing.T) {
 		assert.Equal(t, 1, strings.Count(log.String(), "unreadable value in the store"), fmt.Sprint(log.String()))
 	})
 }
+
+func TestWithoutALoggerWarningsAloneReachTheDefault(t *testing.T) {
+	var log lockedBuilder
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{}
+		p.generate = func(context.Context, providers.Request) (providers.Token, error) {
+			return providers.Token{}, &providers.Error{Code: providers.CodeUnreachable, Class: providers.Transient}
+		}
+		c, err := tokencache.New(p, tokencache.Options{})
+		require.NoError(t, err)
+		defer func() { _ = c.Close(context.Background()) }()
+		for i := range 3 {
+			_, _ = c.Generate(t.Context(), userNo(i))
+		}
+		synctest.Wait()
+		assert.Equal(t, 1, strings.Count(log.String(), "level="), log.String())
+		assert.Contains(t, log.String(), "level=WARN")
+	})
+}
