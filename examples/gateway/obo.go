@@ -30,6 +30,9 @@ func (e *env) obo() *oboConfig {
 		[]string{"OBO_CLIENT_SECRET", "OBO_KEY_ID", "OBO_PRIVATE_KEY_FILE", "OBO_ASSERTION_FILE", "OBO_ASSERTION_AUDIENCE", "OBO_SCOPE"}) {
 		return nil
 	}
+	if !e.isSet("OBO_CLIENT_SECRET") && !e.isSet("OBO_PRIVATE_KEY") && e.get("OBO_ASSERTION_FILE") == "" {
+		e.fail("calling on behalf of the caller is half configured: OBO_CLIENT_SECRET, OBO_PRIVATE_KEY_FILE or OBO_ASSERTION_FILE missing")
+	}
 	c := &oboConfig{
 		tokenURL: e.get("OBO_TOKEN_URL"), clientID: e.get("OBO_CLIENT_ID"), target: e.get("OBO_TARGET"),
 		audience: e.list("OBO_AUDIENCE", ""), scopes: strings.Fields(e.get("OBO_SCOPE")),

@@ -131,3 +131,18 @@ func TestOnBehalfOfIsConfiguredWhole(t *testing.T) {
 		}
 	}
 }
+
+func TestOnBehalfOfNeedsOneWayToAuthenticate(t *testing.T) {
+	vars := map[string]string{
+		"AUTH_ISSUER": "https://id.example", "AUTH_AUDIENCE": "gw",
+		"OBO_TOKEN_URL": "https://id.example/token", "OBO_CLIENT_ID": "gw", "OBO_AUDIENCE": "a", "OBO_TARGET": "https://orders.example",
+	}
+	get := func(name string) string { return vars[name] }
+	if _, err := readConfig(get, nil); err == nil || !strings.Contains(err.Error(), "OBO_CLIENT_SECRET, OBO_PRIVATE_KEY_FILE or OBO_ASSERTION_FILE missing") {
+		t.Error(err)
+	}
+	vars["OBO_CLIENT_SECRET"] = "secret"
+	if _, err := readConfig(get, nil); err != nil {
+		t.Error(err)
+	}
+}
