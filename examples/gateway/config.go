@@ -116,6 +116,9 @@ func readConfig(getenv func(string) string, log *slog.Logger) (config, error) {
 	if c.real() && c.issuer == nil && len(e.errs) == 0 {
 		e.fail("AUTH_ISSUER and AUTH_AUDIENCE missing: a real vendor is configured, which the demo issuer must not guard")
 	}
+	if c.obo != nil && !c.obo.authenticates() && len(e.errs) == 0 {
+		e.fail("calling on behalf of the caller is half configured: OBO_CLIENT_SECRET, OBO_PRIVATE_KEY_FILE or OBO_ASSERTION_FILE missing")
+	}
 	return c, errors.Join(e.errs...)
 }
 

@@ -30,9 +30,6 @@ func (e *env) obo() *oboConfig {
 		[]string{"OBO_CLIENT_SECRET", "OBO_KEY_ID", "OBO_PRIVATE_KEY_FILE", "OBO_ASSERTION_FILE", "OBO_ASSERTION_AUDIENCE", "OBO_SCOPE"}) {
 		return nil
 	}
-	if !e.isSet("OBO_CLIENT_SECRET") && !e.isSet("OBO_PRIVATE_KEY") && e.get("OBO_ASSERTION_FILE") == "" {
-		e.fail("calling on behalf of the caller is half configured: OBO_CLIENT_SECRET, OBO_PRIVATE_KEY_FILE or OBO_ASSERTION_FILE missing")
-	}
 	c := &oboConfig{
 		tokenURL: e.get("OBO_TOKEN_URL"), clientID: e.get("OBO_CLIENT_ID"), target: e.get("OBO_TARGET"),
 		audience: e.list("OBO_AUDIENCE", ""), scopes: strings.Fields(e.get("OBO_SCOPE")),
@@ -43,6 +40,11 @@ func (e *env) obo() *oboConfig {
 		c.key = oauth.Key{ID: e.get("OBO_KEY_ID"), PEM: e.file("OBO_PRIVATE_KEY_FILE")}
 	}
 	return c
+}
+
+// authenticates reports whether the gateway has a credential of its own there.
+func (c *oboConfig) authenticates() bool {
+	return c.secret != nil || len(c.key.PEM) > 0 || c.assertionFile != ""
 }
 
 // provider exchanges the tokens of issuer.
