@@ -264,7 +264,8 @@ func (c *Cache) generate(ctx context.Context, k id, req providers.Request) (prov
 // fresh returns the token of k if it can be served without further checks.
 func (c *Cache) fresh(k *id) *providers.Token {
 	if e, ok := c.find(k); ok {
-		if v := e.view.Load(); v.age(c.now()) == record.Fresh {
+		v := e.view.Load()
+		if now := c.now(); v.age(now) == record.Fresh && c.informed(now) {
 			c.stats.hits.add()
 			return &v.Token
 		}
@@ -275,7 +276,8 @@ func (c *Cache) fresh(k *id) *providers.Token {
 // current returns the current token of k from memory, or waits for it.
 func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, failIfPurged bool) (*providers.Token, error) {
 	if e, ok := c.find(k); ok {
-		if now, v := c.now(), e.view.Load(); v != nil && c.informed(now) {
+		v := e.view.Load()
+		if now := c.now(); v != nil && c.informed(now) { // the clock is read last: see informed
 			switch v.age(now) {
 			case record.Fresh:
 				c.stats.hits.add()

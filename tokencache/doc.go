@@ -42,7 +42,7 @@
 //	  Cache.Generate         cache.go    names the record by a digest of the request
 //	  Cache.fresh, current   cache.go    look into memory
 //	  Cache.do               flight.go   returns an answer to the caller
-//	+ shared.attend          receipts.go looks for sign-outs first, if the others may
+//	+ Cache.attend           receipts.go looks for sign-outs first, if the others may
 //	                                     no longer wait for this replica
 //	  Cache.join             flight.go   under the entry's lock: answers from memory,
 //	                                     joins the attempt under way, or starts one

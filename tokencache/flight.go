@@ -66,10 +66,8 @@ func (c *Cache) do(ctx context.Context, k *id, w *want) (*providers.Token, error
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if !c.informed(c.now()) {
-			if err := c.shared.attend(ctx); err != nil {
-				return nil, err
-			}
+		if err := c.attend(ctx); err != nil {
+			return nil, err
 		}
 		e, err := c.entry(k)
 		if err != nil {

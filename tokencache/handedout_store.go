@@ -100,6 +100,9 @@ func (h *HandedOut) knownRecord(k *id) record.Record {
 // that has t's token or a later one that is still valid: a replica reads of
 // every sign-out.
 func (h *HandedOut) readRecord(ctx context.Context, t *handedToken, latest bool) (record.Record, time.Time, error) {
+	if err := h.attend(ctx); err != nil {
+		return record.Record{}, time.Time{}, err
+	}
 	if h.shared != nil && (latest || !h.knows(t)) {
 		req := t.Request.request()
 		w := &want{Want: record.Want{Kind: record.Read}, req: &req}

@@ -147,6 +147,13 @@ const attention = time.Second
 
 // attend waits until this replica is informed. If the Store is away, valid
 // tokens are still served.
+func (c *Cache) attend(ctx context.Context) error {
+	if c.informed(c.now()) {
+		return nil
+	}
+	return c.shared.attend(ctx)
+}
+
 func (h *shared) attend(ctx context.Context) error {
 	patience := time.NewTimer(attention)
 	defer patience.Stop()
@@ -171,5 +178,6 @@ func (h *shared) attend(ctx context.Context) error {
 	}
 }
 
-// informed reports whether c may serve tokens from memory at now.
+// informed reports whether c may serve at now what it had in memory before. A
+// process that is stopped between the two readings is then seen.
 func (c *Cache) informed(now moment) bool { return c.shared == nil || c.shared.informed(now) }
