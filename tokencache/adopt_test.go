@@ -196,3 +196,40 @@ func TestASharedPairIsAdoptedWhileTheStoreIsAway(t *testing.T) {
 		assert.Equal(t, tok.AccessToken, must(t)(c.Generate(t.Context(), alice)).AccessToken)
 	})
 }
+
+// With a Store, an adopted grant may leave the memory: it is read again.
+func TestAdoptedGrantsLeaveAFullCacheThatHasAStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		c := cluster(t, 1, v, tokencache.Options{MaxEntries: 4})[0]
+		for i := range 10 {
+			require.NoError(t, c.Adopt(t.Context(), userNo(i), v.issue("t1/"+userNo(i).Subject)))
+			synctest.Wait() // busy entries stay
+		}
+		for i := range 10 {
+			assert.Contains(t, must(t)(c.Generate(t.Context(), userNo(i))).AccessToken, userNo(i).Subject)
+			synctest.Wait()
+		}
+		assert.Equal(t, 10, v.n, "nothing was asked upstream")
+	})
+}
+
+// A grant that has ended makes room. Where the provider cannot refresh, it ends
+// with its access token.
+func TestAnAdoptedGrantThatHasEndedMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := optional{&fake{ttl: time.Minute}, false}
+		c := open(t, p, tokencache.Options{MaxEntries: 4})
+		adopt := func(i int) error {
+			return c.Adopt(t.Context(), userNo(i), providers.Token{AccessToken: "at", RefreshToken: fmt.Sprint("rt-", i), Expiry: time.Now().Add(time.Minute)})
+		}
+		for i := range 3 {
+			require.NoError(t, adopt(i))
+		}
+		require.Equal(t, providers.CodeBusy, code(adopt(3)))
+		time.Sleep(2 * time.Minute)
+		for i := range 3 {
+			assert.NoError(t, adopt(3+i))
+		}
+	})
+}

@@ -351,3 +351,54 @@ func (w *lockedBuilder) String() string {
 	defer w.mu.Unlock()
 	return w.b.String()
 }
+
+// An error of which the provider says nothing leaves a refresh in doubt: its
+// token may be spent. A generate may be repeated.
+func TestAnErrorWithoutAClassLeavesARefreshInDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		plain := errors.New("no idea")
+		v.refresh = func(context.Context, providers.Request, string) (providers.Token, error) {
+			return providers.Token{}, plain
+		}
+		issue := v.generate
+		v.generate = func(context.Context, providers.Request) (providers.Token, error) { return providers.Token{}, plain }
+		c := open(t, v, tokencache.Options{})
+		_, err := c.Generate(t.Context(), alice)
+		assert.Equal(t, providers.Transient, providers.AsError(err).Class)
+		assert.ErrorIs(t, err, plain)
+		assert.Zero(t, c.Stats().InDoubt)
+		v.generate = issue
+		time.Sleep(2 * time.Second)
+		tok := must(t)(c.Generate(t.Context(), alice))
+		_, err = c.Refresh(t.Context(), alice, tok.RefreshToken)
+		assert.Equal(t, providers.InDoubt, providers.AsError(err).Class)
+		assert.Equal(t, 1, c.Stats().InDoubt)
+	})
+}
+
+// Twenty refusals in a minute are suspicious if they are half of the calls.
+func TestHalfOfTheCallsRefusedIsTakenForOurFault(t *testing.T) {
+	for _, tt := range []struct {
+		good   int
+		logged bool
+	}{{20, true}, {21, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			v, log := newVendor(), &lockedBuilder{}
+			c := open(t, v, tokencache.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
+			var pairs []providers.Token
+			for i := range tt.good + 20 {
+				pairs = append(pairs, must(t)(c.Generate(t.Context(), userNo(i))))
+			}
+			refresh := func(from, to int) {
+				together(to-from, func(i int) { _, _ = c.Refresh(t.Context(), userNo(from+i), pairs[from+i].RefreshToken) })
+			}
+			refresh(0, tt.good)
+			v.mu.Lock()
+			clear(v.alive)
+			v.mu.Unlock()
+			refresh(tt.good, tt.good+20)
+			assert.Equal(t, tt.logged, strings.Contains(log.String(), "level=ERROR"), "%d good calls", tt.good)
+		})
+	}
+}

@@ -3,10 +3,15 @@ package tokencache_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
@@ -91,5 +96,76 @@ func TestStoreBackEmptyServesAtOnce(t *testing.T) {
 		if p.refreshes.Load() != 1 {
 			t.Error(p.refreshes.Load(), "refreshes")
 		}
+	})
+}
+
+// A token that another replica said to be over is not written into a Store that
+// has lost its successor.
+func TestASupersededTokenIsNotBroughtBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		all := cluster(t, 2, v, tokencache.Options{Store: store})
+		old := must(t)(all[0].Generate(t.Context(), alice))
+		must(t)(all[1].Generate(t.Context(), alice))
+		must(t)(all[0].Refresh(t.Context(), alice, old.RefreshToken))
+		time.Sleep(5 * time.Second) // all[1] has read the notice
+		require.NoError(t, all[0].Close(t.Context()))
+		store.bringBack("", nil, "2")
+		time.Sleep(5 * time.Second)
+		assert.NotEqual(t, old.AccessToken, must(t)(all[1].Generate(t.Context(), alice)).AccessToken)
+		assert.Equal(t, 1, v.presented(), "nor is its refresh token presented")
+	})
+}
+
+// Writing back what the Store has lost is tried until it succeeds, and says so.
+func TestWhatTheStoreLostIsWrittenAgainOnceItAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := rotating(), newHistory()
+		var told atomic.Int64
+		c := cluster(t, 1, v, tokencache.Options{Store: store, Observer: func(_ context.Context, e providers.Event) {
+			if e.Kind == "store_lost" {
+				told.Add(1)
+			}
+		}})[0]
+		require.NoError(t, c.Adopt(t.Context(), alice, v.issue("t1/alice")))
+		time.Sleep(5 * time.Second)
+		store.setFails(func(_, key string) error {
+			if strings.HasPrefix(key, "t") {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		store.bringBack("", nil, "2")
+		time.Sleep(10 * time.Second)
+		assert.Zero(t, told.Load())
+		store.setFails(nil)
+		time.Sleep(2 * time.Second)
+		records, _ := store.live("t")
+		assert.Equal(t, 1, records)
+		assert.EqualValues(t, 1, told.Load())
+	})
+}
+
+// A replica that has missed notices may have missed a call to write back what
+// the Store has lost. It does so.
+func TestAReplicaThatMissedNoticesWritesBackWhatTheStoreLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := rotating(), newHistory()
+		a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		cut := &deafStore{history: store}
+		b := open(t, v, tokencache.Options{Store: cut, Namespace: "test"})
+		require.NoError(t, b.Adopt(t.Context(), alice, v.issue("t1/alice")))
+		cut.die()
+		time.Sleep(10 * time.Second) // a member no longer
+		store.bringBack("t", nil, "")
+		for i := range 260 {
+			require.NoError(t, a.Purge(t.Context(), userNo(i)))
+		}
+		records, _ := store.live("t")
+		require.Equal(t, 260, records)
+		cut.heal()
+		time.Sleep(5 * time.Second)
+		records, _ = store.live("t")
+		assert.Equal(t, 261, records)
 	})
 }

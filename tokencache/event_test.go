@@ -73,7 +73,7 @@ func TestEvents(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 		s, sb := a.Stats(), b.Stats()
-		if s.Coalesced != 9 || s.FailFast != 2 || s.Failed != 1 || s.Entries != 3 || s.InFlight != 0 || sb.Adopted == 0 || s.StoreErrors == 0 {
+		if s.Flights != 4 || s.Coalesced != 9 || s.FailFast != 2 || s.Failed != 1 || s.Entries != 3 || s.InFlight != 0 || sb.Adopted == 0 || s.StoreErrors == 0 {
 			t.Errorf("%+v %+v", s, sb)
 		}
 	})

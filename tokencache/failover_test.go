@@ -2,8 +2,9 @@ package tokencache_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -97,12 +98,20 @@ func TestAFailoverLosesNoGrantThatALiveReplicaHolds(t *testing.T) {
 func TestRefreshTokensFindTheirGrantInAnEmptiedStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v, store := rotating(), newHistory()
-		all := cluster(t, 2, v, tokencache.Options{Store: store})
+		var log lockedBuilder
+		all := cluster(t, 2, v, tokencache.Options{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		require.NoError(t, all[0].Adopt(t.Context(), alice, v.issue("t1/alice")))
 		second := must(t)(all[0].Refresh(t.Context(), nobody, "rt-1"))
 		time.Sleep(2 * time.Minute)
 		store.bringBack("", nil, "2")
 		time.Sleep(10 * time.Second)
+		assert.NotContains(t, log.String(), "could not be written again")
+		var lives []time.Duration
+		for _, entry := range store.remember("rt") {
+			lives = append(lives, time.Until(entry.end).Round(time.Minute))
+		}
+		slices.Sort(lives)
+		assert.Equal(t, []time.Duration{24*time.Hour - 2*time.Minute, 365 * 24 * time.Hour}, lives, "the spent one, for the rest of its day, and the current one")
 		_, err := all[1].Refresh(t.Context(), nobody, "rt-1")
 		assert.Equal(t, providers.CodeRefreshRejected, code(err), "spent: %v", err)
 		third := must(t)(all[1].Refresh(t.Context(), nobody, second.RefreshToken))
@@ -394,79 +403,4 @@ func TestWindowsAndFloorsFollowBothClocks(t *testing.T) {
 		must(t)(s.Renew(t.Context(), tok))
 		assert.Equal(t, calls+1, p.calls.Load(), "and makes none longer")
 	})
-}
-
-// Close ends the wait for another replica's lease with an error.
-func TestCloseEndsTheWaitForAnotherReplica(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		v, store := rotating(), &spyStore{Store: tokencache.NewMemory()}
-		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
-		require.NoError(t, c.Adopt(t.Context(), alice, v.issue("t1/alice")))
-		time.Sleep(70 * time.Second)
-		store.onLock = func(key string) { store.block(t, key, time.Minute) }
-		var tok providers.Token
-		err := errors.New("not yet")
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			tok, err = c.Generate(t.Context(), alice)
-		}()
-		time.Sleep(time.Second)
-		gone, cancel := context.WithCancel(t.Context())
-		cancel()
-		require.NoError(t, c.Close(gone))
-		<-done
-		assert.Equal(t, providers.CodeTimeout, code(err), "%v", err)
-		assert.Zero(t, tok)
-		assert.Zero(t, v.presented())
-	})
-}
-
-// deafening is a Store whose watches end at once.
-type deafening struct{ tokencache.Store }
-
-func (deafening) Watch(context.Context, string) (<-chan struct{}, error) {
-	ch := make(chan struct{})
-	close(ch)
-	return ch, nil
-}
-
-// A replica that waits for another one's token hears of it from a Watcher, and
-// looks ten times a second where there is no watch.
-func TestAWaitingReplicaHasTheTokenSoon(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		store tokencache.Store
-		after time.Duration
-	}{
-		{"watched", tokencache.NewMemory(), 0},
-		{"polled", newHistory(), 100 * time.Millisecond},
-		{"the watch has ended", deafening{newHistory()}, 100 * time.Millisecond},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				v := rotating()
-				all := cluster(t, 2, v, tokencache.Options{Store: tt.store})
-				require.NoError(t, all[0].Adopt(t.Context(), alice, v.issue("t1/alice")))
-				for _, c := range all { // before its first refresh each asks the other
-					time.Sleep(70 * time.Second)
-					must(t)(c.Generate(t.Context(), alice))
-				}
-				time.Sleep(70 * time.Second)
-				good := v.refresh
-				v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
-					time.Sleep(550 * time.Millisecond)
-					return good(ctx, req, rt)
-				}
-				var ended [2]time.Time
-				together(2, func(i int) {
-					time.Sleep(time.Duration(i) * 130 * time.Millisecond)
-					assert.Equal(t, "at-4 of t1/alice", must(t)(all[i].Generate(t.Context(), alice)).AccessToken)
-					ended[i] = time.Now()
-				})
-				assert.LessOrEqual(t, ended[1].Sub(ended[0]), tt.after)
-				presentedOnce(t, v)
-			})
-		})
-	}
 }

@@ -223,7 +223,8 @@ func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone, again 
 			return stored, t, err
 		}
 		if stored.Purges >= t.purges && stored.Version >= t.version && (stored.Empty() || again && stored.Token.Version > t.version) {
-			return record.Record{}, t, nil // written by an earlier try
+			c.purgedAs(k, &stored)
+			return record.Record{}, t, nil // written before
 		}
 		r := stored
 		r.Version = max(r.Version, t.version)

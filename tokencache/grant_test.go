@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache"
@@ -329,5 +330,61 @@ func TestWithoutARefreshTokenNothingIsRefreshed(t *testing.T) {
 		assert.Equal(t, providers.CodeInvalidField, code(err), "%v", err)
 		assert.Zero(t, tok)
 		assert.Zero(t, v.presented())
+	})
+}
+
+// Of the token that this replica has and the one in the Store, the newer one is
+// alive and is revoked.
+func TestPurgeRevokesTheNewestToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &revoker{vendor: newVendor()}
+		r.mode = providers.Rotating
+		all := cluster(t, 2, r, tokencache.Options{})
+		tok := must(t)(all[0].Generate(t.Context(), alice))
+		must(t)(all[1].Generate(t.Context(), alice))
+		must(t)(all[1].Renew(t.Context(), alice, tok))
+		require.NoError(t, all[0].Purge(t.Context(), alice))
+		assert.Equal(t, []string{"rt-2"}, r.revoked)
+	})
+}
+
+func TestASourceOfARequestWithoutAKeySaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		s := open(t, v, tokencache.Options{}).Source(providers.Request{Subject: "alice"})
+		_, err := s.Token(t.Context())
+		assert.Equal(t, providers.CodeTenantRequired, code(err), "%v", err)
+		_, err = s.Renew(t.Context(), providers.Token{Version: 1})
+		assert.Equal(t, providers.CodeTenantRequired, code(err), "%v", err)
+		assert.Zero(t, v.n)
+	})
+}
+
+func TestACallerThatHasLeftCausesNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		c := open(t, v, tokencache.Options{})
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := c.Generate(gone, alice)
+		assert.ErrorIs(t, err, context.Canceled)
+		synctest.Wait()
+		assert.Zero(t, v.n)
+	})
+}
+
+// A replica that signs out a grant of which it knew nothing learns how often that
+// was done before: a sign-in right after it is none that the sign-out overtook.
+func TestASignInRightAfterASignOutWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		for range 2 {
+			must(t)(a.Generate(t.Context(), alice))
+			require.NoError(t, a.Purge(t.Context(), alice))
+		}
+		b := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		require.NoError(t, b.Purge(t.Context(), alice))
+		must(t)(b.Generate(t.Context(), alice))
 	})
 }

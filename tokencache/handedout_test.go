@@ -3,6 +3,7 @@ package tokencache_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -169,7 +170,7 @@ func TestThePageCanRefreshAfterDays(t *testing.T) {
 		a := must(t)(next().Generate(t.Context(), alice))
 		hours := 30
 		if first, second := next(), next(); first != second {
-			hours = 1 // the heartbeats of replicas take real time
+			hours = 2 // the heartbeats of replicas take real time
 		}
 		for range hours {
 			time.Sleep(59 * time.Minute)
@@ -355,5 +356,47 @@ func TestHandingOutOutlivesTheStore(t *testing.T) {
 		second, err := tokencache.NewHandedOut(cluster(t, 1, newVendor(), tokencache.Options{Store: store})[0], 0)
 		require.NoError(t, err)
 		assert.Equal(t, tok.AccessToken, show(t, second, tok.AccessToken), "written again")
+	})
+}
+
+// Numbers in Params go upstream with all their digits, also from a replica that
+// has them from the Store.
+func TestTheParamsOfAGrantKeepTheirDigits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		var asked []providers.Request
+		refresh := v.refresh
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			asked = append(asked, req)
+			return refresh(ctx, req, rt)
+		}
+		all := cluster(t, 2, v, tokencache.Options{})
+		page, err := tokencache.NewHandedOut(all[0], 0)
+		require.NoError(t, err)
+		proxy, err := tokencache.NewHandedOut(all[1], 0)
+		require.NoError(t, err)
+		req := alice
+		req.Params = map[string]any{"account": json.Number("9007199254740993")}
+		tok := must(t)(page.Generate(t.Context(), req))
+		g, ok, err := proxy.Grant(t.Context(), tok.AccessToken)
+		require.True(t, ok && err == nil)
+		must(t)(g.Renew(t.Context(), tok))
+		assert.Equal(t, []providers.Request{req}, asked)
+	})
+}
+
+// What a replica never had is not counted when it is dropped.
+func TestHandedOutTokensAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := cluster(t, 2, newVendor(), tokencache.Options{})
+		a, err := tokencache.NewHandedOut(all[0], 0)
+		require.NoError(t, err)
+		b, err := tokencache.NewHandedOut(all[1], 0)
+		require.NoError(t, err)
+		tok := must(t)(a.Generate(t.Context(), alice))
+		must(t)(all[0].Renew(t.Context(), alice, tok))
+		must(t)(b.Generate(t.Context(), alice)) // drops the page's earlier pair
+		tokens, _ := b.Remembered()
+		assert.Equal(t, 2, tokens)
 	})
 }

@@ -66,6 +66,9 @@ func TestInvariant03NothingIsPresentedBeforeItIsDurable(t *testing.T) {
 		if tok.AccessToken != "at-2" || tok.RefreshToken != "" {
 			t.Errorf("unsaved: %q with refresh token %q; want the access token alone", tok.AccessToken, tok.RefreshToken)
 		}
+		if again := must(t)(c.Generate(t.Context(), user)); again.AccessToken != "at-2" {
+			t.Error("the unsaved token was served once only:", again.AccessToken)
+		}
 		if _, err := c.Refresh(t.Context(), user, first.RefreshToken); code(err) != providers.CodeBusy {
 			t.Error("a pair left the kit before it was durable:", err)
 		}

@@ -98,7 +98,12 @@ func TestALeaseThatStaysOldIsUsedInTheEnd(t *testing.T) {
 func TestALeaseThatIsLostDuringAWaitIsTakenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v, store := rotating(), &fences{Store: tokencache.NewMemory(), next: []uint64{1, 2, 3, 4, 5, 6, 7, 8}}
-		c := cluster(t, 1, v, tokencache.Options{Store: store, MaxFlights: 1})[0]
+		var told atomic.Int64
+		c := cluster(t, 1, v, tokencache.Options{Store: store, MaxFlights: 1, Observer: func(_ context.Context, e providers.Event) {
+			if e.Kind == "lease_lost" {
+				told.Add(1)
+			}
+		}})[0]
 		require.NoError(t, c.Adopt(t.Context(), alice, v.issue("t1/alice")))
 		require.NoError(t, c.Adopt(t.Context(), bob, v.issue("t1/bob")))
 		time.Sleep(70 * time.Second)
@@ -117,6 +122,7 @@ func TestALeaseThatIsLostDuringAWaitIsTakenAgain(t *testing.T) {
 		store.lost.Store(true)
 		must(t)(c.Generate(t.Context(), alice))
 		assert.Equal(t, before+2, locksAtCall, "alice's lease, and alice's next lease")
+		assert.GreaterOrEqual(t, told.Load(), int64(2), "bob's and alice's")
 	})
 }
 
@@ -347,9 +353,7 @@ func TestMissedNoticesOutdateEverything(t *testing.T) {
 		for i := range 280 {
 			require.NoError(t, a.Purge(t.Context(), userNo(i)))
 		}
-		cut.mu.Lock()
-		cut.cut = false
-		cut.mu.Unlock()
+		cut.heal()
 		time.Sleep(3 * time.Second)
 		for i := range 280 {
 			// A Source goes round; a Generate that finds the sign-out on its way
@@ -413,6 +417,7 @@ func TestACallInDoubtIsTriedAFewTimes(t *testing.T) {
 		assert.Equal(t, 1, c.Stats().InDoubt)
 		time.Sleep(time.Hour)
 		assert.EqualValues(t, 7, tries.Load())
+		assert.EqualValues(t, 1+7, c.Stats().Flights, "no more work than that, and the adoption")
 	})
 }
 
@@ -466,9 +471,7 @@ func TestAStoreErrorVerifiesNothing(t *testing.T) {
 			v.generate = func(context.Context, providers.Request) (providers.Token, error) {
 				return providers.Token{}, &providers.Error{Code: providers.CodeBusy, Class: providers.Transient}
 			}
-			cut.mu.Lock()
-			cut.cut = false
-			cut.mu.Unlock()
+			cut.heal()
 			time.Sleep(3 * time.Second)
 			for range 20 {
 				tok, err := b.Source(alice).Token(t.Context())

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -218,6 +217,12 @@ func (d *deafStore) die() {
 	d.cut = true
 }
 
+func (d *deafStore) heal() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cut = false
+}
+
 func (d *deafStore) err() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -349,9 +354,7 @@ func TestAReplicaThatWasAwayWhileTheStoreWentBackHearsOfEverySignOut(t *testing.
 		for i := range 10 {
 			require.NoError(t, a.Purge(t.Context(), userNo(i)))
 		}
-		cut.mu.Lock()
-		cut.cut = false
-		cut.mu.Unlock()
+		cut.heal()
 		time.Sleep(10 * time.Second)
 		for i := range 10 {
 			assert.NotEqual(t, old[i], must(t)(b.Source(userNo(i)).Token(t.Context())).AccessToken, i)
@@ -436,100 +439,4 @@ func TestWhatAReplicaHeardOfEndsNoLaterSignIn(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		assert.Equal(t, again.AccessToken, must(t)(all[1].Generate(t.Context(), alice)).AccessToken)
 	})
-}
-
-// A sign-out elsewhere does not wait for a process that is stopped. When such a
-// process continues, it serves no token from memory before it has looked at the
-// notices, although its Store is slow. A process without its Store serves on.
-func TestAReplicaThatWasStoppedLooksAtTheNoticesFirst(t *testing.T) {
-	for name, get := range map[string]func(t *testing.T, h *tokencache.HandedOut, s *tokencache.Source, old string) string{
-		"Source.Token": func(t *testing.T, _ *tokencache.HandedOut, s *tokencache.Source, _ string) string {
-			return must(t)(s.Token(t.Context())).AccessToken
-		},
-		"Cache.Generate": func(t *testing.T, h *tokencache.HandedOut, _ *tokencache.Source, _ string) string {
-			return must(t)(h.Cache.Generate(t.Context(), alice)).AccessToken
-		},
-		"HandedOut.Generate": func(t *testing.T, h *tokencache.HandedOut, _ *tokencache.Source, _ string) string {
-			return must(t)(h.Generate(t.Context(), alice)).AccessToken
-		},
-		"HandedOut.Grant": func(t *testing.T, h *tokencache.HandedOut, _ *tokencache.Source, old string) string {
-			return show(t, h, old)
-		},
-	} {
-		for _, reachable := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, Store reachable %t", name, reachable), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { afterAStop(t, reachable, get) })
-			})
-		}
-	}
-}
-
-func afterAStop(t *testing.T, reachable bool, get func(*testing.T, *tokencache.HandedOut, *tokencache.Source, string) string) {
-	v, store := newVendor(), newHistory()
-	v.mode = providers.Shared
-	a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
-	slow := &stoppable{deafStore: deafStore{history: store}}
-	resume := slow.stop()
-	resume()
-	b, err := tokencache.NewHandedOut(open(t, v, tokencache.Options{Store: slow, Namespace: "test", Now: func() time.Time {
-		slow.wait() // each part of b reads the clock
-		return time.Now()
-	}}), 0)
-	require.NoError(t, err)
-	old := must(t)(a.Generate(t.Context(), alice)).AccessToken
-	source := b.Source(alice)
-	require.Equal(t, old, must(t)(source.Token(t.Context())).AccessToken)
-	require.Equal(t, old, must(t)(b.Generate(t.Context(), alice)).AccessToken)
-	time.Sleep(10 * time.Second)
-	for signed := slow.receipts.Load(); slow.receipts.Load() == signed; {
-		time.Sleep(10 * time.Millisecond)
-	}
-	time.Sleep(500 * time.Millisecond) // between two looks
-
-	resume = slow.stop()
-	require.NoError(t, a.Purge(t.Context(), alice))
-	time.Sleep(time.Second)
-	if !reachable {
-		slow.die()
-	}
-	resume()
-	begun := time.Now()
-	got := get(t, b, source, old)
-	assert.LessOrEqual(t, time.Since(begun), 2*time.Second)
-	assert.Equal(t, reachable, got != old)
-}
-
-// stoppable is the Store of a replica whose process can be stopped. Its reads
-// take a tenth of a second.
-type stoppable struct {
-	deafStore
-	running  atomic.Pointer[chan struct{}] // closed while the process runs
-	receipts atomic.Int64                  // written
-}
-
-// stop stops the process until resume is called.
-func (s *stoppable) stop() (resume func()) {
-	running := make(chan struct{})
-	s.running.Store(&running)
-	return func() { close(running) }
-}
-
-// wait returns when the process runs.
-func (s *stoppable) wait() { <-*s.running.Load() }
-
-func (s *stoppable) Load(ctx context.Context, key string) ([]byte, uint64, error) {
-	if err := pause(ctx, 100*time.Millisecond); err != nil {
-		return nil, 0, err
-	}
-	s.wait()
-	return s.deafStore.Load(ctx, key)
-}
-
-func (s *stoppable) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
-	s.wait()
-	next, err := s.deafStore.CAS(ctx, key, rev, val, ttl)
-	if next != 0 && strings.HasPrefix(key, "m") {
-		s.receipts.Add(1)
-	}
-	return next, err
 }

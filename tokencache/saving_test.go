@@ -98,22 +98,61 @@ func TestARefreshWhosePairCannotBeSavedIsAnError(t *testing.T) {
 	})
 }
 
-// contended is a Store whose bulletin somebody else always writes first.
-type contended struct{ *history }
+// contended is a Store some of whose values somebody else always writes first.
+type contended struct {
+	*history
+	prefix string
+}
 
 func (c contended) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
-	if rev != 0 && strings.HasPrefix(key, "n") {
+	if rev != 0 && strings.HasPrefix(key, c.prefix) {
 		return 0, ctx.Err()
 	}
 	return c.history.CAS(ctx, key, rev, val, ttl)
 }
 
-func TestASignOutWhoseNoticeIsNeverWrittenIsAnError(t *testing.T) {
+func TestASignOutThatIsNeverWrittenIsAnError(t *testing.T) {
+	for _, prefix := range []string{"n", "t"} { // the notice, the record
+		synctest.Test(t, func(t *testing.T) {
+			v := newVendor()
+			v.mode = providers.Shared
+			c := cluster(t, 1, v, tokencache.Options{Store: contended{newHistory(), prefix}})[0]
+			must(t)(c.Generate(t.Context(), alice))
+			assert.Equal(t, providers.CodeBusy, code(c.Purge(t.Context(), alice)), prefix)
+		})
+	}
+}
+
+// forgetful is a Store that cannot read the notices after one was written.
+type forgetful struct {
+	*history
+	armed         atomic.Bool
+	written, read atomic.Int64
+}
+
+func (f *forgetful) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
+	next, err := f.history.CAS(ctx, key, rev, val, ttl)
+	if next != 0 && f.armed.Load() && strings.HasPrefix(key, "n") {
+		f.written.Add(1)
+	}
+	return next, err
+}
+
+func (f *forgetful) Load(ctx context.Context, key string) ([]byte, uint64, error) {
+	if f.written.Load() > 0 && strings.HasPrefix(key, "n") && f.read.Add(1) > 1 {
+		return nil, 0, errors.New("no")
+	}
+	return f.history.Load(ctx, key)
+}
+
+// As long as nobody can tell which replicas have read of it, a sign-out is not
+// done.
+func TestASignOutWhoseReadersAreUnknownIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := newVendor()
-		v.mode = providers.Shared
-		c := cluster(t, 1, v, tokencache.Options{Store: contended{newHistory()}})[0]
+		store := &forgetful{history: newHistory()}
+		c := cluster(t, 1, newVendor(), tokencache.Options{Store: store})[0]
 		must(t)(c.Generate(t.Context(), alice))
+		store.armed.Store(true)
 		assert.Equal(t, providers.CodeBusy, code(c.Purge(t.Context(), alice)))
 	})
 }
@@ -366,4 +405,74 @@ func TestAHandedOutTokenThatCannotBeRememberedIsLogged(t *testing.T) {
 			assert.Equal(t, kind != "none", strings.Contains(log.String(), "could not be remembered"), "%s: %s", kind, log)
 		})
 	}
+}
+
+// Where the Store cannot say whether a pair is older than the cache's own, it is
+// not adopted.
+func TestAPairIsNotAdoptedOverARecordThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := rotating(), newHistory()
+		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		kept := v.issue("t1/alice")
+		require.NoError(t, c.Adopt(t.Context(), alice, kept))
+		cur := must(t)(c.Refresh(t.Context(), alice, kept.RefreshToken))
+		fails := 0
+		store.setFails(func(op, key string) error {
+			if op == "Load" && strings.HasPrefix(key, "t") && fails < 2 { // a read is tried twice
+				fails++
+				return errors.New("no")
+			}
+			return nil
+		})
+		assert.Equal(t, providers.CodeBusy, code(c.Adopt(t.Context(), alice, kept)))
+		store.setFails(nil)
+		assert.Equal(t, cur.AccessToken, must(t)(c.Generate(t.Context(), alice)).AccessToken)
+	})
+}
+
+// An entry of the index that makes no sense is an error, and no new grant.
+func TestARefreshTokenWithABrokenEntryIsNotPresented(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := rotating(), newHistory()
+		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		pair := v.issue("t1/alice")
+		require.NoError(t, c.Adopt(t.Context(), alice, pair))
+		for key, was := range store.remember("rt") {
+			next, err := store.CAS(t.Context(), key, was.rev, []byte("short"), time.Hour)
+			require.NoError(t, err)
+			require.NotZero(t, next)
+		}
+		_, err := c.Refresh(t.Context(), nobody, pair.RefreshToken)
+		assert.Equal(t, providers.CodeBusy, code(err), "%v", err)
+		assert.Zero(t, v.presented())
+	})
+}
+
+// A token that waits for the Store takes no slot of MaxFlights.
+func TestAnUnsavedTokenHoldsNoSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := rotating(), newHistory()
+		c := cluster(t, 1, v, tokencache.Options{Store: store, MaxFlights: 1})[0]
+		require.NoError(t, c.Adopt(t.Context(), alice, v.issue("t1/alice")))
+		var record string
+		for record = range store.remember("t") {
+		}
+		require.NoError(t, c.Adopt(t.Context(), bob, v.issue("t1/bob")))
+		time.Sleep(70 * time.Second)
+		good := v.refresh
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			if req.Subject == "alice" {
+				store.setFails(func(op, key string) error {
+					if key == record {
+						return errors.New("no")
+					}
+					return nil
+				})
+			}
+			return good(ctx, req, rt)
+		}
+		must(t)(c.Generate(t.Context(), alice))
+		must(t)(c.Generate(t.Context(), bob))
+		assert.Equal(t, 1, c.Stats().Unsaved)
+	})
 }
