@@ -75,7 +75,11 @@ func (p *Provider) read(res *upstream.Response, m members, r request) (providers
 	if t.AccessToken == "" || !wire.Visible(t.AccessToken) {
 		return providers.Token{}, res.Bad(errors.New("answer holds no access token"))
 	}
-	if kind := m.text("token_type"); kind != "" && !p.bearer(kind) {
+	kind := m.text("token_type")
+	if kind == "" && p.grant == tokenExchange && !isAccessToken(p.requested) {
+		kind = notApplicable // what was asked for is not to be presented, unless the server says so
+	}
+	if kind != "" && !p.bearer(kind) {
 		if !strings.EqualFold(kind, notApplicable) || !p.grant.exchanges() || isAccessToken(p.requested) {
 			return providers.Token{}, unusable(res, "the server issued a token that is not a Bearer token")
 		}

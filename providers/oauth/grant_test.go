@@ -159,6 +159,7 @@ func TestIssuedTokenType(t *testing.T) {
 		"not to be presented":     {"", accessTokenType, "N_A", ""},
 		"an assertion, asked for": {jag, jag, "N_A", "N_A"},
 		"an assertion as Bearer":  {jag, jag, "Bearer", "Bearer"},
+		"an assertion, untyped":   {jag, jag, "", "N_A"},
 		"another than asked for":  {jag, accessTokenType, "N_A", ""},
 		"unsaid, but asked for":   {jag, "", "N_A", ""},
 		"bound to a key":          {jag, jag, "DPoP", ""},
