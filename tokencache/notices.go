@@ -197,7 +197,9 @@ func (h *shared) look(ctx context.Context) {
 		b, err = h.editBulletin(ctx, h.renewEdition)
 	}
 	if err != nil {
-		h.inform(begun) // the Store is away, and valid tokens are still served
+		if now := h.c.now(); now.mono-begun.mono < int64(noticeEvery) && now.wall-begun.wall < int64(noticeEvery) {
+			h.inform(begun) // the Store is away, and valid tokens are still served
+		} // else this process may have been stopped meanwhile
 		return
 	}
 	h.follow(b)

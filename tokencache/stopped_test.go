@@ -2,6 +2,7 @@ package tokencache_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -77,12 +78,38 @@ func afterAStop(t *testing.T, reachable bool, get func(*testing.T, *tokencache.H
 	assert.Equal(t, reachable, got != old)
 }
 
+// The same if the process is stopped while it looks, and that look fails.
+func TestAReplicaThatWasStoppedWhileItLookedLooksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		v.mode = providers.Shared
+		a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		slow := &stoppable{deafStore: deafStore{history: store}}
+		slow.stop()()
+		b := open(t, v, tokencache.Options{Store: slow, Namespace: "test", StoreTimeout: time.Minute})
+		source := b.Source(alice)
+		old := must(t)(source.Token(t.Context()))
+		time.Sleep(10 * time.Second)
+		for looks := slow.looks.Load(); slow.looks.Load() == looks; {
+			time.Sleep(10 * time.Millisecond)
+		}
+		slow.fails.Store(2) // the read and its second try
+		resume := slow.stop()
+		require.NoError(t, a.Purge(t.Context(), alice))
+		resume()
+		time.Sleep(150 * time.Millisecond) // the look has failed
+		assert.NotEqual(t, old.AccessToken, must(t)(source.Token(t.Context())).AccessToken)
+	})
+}
+
 // stoppable is the Store of a replica whose process can be stopped. Its reads
 // take a tenth of a second.
 type stoppable struct {
 	deafStore
 	running  atomic.Pointer[chan struct{}] // closed while the process runs
 	receipts atomic.Int64                  // written
+	looks    atomic.Int64                  // begun, at the notices
+	fails    atomic.Int64                  // looks to come that fail
 }
 
 // stop stops the process until resume is called.
@@ -96,10 +123,17 @@ func (s *stoppable) stop() (resume func()) {
 func (s *stoppable) wait() { <-*s.running.Load() }
 
 func (s *stoppable) Load(ctx context.Context, key string) ([]byte, uint64, error) {
+	notices := strings.HasPrefix(key, "n")
+	if notices {
+		s.looks.Add(1)
+	}
 	if err := pause(ctx, 100*time.Millisecond); err != nil {
 		return nil, 0, err
 	}
 	s.wait()
+	if notices && s.fails.Add(-1) >= 0 {
+		return nil, 0, errors.New("connection reset")
+	}
 	return s.deafStore.Load(ctx, key)
 }
 
