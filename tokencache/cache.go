@@ -277,7 +277,7 @@ func (c *Cache) fresh(k *id) *providers.Token {
 func (c *Cache) current(ctx context.Context, k *id, req *providers.Request, failIfPurged bool) (*providers.Token, error) {
 	if e, ok := c.find(k); ok {
 		v := e.view.Load()
-		if now := c.now(); v != nil && c.informed(now) { // the clock is read last: see informed
+		if now := c.now(); v != nil && c.informed(now) {
 			switch v.age(now) {
 			case record.Fresh:
 				c.stats.hits.add()

@@ -178,6 +178,7 @@ func (h *shared) attend(ctx context.Context) error {
 	}
 }
 
-// informed reports whether c may serve at now what it had in memory before. A
-// process that is stopped between the two readings is then seen.
+// informed reports whether c may serve a token that it read from memory before
+// now. Callers read the token first and the clock second. If the process is
+// stopped in between, the clock shows it.
 func (c *Cache) informed(now moment) bool { return c.shared == nil || c.shared.informed(now) }
