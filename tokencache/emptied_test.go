@@ -169,3 +169,44 @@ func TestAReplicaThatMissedNoticesWritesBackWhatTheStoreLost(t *testing.T) {
 		assert.Equal(t, 261, records)
 	})
 }
+
+// nameless is a Store that may fail to tell its Epoch.
+type nameless struct {
+	*history
+	fails atomic.Bool
+}
+
+func (n *nameless) Epoch(ctx context.Context, key string) (string, error) {
+	if n.fails.Load() {
+		return "", errors.New("no")
+	}
+	return n.history.Epoch(ctx, key)
+}
+
+// Whether the Store has lost something is known from its Epoch and the notices.
+// Where one of them cannot be read, no refresh token is spent.
+func TestNoRefreshTokenIsSpentWhileItIsUnknownWhatTheStoreLost(t *testing.T) {
+	for _, what := range []string{"epoch", "notices"} {
+		synctest.Test(t, func(t *testing.T) {
+			v, store := rotating(), &nameless{history: newHistory()}
+			c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+			require.NoError(t, c.Adopt(t.Context(), alice, v.issue("t1/alice")))
+			time.Sleep(70 * time.Second)
+			store.fails.Store(what == "epoch")
+			store.setFails(func(op, key string) error {
+				if what == "notices" && op == "Load" && strings.HasPrefix(key, "n") {
+					return errors.New("no")
+				}
+				return nil
+			})
+			_, err := c.Generate(t.Context(), alice)
+			assert.Equal(t, providers.CodeBusy, code(err), "%s: %v", what, err)
+			assert.Zero(t, v.presented())
+			store.fails.Store(false)
+			store.setFails(nil)
+			time.Sleep(windowOf(c, t))
+			must(t)(c.Generate(t.Context(), alice))
+			presentedOnce(t, v)
+		})
+	}
+}

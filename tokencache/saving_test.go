@@ -105,7 +105,7 @@ type contended struct {
 }
 
 func (c contended) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
-	if rev != 0 && strings.HasPrefix(key, c.prefix) {
+	if strings.HasPrefix(key, c.prefix) && (rev != 0 || c.prefix == "rt") {
 		return 0, ctx.Err()
 	}
 	return c.history.CAS(ctx, key, rev, val, ttl)
@@ -121,6 +121,16 @@ func TestASignOutThatIsNeverWrittenIsAnError(t *testing.T) {
 			assert.Equal(t, providers.CodeBusy, code(c.Purge(t.Context(), alice)), prefix)
 		})
 	}
+}
+
+func TestARefreshTokenThatCannotBeClaimedIsNotPresented(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := rotating()
+		c := cluster(t, 1, v, tokencache.Options{Store: contended{newHistory(), "rt"}})[0]
+		_, err := c.Refresh(t.Context(), nobody, "rt-1")
+		assert.Equal(t, providers.CodeInternal, code(err), "%v", err)
+		assert.Zero(t, v.presented())
+	})
 }
 
 // forgetful is a Store that cannot read the notices after one was written.
