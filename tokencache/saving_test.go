@@ -293,8 +293,8 @@ func TestEveryEventOfTheCacheSaysSo(t *testing.T) {
 	})
 }
 
-// noReply is an error of the Store that says nothing about a write.
-var noReply = errors.New("no reply")
+// errNoReply is an error of the Store that says nothing about a write.
+var errNoReply = errors.New("no reply")
 
 // A write without a reply counts only if the record holds what was written.
 func TestAWriteWithoutAReplyIsReadBack(t *testing.T) {
@@ -314,7 +314,7 @@ func TestAWriteWithoutAReplyIsReadBack(t *testing.T) {
 			store.setFails(func(op, key string) error {
 				if op == "CAS" && strings.HasPrefix(key, "t") && !failed {
 					failed = true
-					return noReply
+					return errNoReply
 				}
 				return nil
 			})
@@ -337,7 +337,7 @@ type unanswered struct {
 func (u *unanswered) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
 	next, err := u.history.CAS(ctx, key, rev, val, ttl)
 	if next != 0 && strings.HasPrefix(key, "t") && u.next.CompareAndSwap(true, false) {
-		return 0, noReply
+		return 0, errNoReply
 	}
 	return next, err
 }
@@ -370,7 +370,7 @@ func TestALostRecordThatCannotBeWrittenAgainIsNotUsed(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		store.setFails(func(op, key string) error {
 			if op == "CAS" && strings.HasPrefix(key, "t") {
-				return noReply
+				return errNoReply
 			}
 			return nil
 		})
@@ -407,7 +407,7 @@ func TestAHandedOutTokenThatCannotBeRememberedIsLogged(t *testing.T) {
 			require.NoError(t, err)
 			store.setFails(func(op, key string) error {
 				if op == "CAS" && strings.HasPrefix(key, kind) {
-					return noReply
+					return errNoReply
 				}
 				return nil
 			})
