@@ -60,7 +60,8 @@ type news struct {
 	writing   chan struct{}  // held while notices are written
 	tasks     sync.WaitGroup // what listen has started; Close waits for it
 
-	lookBy struct{ wall, mono atomic.Int64 } // see informed
+	lookBy   struct{ wall, mono atomic.Int64 } // see informed
+	lastRead atomic.Int64                      // when the last look that read the bulletin began, on the monotonic clock
 
 	mu         sync.Mutex
 	looked     chan struct{} // closed and replaced after each look
@@ -197,12 +198,16 @@ func (h *shared) look(ctx context.Context) {
 		b, err = h.editBulletin(ctx, h.renewEdition)
 	}
 	if err != nil {
-		if now := h.c.now(); now.mono-begun.mono < int64(noticeEvery) && now.wall-begun.wall < int64(noticeEvery) {
-			h.inform(begun) // the Store is away, and valid tokens are still served
-		} // else this process may have been stopped meanwhile
+		// The Store is away, and valid tokens are still served, unless the look
+		// took so long that this process may have been stopped meanwhile.
+		long := int64(min(memberTTL/2, 2*h.c.o.StoreTimeout+time.Second))
+		if now := h.c.now(); now.mono-begun.mono < long && now.wall-begun.wall < long {
+			h.inform(begun)
+		}
 		return
 	}
 	h.follow(b)
+	h.lastRead.Store(begun.mono)
 	h.lookAtServer(ctx)
 	if h.sign(ctx) == nil {
 		h.inform(begun)

@@ -145,8 +145,8 @@ func (n *news) tellLooked() {
 // attention bounds the wait for a look. A Store that takes longer is away.
 const attention = time.Second
 
-// attend waits until this replica is informed. If the Store is away, valid
-// tokens are still served.
+// attend waits until this replica is informed, or has read the bulletin since
+// the caller came. If the Store is away, valid tokens are still served.
 func (c *Cache) attend(ctx context.Context) error {
 	if c.informed(c.now()) {
 		return nil
@@ -157,11 +157,12 @@ func (c *Cache) attend(ctx context.Context) error {
 func (h *shared) attend(ctx context.Context) error {
 	patience := time.NewTimer(attention)
 	defer patience.Stop()
+	came := h.c.now().mono
 	for {
 		h.mu.Lock()
 		looked := h.looked
 		h.mu.Unlock()
-		if h.informed(h.c.now()) {
+		if h.informed(h.c.now()) || h.lastRead.Load() > came {
 			return nil
 		}
 		h.wake()

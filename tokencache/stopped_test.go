@@ -102,6 +102,52 @@ func TestAReplicaThatWasStoppedWhileItLookedLooksAgain(t *testing.T) {
 	})
 }
 
+// A replica that can read the notices and cannot write its receipt is waited for
+// no longer. It reads them for each caller.
+func TestAReplicaThatCannotWriteAReceiptReadsTheNoticesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		v.mode = providers.Shared
+		a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		mute := &stoppable{deafStore: deafStore{history: store}}
+		mute.stop()()
+		source := open(t, v, tokencache.Options{Store: mute, Namespace: "test"}).Source(alice)
+		old := must(t)(source.Token(t.Context()))
+		time.Sleep(time.Second)
+		mute.mute.Store(true)
+		for range 100 {
+			begun := time.Now()
+			require.Equal(t, old.AccessToken, must(t)(source.Token(t.Context())).AccessToken)
+			require.LessOrEqual(t, time.Since(begun), 300*time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.NoError(t, a.Purge(t.Context(), alice))
+		assert.NotEqual(t, old.AccessToken, must(t)(source.Token(t.Context())).AccessToken)
+	})
+}
+
+// A Store that no longer answers delays no caller whose token is in memory.
+func TestAStoreThatHangsDelaysNoHit(t *testing.T) {
+	for _, timeout := range []time.Duration{0, time.Second} { // 0 means the default
+		synctest.Test(t, func(t *testing.T) {
+			v := newVendor()
+			store := &stoppable{deafStore: deafStore{history: newHistory()}}
+			store.stop()()
+			c := open(t, v, tokencache.Options{Store: store, Namespace: "test", StoreTimeout: timeout})
+			source := c.Source(alice)
+			must(t)(source.Token(t.Context()))
+			time.Sleep(10 * time.Second)
+			defer store.stop()()
+			for range 600 {
+				begun := time.Now()
+				must(t)(source.Token(t.Context()))
+				require.Zero(t, time.Since(begun), "%v", timeout)
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+	}
+}
+
 // stoppable is the Store of a replica whose process can be stopped. Its reads
 // take a tenth of a second.
 type stoppable struct {
@@ -110,6 +156,7 @@ type stoppable struct {
 	receipts atomic.Int64                  // written
 	looks    atomic.Int64                  // begun, at the notices
 	fails    atomic.Int64                  // looks to come that fail
+	mute     atomic.Bool                   // no receipt can be written
 }
 
 // stop stops the process until resume is called.
@@ -139,6 +186,9 @@ func (s *stoppable) Load(ctx context.Context, key string) ([]byte, uint64, error
 
 func (s *stoppable) CAS(ctx context.Context, key string, rev uint64, val []byte, ttl time.Duration) (uint64, error) {
 	s.wait()
+	if s.mute.Load() && strings.HasPrefix(key, "m") {
+		return 0, errors.New("READONLY")
+	}
 	next, err := s.deafStore.CAS(ctx, key, rev, val, ttl)
 	if next != 0 && strings.HasPrefix(key, "m") {
 		s.receipts.Add(1)
