@@ -10,7 +10,7 @@
 //
 // A handler makes its checks in one fixed order: cross-origin, method, media
 // type, size, JSON, tenant, [Authorize], identity, token. There is no default
-// for who may ask: every Config names its [Authorize].
+// answer to who may ask: every Config names its [Authorize].
 //
 // # Errors
 //

@@ -114,14 +114,17 @@ func echo(r *http.Request) *http.Response {
 
 const handshake = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nOrigin: http://x\r\n\r\n"
 
+// streams are the kinds of answer that end with a token.
+var streams = map[string]struct {
+	request string
+	answer  func(*http.Request) *http.Response
+}{
+	"event stream": {"GET /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", events},
+	"WebSocket":    {handshake, echo},
+}
+
 func TestStreamsEndWithTheirTokenAndAtSignOut(t *testing.T) {
-	for name, s := range map[string]struct {
-		request string
-		answer  func(*http.Request) *http.Response
-	}{
-		"event stream": {"GET /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", events},
-		"WebSocket":    {handshake, echo},
-	} {
+	for name, s := range streams {
 		for how, c := range map[string]struct {
 			life, signOut, from, to time.Duration
 		}{
@@ -154,13 +157,7 @@ func TestStreamsEndWithTheirTokenAndAtSignOut(t *testing.T) {
 // The caller's own token, which a middleware has verified, bounds the stream
 // too. Authorize need not look at it again.
 func TestStreamsEndWithTheCallersToken(t *testing.T) {
-	for name, s := range map[string]struct {
-		request string
-		answer  func(*http.Request) *http.Response
-	}{
-		"event stream": {"GET /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", events},
-		"WebSocket":    {handshake, echo},
-	} {
+	for name, s := range streams {
 		for how, c := range map[string]struct {
 			ours, caller time.Duration // 0: the caller's token has no end
 			from, to     time.Duration

@@ -139,10 +139,7 @@ func (r *resolver) ask(ctx context.Context, iss string) (*entry, error) {
 	case err != nil && ok && !asked.Reached(old.end):
 		old.until = asked.Add(resolveFailed)
 		r.entries[iss] = old
-		level := slog.LevelWarn
-		if !r.lines.Allow("", time.Now()) {
-			level = slog.LevelDebug
-		}
+		level := r.lines.Level(slog.LevelWarn, "", time.Now())
 		r.logger.Log(ctx, level, "Resolve failed for an issuer that is in use; its last answer stays in use for a quarter of an hour, and further failures are logged at Debug for a minute: look at what Config.Resolve asks",
 			"issuer", iss, "error", err)
 		return old.entry, nil

@@ -127,14 +127,7 @@ func TestRefreshTokensFindTheirGrantInAnEmptiedStore(t *testing.T) {
 func TestASlotIsTakenBeforeTheIntent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := rotating()
-		plain := v.refresh
-		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
-			if req.Subject == "bob" { // has the only slot
-				time.Sleep(10 * time.Second)
-				return providers.Token{}, &providers.Error{Code: providers.CodeBusy, Class: providers.Transient}
-			}
-			return plain(ctx, req, rt)
-		}
+		v.holdSlot(10 * time.Second) // the only one
 		store := &losing{Store: tokencache.NewMemory()}
 		o := tokencache.Options{Store: store, FetchTimeout: 12 * time.Second} // an intent is honoured for 6 s
 		b := cluster(t, 1, v, o)[0]

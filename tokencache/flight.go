@@ -257,8 +257,9 @@ func (c *Cache) openWindow(e *entry, err error) {
 	c.amend(e, r)
 }
 
-// expire answers a when FetchTimeout is over, or the cache is closed. If a provider ignores its
-// context, the attempt keeps the grant until the provider returns.
+// expire answers a when FetchTimeout is over, or the cache is closed. If a
+// provider ignores its context, the attempt keeps the grant until the provider
+// returns.
 func (a *attempt) expire() {
 	a.e.mu.Lock()
 	defer a.e.mu.Unlock()

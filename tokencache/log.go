@@ -23,9 +23,7 @@ func (c *Cache) log(level slog.Level, msg, do string, args ...any) {
 			kind += string(pe.Code)
 		}
 	}
-	if !c.lines.Allow(kind, time.Now()) {
-		level = slog.LevelDebug
-	}
+	level = c.lines.Level(level, kind, time.Now())
 	c.o.Logger.Log(context.Background(), level, msg, append(args, "then", "further ones are logged at Debug for a minute", "do", do)...)
 }
 

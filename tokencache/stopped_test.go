@@ -148,6 +148,31 @@ func TestAStoreThatHangsDelaysNoHit(t *testing.T) {
 	}
 }
 
+// If the limit of one call is longer than the cache waits for a look, one caller
+// in a while waits, and no longer than a second.
+func TestAStoreThatHangsForLongDelaysFewHits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &stoppable{deafStore: deafStore{history: newHistory()}}
+		store.stop()()
+		c := open(t, newVendor(), tokencache.Options{Store: store, Namespace: "test", StoreTimeout: 20 * time.Second})
+		source := c.Source(alice)
+		must(t)(source.Token(t.Context()))
+		time.Sleep(10 * time.Second)
+		defer store.stop()()
+		waited := 0
+		for range 600 {
+			begun := time.Now()
+			must(t)(source.Token(t.Context()))
+			if took := time.Since(begun); took > 0 {
+				waited++
+				require.LessOrEqual(t, took, time.Second)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		assert.LessOrEqual(t, waited, 11, "once in six seconds")
+	})
+}
+
 // stoppable is the Store of a replica whose process can be stopped. Its reads
 // take a tenth of a second.
 type stoppable struct {

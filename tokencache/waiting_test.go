@@ -89,18 +89,23 @@ func TestAWaitingReplicaHasTheTokenSoon(t *testing.T) {
 	}
 }
 
+// holdSlot makes bob's refreshes take d and fail.
+func (v *vendor) holdSlot(d time.Duration) {
+	good := v.refresh
+	v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+		if req.Subject == "bob" {
+			time.Sleep(d)
+			return providers.Token{}, &providers.Error{Code: providers.CodeBusy, Class: providers.Transient}
+		}
+		return good(ctx, req, rt)
+	}
+}
+
 // A slot of MaxFlights is given back by work that needs no call in the end.
 func TestASlotThatIsNotNeededIsFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := rotating()
-		good := v.refresh
-		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
-			if req.Subject == "bob" { // has the only slot
-				time.Sleep(8 * time.Second)
-				return providers.Token{}, &providers.Error{Code: providers.CodeBusy, Class: providers.Transient}
-			}
-			return good(ctx, req, rt)
-		}
+		v.holdSlot(8 * time.Second)                  // the only one
 		o := tokencache.Options{Store: newHistory()} // without leases
 		b := cluster(t, 1, v, o)[0]
 		o.MaxFlights = 1

@@ -42,7 +42,8 @@ func (e *env) obo() *oboConfig {
 	return c
 }
 
-// authenticates reports whether the gateway has a credential of its own there.
+// authenticates reports whether the gateway has a credential for the token
+// endpoint.
 func (c *oboConfig) authenticates() bool {
 	return c.secret != nil || len(c.key.PEM) > 0 || c.assertionFile != ""
 }

@@ -269,8 +269,8 @@ func listen(make func(url string) (http.Handler, error)) (end func() error, err 
 	return srv.Close, nil
 }
 
-// newTag is not a secret: whoever has it can make calls to a stage, as from
-// another site.
+// newTag is not a secret: its holder can make calls to a stage, as from another
+// site.
 func newTag() string {
 	b := make([]byte, 8)
 	_, _ = rand.Read(b) // never fails

@@ -148,7 +148,7 @@ func (p *protectScene) down(ctx context.Context) (s step, err error) {
 	}, err
 }
 
-// unknown has a token that may be good or not: nobody can say.
+// unknown has a token that may be good or not.
 func (p *protectScene) unknown(ctx context.Context) (s step, err error) {
 	if err := p.issuer.Rotate(true); err != nil {
 		return s, err

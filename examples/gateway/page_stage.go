@@ -24,8 +24,8 @@ const (
 	sessionCookie = "demo_session"
 )
 
-// stage is what one visitor's scenes play on: two backends, each before a fake
-// Redacto of its own.
+// stage is what one visitor's scenes play on: two backends, each before a
+// separate fake Redacto.
 type stage struct {
 	id      string // the value of the visitor's cookie
 	tag     string // names the stage to calls that have no cookie

@@ -1,6 +1,7 @@
 package warnlog
 
 import (
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -13,7 +14,8 @@ const maxKinds = 256
 
 // Rare lets one line of each kind through in a minute, so that a state that
 // lasts is told without a line for each request. The zero Rare is ready for
-// use. It is safe for concurrent use. Of very many kinds some are told more often.
+// use. It is safe for concurrent use. If there are very many kinds, some are
+// told more often.
 type Rare struct {
 	mu   sync.Mutex
 	told map[string]time.Time
@@ -31,4 +33,12 @@ func (r *Rare) Allow(kind string, now time.Time) bool {
 	}
 	r.told[kind] = now
 	return true
+}
+
+// Level is level for the one line of kind in a minute, and Debug for the others.
+func (r *Rare) Level(level slog.Level, kind string, now time.Time) slog.Level {
+	if r.Allow(kind, now) {
+		return level
+	}
+	return slog.LevelDebug
 }

@@ -23,9 +23,10 @@ import (
 const op = "oauth2: token"
 
 // Provider returns a provider whose tokens come from source, whatever the
-// Request says. A Request with an Assertion or an Actor is refused. source must ask its server for each token, such as that of
-// clientcredentials without an oauth2.ReuseTokenSource around it. Otherwise a
-// renewal by the cache returns the same token again.
+// Request says. A Request with an Assertion or an Actor is refused. source must
+// ask its server for each token, such as that of clientcredentials without an
+// oauth2.ReuseTokenSource around it. Otherwise a renewal by the cache returns
+// the same token again.
 //
 // Errors are *providers.Errors. From the server's answer they contain only its
 // status and error code. A source cannot be cancelled: Generate returns when
