@@ -70,8 +70,11 @@ func appendString(b []byte, s string) []byte {
 }
 
 func appendCount(b []byte, kind byte, n int) []byte {
-	if n < 10 {
+	switch {
+	case n < 10:
 		return append(b, '0'+byte(n), kind)
+	case n < 100:
+		return append(b, '0'+byte(n/10), '0'+byte(n%10), kind)
 	}
 	return append(strconv.AppendInt(b, int64(n), 10), kind)
 }

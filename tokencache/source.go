@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"github.com/bearerkit/bearerkit/providers"
@@ -16,10 +17,10 @@ import (
 // reading of the clock. [Cache.Source] makes it.
 type Source struct {
 	c     *Cache
-	req   providers.Request
+	req   requestCopy
 	id    id
 	err   error
-	entry *atomic.Pointer[entry] // apart, so that a Source may stay on a stack
+	entry *atomic.Pointer[entry] // allocated separately, so that the Source itself can stay on a stack
 }
 
 // Source returns the Source of req's grant. If req has no key, the methods of
@@ -37,12 +38,70 @@ func (c *Cache) Source(req providers.Request) *Source {
 // bind makes s the Source of req's grant, with the grant's entry if there is
 // one.
 func (s *Source) bind(c *Cache, req *providers.Request) {
-	s.c, s.req, s.entry = c, cloneRequest(*req), new(atomic.Pointer[entry])
+	s.c, s.entry = c, new(atomic.Pointer[entry])
+	s.req.set(req)
 	if s.id, s.err = c.key(req); s.err == nil {
 		if e, ok := c.find(&s.id); ok {
 			s.entry.Store(e)
 		}
 	}
+}
+
+// requestCopy is a deep copy of a request. Up to four scopes and four params
+// that are neither maps nor slices are copied without an allocation.
+type requestCopy struct {
+	rest   providers.Request // without the scopes and params that are in the arrays
+	scopes [4]string
+	params [4]param
+	counts struct{ scopes, params int } // how much of the arrays is used
+}
+
+type param struct {
+	name  string
+	value any
+}
+
+func (r *requestCopy) set(req *providers.Request) {
+	r.rest = *req
+	if len(req.Scopes) <= len(r.scopes) {
+		r.counts.scopes, r.rest.Scopes = copy(r.scopes[:], req.Scopes), nil
+	}
+	if len(req.Params) <= len(r.params) && r.setParams(req.Params) {
+		r.rest.Params = nil
+	}
+	if r.rest.Scopes != nil || r.rest.Params != nil || r.rest.Identifiers != nil {
+		r.rest = cloneRequest(r.rest)
+	}
+}
+
+// setParams copies params, unless one is a map or a slice.
+func (r *requestCopy) setParams(params map[string]any) bool {
+	n := 0
+	for name, value := range params {
+		switch value.(type) {
+		case map[string]any, []any:
+			return false
+		}
+		r.params[n] = param{name, value}
+		n++
+	}
+	r.counts.params = n
+	return true
+}
+
+// request returns the request that was copied. It must not be changed.
+func (r *requestCopy) request() providers.Request {
+	req := r.rest
+	if n := r.counts.scopes; n > 0 {
+		req.Scopes = slices.Clone(r.scopes[:n])
+	}
+	if n := r.counts.params; n > 0 {
+		req.Params = make(map[string]any, n)
+		for _, p := range r.params[:n] {
+			req.Params[p.name] = p.value
+		}
+	}
+	return req
 }
 
 // Token returns a valid token, from memory if there is one. A caller waits only
@@ -65,7 +124,7 @@ func (s *Source) lookUp(ctx context.Context) (*providers.Token, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	k, req := s.id, s.req // copies, so that s may stay on its caller's stack
+	k, req := s.id, s.req.request() // copies, so that s can stay on its caller's stack
 	tok, err := s.c.current(ctx, &k, &req, false)
 	if err == nil {
 		e, _ := s.c.find(&k)
@@ -80,7 +139,7 @@ func (s *Source) Renew(ctx context.Context, rejected providers.Token) (providers
 	if s.err != nil {
 		return providers.Token{}, s.err
 	}
-	k, req := s.id, s.req // copies, so that s may stay on its caller's stack
+	k, req := s.id, s.req.request() // copies, so that s can stay on its caller's stack
 	return copyOf(s.c.renew(ctx, &k, &req, rejected.Version, false))
 }
 

@@ -2,6 +2,9 @@ package tokencache_test
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -17,7 +20,7 @@ func TestASourceOfOneCallAllocatesOnceAtMost(t *testing.T) {
 	c, err := tokencache.New(&fake{ttl: time.Hour}, tokencache.Options{})
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, c.Close(ctx)) }()
-	req := providers.Request{Subject: "alice"}
+	req := providers.Request{Subject: "alice", Scopes: []string{"read", "write"}, Params: map[string]any{"region": "eu", "days": 30}}
 	_, err = c.Generate(ctx, req)
 	require.NoError(t, err)
 	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { _, err = c.Source(req).Token(ctx) }), 1.0)
@@ -26,6 +29,36 @@ func TestASourceOfOneCallAllocatesOnceAtMost(t *testing.T) {
 }
 
 func TestASourceKeepsItsRequest(t *testing.T) {
+	params := func(n int) map[string]any {
+		m := map[string]any{}
+		for i := range n {
+			m[strconv.Itoa(i)] = i
+		}
+		return m
+	}
+	scopes := []string{"a", "b", "c", "d", "e"}
+	for name, req := range map[string]func() providers.Request{
+		"no maps": func() providers.Request { return providers.Request{Subject: "alice", Audience: "api"} },
+		"few scopes, params": func() providers.Request {
+			return providers.Request{Scopes: slices.Clone(scopes[:4]), Params: params(4)}
+		},
+		"many scopes": func() providers.Request { return providers.Request{Scopes: slices.Clone(scopes), Params: params(1)} },
+		"many params": func() providers.Request {
+			return providers.Request{Scopes: slices.Clone(scopes[:1]), Params: params(5)}
+		},
+		"identifiers, params": func() providers.Request {
+			return providers.Request{Identifiers: map[string]string{"email": "a@example.com"}, Params: params(2)}
+		},
+		"params in params": func() providers.Request {
+			return providers.Request{Scopes: slices.Clone(scopes[:2]), Params: map[string]any{
+				"list": []any{map[string]any{"0": 1}}, "object": map[string]any{"list": []any{1}}, "0": json.Number("1"), "none": nil}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { sourceKeeps(t, req) })
+	}
+}
+
+func sourceKeeps(t *testing.T, req func() providers.Request) {
 	ctx := context.Background()
 	var asked []providers.Request
 	c, err := tokencache.New(&fake{ttl: time.Hour, generate: func(_ context.Context, req providers.Request) (providers.Token, error) {
@@ -34,17 +67,19 @@ func TestASourceKeepsItsRequest(t *testing.T) {
 	}}, tokencache.Options{})
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, c.Close(ctx)) }()
-	req := func() providers.Request {
-		return providers.Request{
-			Subject: "alice", Scopes: []string{"read"}, Identifiers: map[string]string{"email": "a@example.com"},
-			Params: map[string]any{"list": []any{map[string]any{"x": 1}}, "object": map[string]any{"list": []any{1}}, "flat": 1},
-		}
-	}
 	changed := req()
 	source := c.Source(changed)
-	changed.Scopes[0], changed.Identifiers["email"], changed.Params["flat"] = "write", "", 2
-	changed.Params["list"].([]any)[0].(map[string]any)["x"] = 2
-	changed.Params["object"].(map[string]any)["list"].([]any)[0] = 2
+	for i := range changed.Scopes {
+		changed.Scopes[i] = "changed"
+	}
+	clear(changed.Identifiers)
+	if list, ok := changed.Params["list"].([]any); ok {
+		list[0].(map[string]any)["0"] = 2
+		changed.Params["object"].(map[string]any)["list"].([]any)[0] = 2
+	}
+	for name := range changed.Params {
+		changed.Params[name] = "changed"
+	}
 	tok, err := source.Token(ctx)
 	require.NoError(t, err)
 	_, err = source.Renew(ctx, tok)
