@@ -94,8 +94,8 @@ func TestManyDeathsInAMinuteAreTakenForOurFault(t *testing.T) {
 			require.NoError(t, c.Adopt(t.Context(), userNo(i), v.issue("t1/"+userNo(i).Subject)))
 		}
 		for i := range grants {
-			for range 3 {
-				_, _ = c.Refresh(t.Context(), nobody, fmt.Sprintf("junk %d", i)) // does not count
+			for j := range 3 {
+				_, _ = c.Refresh(t.Context(), nobody, fmt.Sprintf("junk %d %d", i, j)) // does not count
 			}
 			assert.Equal(t, providers.CodeRefreshRejected, code(refresh(i)))
 		}

@@ -47,3 +47,11 @@ func (c *Cache) IndexLen() int { return c.index.len() }
 
 // Remembered is how many tokens and grants h has in memory.
 func (h *HandedOut) Remembered() (tokens, grants int) { return h.tokens.len(), h.grants.len() }
+
+// Held is how many values, leases and watches a [NewMemory] holds.
+func Held(s Store) (values, leases, watches int) {
+	m := s.(*memory)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.values), len(m.leases), len(m.watches)
+}

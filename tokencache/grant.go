@@ -262,7 +262,7 @@ func (c *Cache) purgedAs(k *id, r *record.Record) {
 func (c *Cache) storePurge(ctx context.Context, k *id, t tombstone) error {
 	stored, _, err := c.shared.read(ctx, c.shared.recordKey(k))
 	if err == nil && stored.Purges < t.purges {
-		if _, t, err = c.storePurgeRecord(ctx, k, t, false); err == nil {
+		if _, t, err = c.storePurgeRecord(ctx, k, t, true); err == nil {
 			r := t.record()
 			c.restoreIndex(ctx, *k, &r)
 		}

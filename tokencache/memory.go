@@ -76,9 +76,9 @@ func (m *memory) CAS(ctx context.Context, key string, rev uint64, val []byte, tt
 	return m.rev, nil
 }
 
-// tidy removes expired values. The cost is spread over the writes.
+// tidy removes expired values, after half as many writes as there are values.
 func (m *memory) tidy() {
-	if m.sweep++; m.sweep < len(m.values) {
+	if m.sweep++; 2*m.sweep < len(m.values) {
 		return
 	}
 	m.sweep = 0

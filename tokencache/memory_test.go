@@ -2,6 +2,7 @@ package tokencache_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,4 +55,54 @@ func TestMemoryDoesNothingForACallerThatHasLeft(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, val)
 	assert.Zero(t, rev)
+}
+
+// What has ended takes no memory, although it is not asked for again.
+func TestMemoryHoldsNothingThatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := tokencache.NewMemory()
+		locks, watches := store.(tokencache.Locker), store.(tokencache.Watcher)
+		ctx, cancel := context.WithCancel(t.Context())
+		write := func(round int) {
+			for i := range 100 {
+				key := fmt.Sprint(round, " ", i)
+				next, err := store.CAS(t.Context(), key, 0, []byte("v"), time.Second)
+				require.NoError(t, err)
+				require.NotZero(t, next)
+				_, err = locks.Lock(t.Context(), key, "a", time.Second)
+				require.NoError(t, err)
+				if round == 0 {
+					for range 2 {
+						_, err = watches.Watch(ctx, key)
+						require.NoError(t, err)
+					}
+				}
+			}
+		}
+		for round := range 10 {
+			write(round)
+			time.Sleep(2 * time.Second)
+		}
+		cancel()
+		synctest.Wait()
+		values, leases, watched := tokencache.Held(store)
+		assert.LessOrEqual(t, values, 200)
+		assert.LessOrEqual(t, leases, 200)
+		assert.Zero(t, watched)
+		// Of what lives, nothing is lost.
+		last, err := store.CAS(t.Context(), "lives", 0, []byte("v"), time.Hour)
+		require.NoError(t, err)
+		fence, err := locks.Lock(t.Context(), "lives", "a", time.Hour)
+		require.NoError(t, err)
+		for round := range 5 {
+			write(100 + round)
+		}
+		_, rev, err := store.Load(t.Context(), "lives")
+		require.NoError(t, err)
+		assert.Equal(t, last, rev)
+		ok, err := locks.Unlock(t.Context(), "lives", "a")
+		require.NoError(t, err)
+		assert.True(t, ok)
+		assert.NotZero(t, fence)
+	})
 }

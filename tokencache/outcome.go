@@ -34,12 +34,13 @@ func (a *attempt) recordToken(ctx context.Context, action record.Action, o outco
 	c, now := a.c, a.c.wallNow()
 	bound := forAssertion(a.want.req)
 	if bound {
-		unbound, keep := o.token, false
-		unbound.RefreshToken = ""
-		if o.token, keep = record.Bind(o.token, a.want.req, now); !keep {
-			a.answerWith(unbound) // for the callers that wait; it is not kept
+		token, keep := record.Bind(o.token, a.want.req, now)
+		if !keep { // the callers that wait get it, and it is not kept
+			o.token.RefreshToken = ""
+			a.answerWith(o.token)
 			return true
 		}
+		o.token = token
 	}
 	token := record.Normalize(o.token, o.sent, now, cmp.Or(c.o.DefaultLifetime, 5*time.Minute), c.o.DefaultLifetime > 0)
 	if action.Step != record.Install && !now.Before(record.ServeUntil(&token)) {

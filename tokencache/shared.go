@@ -184,6 +184,13 @@ func (a *attempt) loadShared(ctx context.Context, begin bool) error {
 		a.rev = rev
 		change := a.reconcile(stored, begin)
 		switch {
+		case change.Behind && !a.rollCalled:
+			// A newer token was announced and the Store has lost it.
+			a.rollCalled = true
+			if err := h.callRoll(ctx); err != nil {
+				return storeError(err)
+			}
+			continue
 		case change.Adopted:
 			c.stats.adopted.Add(1)
 			c.event(a.cause, providers.Event{Kind: "adopted"})
@@ -198,13 +205,6 @@ func (a *attempt) loadShared(ctx context.Context, begin bool) error {
 				continue
 			}
 			c.restoreIndex(ctx, a.id, &a.record)
-		case change.Behind && !a.rollCalled:
-			// A newer token was announced and the Store has lost it.
-			a.rollCalled = true
-			if err := h.callRoll(ctx); err != nil {
-				return storeError(err)
-			}
-			continue
 		}
 		return nil
 	}

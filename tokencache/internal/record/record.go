@@ -200,7 +200,7 @@ func (r Record) Salvage(s Success, mode providers.Mode, f Fault, now time.Time) 
 	if mode == providers.Exclusive || r.Token.AccessToken == "" {
 		r.Token = providers.Token{IssuedAt: now, Expiry: now}
 	}
-	r.Token.RefreshToken, r.Token.RefreshExpiry, r.Token.Version = s.Token.RefreshToken, s.Token.RefreshExpiry, r.Version
+	r.Token.RefreshToken, r.Token.RefreshExpiry, r.Token.Version = s.Token.RefreshToken, bound(s.Token.RefreshExpiry), r.Version
 	r.Failure, r.Intent, r.Brought = failure, nil, r.Brought || s.Brought
 	r.Tenant, r.Anonymous = s.Tenant, s.Anonymous
 	return r.spend(s.Replaced, now)

@@ -22,6 +22,15 @@ const (
 // endless is the expiry of a token without an end.
 var endless = time.Unix(1<<33, 0) // in the year 2242
 
+// bound returns the end of a refresh token, or endless if that is later. A year
+// of five digits cannot be stored; it comes from an end in a wrong unit.
+func bound(end time.Time) time.Time {
+	if end.After(endless) {
+		return endless
+	}
+	return end
+}
+
 // ServeUntil is the time from which tok is not handed out: its expiry less a
 // tenth of its life, at most ten seconds. A token without an expiry is served
 // until it is refused.
@@ -101,6 +110,7 @@ func Normalize(tok providers.Token, sent, now time.Time, lifetime time.Duration,
 	if latest := now.Add(maxLife); tok.Expiry.After(latest) {
 		tok.Expiry = latest
 	}
+	tok.RefreshExpiry = bound(tok.RefreshExpiry)
 	if tok.TokenType == "" {
 		tok.TokenType = "Bearer"
 	}

@@ -1,0 +1,169 @@
+package tokencache_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache"
+)
+
+// A sign-out ends the calls under way. One that acts for the user must not sign
+// the user in again. A Source, which acts for the application, gets another
+// token. No caller gets a token from before.
+func TestWhatASignOutMakesOfTheCallsUnderWay(t *testing.T) {
+	type call func(*tokencache.Cache, providers.Token) (providers.Token, error)
+	for name, tt := range map[string]struct {
+		call     call
+		signedIn bool
+		want     providers.Code // "": another token
+	}{
+		"Generate": {func(c *tokencache.Cache, _ providers.Token) (providers.Token, error) {
+			return c.Generate(context.Background(), alice)
+		}, false, providers.CodeNotSignedIn},
+		"Renew": {func(c *tokencache.Cache, tok providers.Token) (providers.Token, error) {
+			return c.Renew(context.Background(), alice, tok)
+		}, true, providers.CodeNotSignedIn},
+		"Refresh": {func(c *tokencache.Cache, tok providers.Token) (providers.Token, error) {
+			return c.Refresh(context.Background(), nobody, tok.RefreshToken)
+		}, true, providers.CodeRefreshRejected},
+		"Source.Token": {func(c *tokencache.Cache, _ providers.Token) (providers.Token, error) {
+			return c.Source(alice).Token(context.Background())
+		}, false, ""},
+		"Source.Renew": {func(c *tokencache.Cache, tok providers.Token) (providers.Token, error) {
+			return c.Source(alice).Renew(context.Background(), tok)
+		}, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {
+				issue := v.generate
+				v.generate = func(ctx context.Context, req providers.Request) (providers.Token, error) {
+					_ = pause(ctx, time.Second)
+					return issue(ctx, req)
+				}
+				var tok providers.Token
+				c := next()
+				if tt.signedIn {
+					tok = must(t)(c.Generate(t.Context(), alice))
+				}
+				before := v.calls.Load()
+				var wg atomic.Int64
+				for range 3 {
+					wg.Add(1)
+					go func() {
+						defer wg.Add(-1)
+						got, err := tt.call(c, tok)
+						assert.Equal(t, tt.want, code(err), "%v", err)
+						if err == nil {
+							assert.Greater(t, got.AccessToken, "at-2", "from before the sign-out")
+						}
+					}()
+				}
+				for v.calls.Load() == before {
+					time.Sleep(time.Millisecond)
+				}
+				time.Sleep(500 * time.Millisecond)
+				require.NoError(t, next().Purge(t.Context(), alice))
+				for wg.Load() > 0 {
+					time.Sleep(time.Millisecond)
+				}
+			})
+		})
+	}
+}
+
+// A Source that has its token from an entry that left the full memory does not
+// serve it on after a sign-out.
+func TestASourceHearsOfASignOutAfterAnEviction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fake{ttl: time.Hour}
+		c := open(t, p, tokencache.Options{MaxEntries: 4})
+		s := c.Source(user)
+		old := must(t)(s.Token(t.Context()))
+		time.Sleep(time.Second)
+		for i := range 20 {
+			must(t)(c.Generate(t.Context(), userNo(i)))
+			synctest.Wait() // busy entries stay
+		}
+		require.NotZero(t, c.Stats().Evicted)
+		require.NoError(t, c.Purge(t.Context(), user))
+		assert.NotEqual(t, old.AccessToken, must(t)(s.Token(t.Context())).AccessToken)
+	})
+}
+
+// The record of a sign-out is written once, however often its notice is tried.
+func TestASignOutIsWrittenOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		must(t)(c.Generate(t.Context(), alice))
+		time.Sleep(time.Second)
+		var writes atomic.Int64
+		store.setFails(func(op, key string) error {
+			switch {
+			case op == "CAS" && strings.HasPrefix(key, "t"):
+				writes.Add(1)
+			case op == "CAS" && strings.HasPrefix(key, "n"):
+				return errors.New("no")
+			}
+			return nil
+		})
+		assert.Equal(t, providers.CodeBusy, code(c.Purge(t.Context(), alice)))
+		assert.EqualValues(t, 1, writes.Load())
+		time.Sleep(10 * time.Second)
+		assert.EqualValues(t, 1, writes.Load(), "nor in the background")
+	})
+}
+
+// An answer with a refresh token alone that a sign-out overtook is the end of a
+// refresh, and no fault of the cache.
+func TestASignOutOvertakesAnOddAnswer(t *testing.T) {
+	bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {
+		good := v.refresh
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			tok, err := good(ctx, req, rt)
+			return providers.Token{RefreshToken: tok.RefreshToken}, err
+		}
+		tok := must(t)(next().Generate(t.Context(), alice))
+		c := next()
+		time.AfterFunc(time.Second/2, func() { assert.NoError(t, c.Purge(context.Background(), alice)) })
+		_, err := next().Refresh(t.Context(), nobody, tok.RefreshToken)
+		assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)
+		_, err = next().Refresh(t.Context(), nobody, tok.RefreshToken)
+		assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)
+	})
+}
+
+// A sign-out elsewhere is heard of after the whole machine was suspended, whose
+// monotonic clock stood still.
+func TestAReplicaWhoseMachineWasSuspendedLooksAtTheNoticesFirst(t *testing.T) {
+	for _, ahead := range []time.Duration{0, 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			v, store := newVendor(), newHistory()
+			v.mode = providers.Shared
+			var jump atomic.Int64
+			a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+			cut := &deafStore{history: store}
+			b := open(t, v, tokencache.Options{Store: cut, Namespace: "test", Now: func() time.Time { return time.Now().Add(time.Duration(jump.Load())) }})
+			source := b.Source(alice)
+			old := must(t)(source.Token(t.Context()))
+			time.Sleep(10*time.Second + time.Millisecond) // b has just looked
+			store.setFails(nil)
+			kept := store.remember("m")
+			store.bringBack("m", nil, "") // b's receipt has ended
+			require.NoError(t, a.Purge(t.Context(), alice))
+			store.bringBack("m", kept, "")
+			jump.Store(int64(ahead))
+			tok := must(t)(source.Token(t.Context()))
+			assert.Equal(t, ahead > 0, tok.AccessToken != old.AccessToken, "%v", ahead)
+		})
+	}
+}
