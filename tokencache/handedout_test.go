@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -233,6 +234,19 @@ func TestAnUnknownPairIsKnownOnceItWasRefreshed(t *testing.T) {
 
 // What a page shows proves nothing about a person. It cannot be made a source of
 // an Authenticator, which takes Verifiers.
+func TestAGrantDoesNotPrintItsPerson(t *testing.T) {
+	ctx := context.Background()
+	h, err := tokencache.NewHandedOut(open(t, &fake{ttl: time.Hour}, tokencache.Options{}), 0)
+	require.NoError(t, err)
+	tok := must(t)(h.Generate(ctx, providers.Request{Subject: "PERSON", Tenant: "PERSON", Identifiers: map[string]string{"email": "PERSON"}}))
+	g, ok, err := h.Grant(ctx, tok.AccessToken)
+	require.NoError(t, err)
+	require.True(t, ok)
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("grant", "g", g, "h", h)
+	assert.NotContains(t, fmt.Sprintf("%v %+v %#v %v %+v %#v", g, g, g, h, h, h)+log.String(), "PERSON")
+}
+
 func TestHandedOutIsNoVerifier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, err := tokencache.NewHandedOut(open(t, newVendor(), tokencache.Options{}), 0)

@@ -154,3 +154,6 @@ func (*Cache) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "tokencache
 
 // Format writes a fixed text for every verb, because a Source names a user.
 func (*Source) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "tokencache.Source") }
+
+// Format writes a fixed text for every verb, because a Grant names a user.
+func (*Grant) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "tokencache.Grant") }
