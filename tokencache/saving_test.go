@@ -242,7 +242,8 @@ func TestAPanicInAnAttemptIsItsCallersError(t *testing.T) {
 			armed.Store(true)
 			return p.token(1, ""), nil
 		}
-		c := open(t, p, tokencache.Options{Now: func() time.Time {
+		log := &lockedBuilder{}
+		c := open(t, p, tokencache.Options{Logger: slog.New(slog.NewTextHandler(log, nil)), Now: func() time.Time {
 			if armed.CompareAndSwap(true, false) {
 				panic("secret")
 			}
@@ -250,7 +251,8 @@ func TestAPanicInAnAttemptIsItsCallersError(t *testing.T) {
 		}})
 		_, err := c.Generate(t.Context(), user)
 		require.ErrorContains(t, err, "panicked")
-		assert.NotContains(t, err.Error(), "secret")
+		assert.Contains(t, log.String(), "saving_test.go", "the stack is told")
+		assert.NotContains(t, log.String()+err.Error(), "secret")
 		p.generate = nil
 		must(t)(c.Generate(t.Context(), providers.Request{Subject: "another"}))
 	})

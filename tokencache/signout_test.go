@@ -3,6 +3,7 @@ package tokencache_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,11 +56,11 @@ func TestWhatASignOutMakesOfTheCallsUnderWay(t *testing.T) {
 					tok = must(t)(c.Generate(t.Context(), alice))
 				}
 				before := v.calls.Load()
-				var wg atomic.Int64
+				var underWay atomic.Int64
 				for range 3 {
-					wg.Add(1)
+					underWay.Add(1)
 					go func() {
-						defer wg.Add(-1)
+						defer underWay.Add(-1)
 						got, err := tt.call(c, tok)
 						assert.Equal(t, tt.want, code(err), "%v", err)
 						if err == nil {
@@ -72,7 +73,7 @@ func TestWhatASignOutMakesOfTheCallsUnderWay(t *testing.T) {
 				}
 				time.Sleep(500 * time.Millisecond)
 				require.NoError(t, next().Purge(t.Context(), alice))
-				for wg.Load() > 0 {
+				for underWay.Load() > 0 {
 					time.Sleep(time.Millisecond)
 				}
 			})
@@ -166,4 +167,31 @@ func TestAReplicaWhoseMachineWasSuspendedLooksAtTheNoticesFirst(t *testing.T) {
 			assert.Equal(t, ahead > 0, tok.AccessToken != old.AccessToken, "%v", ahead)
 		})
 	}
+}
+
+// deafRevoker is a vendor that cannot revoke.
+type deafRevoker struct{ *vendor }
+
+func (deafRevoker) Revoke(context.Context, providers.Token) error {
+	return &providers.Error{Code: providers.CodeUnreachable, Class: providers.Transient}
+}
+
+// The caller of Purge hears that the upstream has not revoked the token. If
+// it is one that no caller was given, the operator does.
+func TestARevocationThatFailsIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &lockedBuilder{}
+		c := open(t, deafRevoker{newVendor()}, tokencache.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
+		assert.NoError(t, c.Purge(t.Context(), alice), "there is nothing to revoke")
+		tok := must(t)(c.Generate(t.Context(), alice))
+		assert.Equal(t, providers.CodeUnreachable, code(c.Purge(t.Context(), alice)))
+		assert.True(t, c.Purged(alice, tok), "signed out all the same")
+		assert.NotContains(t, log.String(), "was not revoked")
+		tok = must(t)(c.Generate(t.Context(), alice))
+		time.AfterFunc(time.Second/2, func() { _ = c.Purge(t.Context(), alice) })
+		_, err := c.Renew(t.Context(), alice, tok)
+		assert.Equal(t, providers.CodeNotSignedIn, code(err), "%v", err)
+		synctest.Wait()
+		assert.Contains(t, log.String(), "was not revoked")
+	})
 }

@@ -109,20 +109,24 @@ func (s *oneFault) count() int {
 // One call of the Store that goes wrong, whichever it is, costs a caller an error
 // that says so at most. No grant is lost, no refresh token is presented twice, a
 // sign-out counts, and both replicas agree in the end.
-func TestOneFaultOfTheStoreCostsNoGrant(t *testing.T) {
+func TestOneFaultOfTheStoreCostsNoGrant(t *testing.T) { atEachCall(t, 4, dayOverOneFault) }
+
+// atEachCall runs day with a fault of each kind at every step-th call of the
+// Store. day returns how many calls there were.
+func atEachCall(t *testing.T, step int, day func(t *testing.T, mode providers.Mode, kind faultKind, at int) int) {
+	if testing.Short() {
+		step *= 2
+	}
 	for _, mode := range []providers.Mode{providers.Shared, providers.Rotating, providers.Exclusive} {
 		for _, kind := range []faultKind{fails, noReply, hangs, away} {
 			if mode == providers.Shared && kind == away {
 				continue // work goes on without the Store, and the replicas do not agree
 			}
 			t.Run(fmt.Sprint(mode, ", a call ", kind), func(t *testing.T) {
-				calls, step := 30, 4
-				if testing.Short() {
-					step = 10
-				}
+				calls := 30
 				for at := int(mode); at < calls; at += step { // others in each mode
 					n := 0
-					synctest.Test(t, func(t *testing.T) { n = dayOverOneFault(t, mode, kind, at) })
+					synctest.Test(t, func(t *testing.T) { n = day(t, mode, kind, at) })
 					calls = max(calls, n)
 					if t.Failed() {
 						t.Fatal("call ", at)
@@ -134,6 +138,21 @@ func TestOneFaultOfTheStoreCostsNoGrant(t *testing.T) {
 	}
 }
 
+// busy calls again while the Store is said to be away.
+func busy[T any](t *testing.T, call func() (T, error)) (T, error) {
+	t.Helper()
+	got, err := call()
+	for range 3 {
+		if code(err) != providers.CodeBusy {
+			break
+		}
+		assert.ErrorContains(t, err, "the token store is unavailable")
+		time.Sleep(2 * time.Second)
+		got, err = call()
+	}
+	return got, err
+}
+
 // dayOverOneFault uses a grant in all ways over a Store whose at-th call goes
 // wrong. It returns how many calls there were.
 func dayOverOneFault(t *testing.T, mode providers.Mode, kind faultKind, at int) int {
@@ -142,19 +161,7 @@ func dayOverOneFault(t *testing.T, mode providers.Mode, kind faultKind, at int) 
 	store := &oneFault{Store: memory, at: at, kind: kind}
 	a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
 	b := cluster(t, 1, v, tokencache.Options{Store: memory})[0]
-	// again makes a call again if it failed for the Store's sake.
-	again := func(call func() (providers.Token, error)) (providers.Token, error) {
-		tok, err := call()
-		for range 3 {
-			if code(err) != providers.CodeBusy {
-				break
-			}
-			assert.ErrorContains(t, err, "the token store is unavailable")
-			time.Sleep(2 * time.Second)
-			tok, err = call()
-		}
-		return tok, err
-	}
+	again := func(call func() (providers.Token, error)) (providers.Token, error) { return busy(t, call) }
 	generate := func(c *tokencache.Cache) providers.Token {
 		return must(t)(again(func() (providers.Token, error) { return c.Generate(t.Context(), alice) }))
 	}
@@ -195,6 +202,56 @@ func dayOverOneFault(t *testing.T, mode providers.Mode, kind faultKind, at int) 
 	assert.Zero(t, a.Stats().Unsaved)
 	assert.Zero(t, a.Stats().InFlight)
 	return calls
+}
+
+// The same for the tokens that pages have.
+func TestOneFaultOfTheStoreCostsNoPage(t *testing.T) { atEachCall(t, 6, pageOverOneFault) }
+
+func pageOverOneFault(t *testing.T, mode providers.Mode, kind faultKind, at int) int {
+	v, memory := newVendor(), tokencache.NewMemory()
+	v.mode = mode
+	store := &oneFault{Store: memory, at: at, kind: kind}
+	a, err := tokencache.NewHandedOut(cluster(t, 1, v, tokencache.Options{Store: store})[0], 0)
+	require.NoError(t, err)
+	b, err := tokencache.NewHandedOut(cluster(t, 1, v, tokencache.Options{Store: memory})[0], 0)
+	require.NoError(t, err)
+	generate := func() (providers.Token, error) { return a.Generate(t.Context(), alice) }
+	must(t)(busy(t, generate))
+	time.Sleep(5 * time.Second) // it is saved by now
+	page := must(t)(busy(t, generate))
+	time.Sleep(time.Minute)
+	require.Equal(t, page.AccessToken, must(t)(generate()).AccessToken) // written again, if the Store does not have it
+	grant := func(h *tokencache.HandedOut, accessToken string) (*tokencache.Grant, bool) {
+		known := false
+		g, err := busy(t, func() (g *tokencache.Grant, err error) {
+			g, known, err = h.Grant(t.Context(), accessToken)
+			return g, err
+		})
+		require.NoError(t, err)
+		return g, known
+	}
+	proxy, known := grant(b, page.AccessToken)
+	require.True(t, known)
+	time.Sleep(6 * time.Second)
+	renewed := must(t)(proxy.Renew(t.Context(), page))
+	assert.Greater(t, renewed.Version, page.Version)
+	got := must(t)(busy(t, func() (providers.Token, error) { return a.Refresh(t.Context(), nobody, page.RefreshToken) }))
+	assert.GreaterOrEqual(t, got.Version, renewed.Version)
+	g, known := grant(a, got.AccessToken)
+	require.True(t, known)
+	assert.Equal(t, got.AccessToken, must(t)(busy(t, func() (providers.Token, error) { return g.Token(t.Context()) })).AccessToken)
+	require.NoError(t, a.Purge(t.Context(), alice))
+	for _, h := range []*tokencache.HandedOut{a, b} {
+		_, known = grant(h, got.AccessToken)
+		assert.False(t, known, "signed out")
+	}
+	_, err = busy(t, func() (providers.Token, error) { return g.Token(t.Context()) })
+	assert.Equal(t, providers.CodeNotSignedIn, code(err), "%v", err)
+	if mode != providers.Shared {
+		assert.LessOrEqual(t, v.presented(), 2)
+		presentedOnce(t, v)
+	}
+	return store.count()
 }
 
 // lateWrite is a Store in which one write of a record arrives late: it gets no
