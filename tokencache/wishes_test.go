@@ -92,7 +92,9 @@ func TestATokenEndsByTheFirstClock(t *testing.T) {
 					now := time.Unix(0, wall.Load())
 					return providers.Token{AccessToken: "at", RefreshToken: "rt", IssuedAt: now, Expiry: now.Add(100 * time.Second)}, nil
 				}
-				p.generate = func(ctx context.Context, req providers.Request) (providers.Token, error) { return p.refresh(ctx, req, "") }
+				p.generate = func(ctx context.Context, req providers.Request) (providers.Token, error) {
+					return p.refresh(ctx, req, "")
+				}
 				c := open(t, p, tokencache.Options{Now: func() time.Time { return time.Unix(0, wall.Load()) }})
 				s := c.Source(user)
 				must(t)(s.Token(t.Context()))
@@ -107,6 +109,27 @@ func TestATokenEndsByTheFirstClock(t *testing.T) {
 				must(t)(s.Token(t.Context()))
 				assert.EqualValues(t, 2, p.calls.Load())
 			})
+		})
+	}
+}
+
+// An attempt that waits for its turn while the grant is signed out begins after
+// it: its token counts, and no second one is needed.
+func TestAnAttemptThatWaitsForASlotBeginsWhenItHasIt(t *testing.T) {
+	for _, store := range []func() tokencache.Store{func() tokencache.Store { return nil }, tokencache.NewMemory} {
+		synctest.Test(t, func(t *testing.T) {
+			v := newVendor()
+			issue := v.generate
+			v.generate = func(ctx context.Context, req providers.Request) (providers.Token, error) {
+				_ = pause(ctx, 5*time.Second)
+				return issue(ctx, req)
+			}
+			c := open(t, v, tokencache.Options{MaxFlights: 1, Store: store(), Namespace: "n"})
+			go func() { _, _ = c.Generate(t.Context(), bob) }()
+			time.Sleep(time.Second)
+			time.AfterFunc(2*time.Second, func() { assert.NoError(t, c.Purge(context.Background(), alice)) })
+			must(t)(c.Source(alice).Token(t.Context()))
+			assert.Equal(t, 2, v.n, "bob's and alice's")
 		})
 	}
 }
