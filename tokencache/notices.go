@@ -54,18 +54,21 @@ const (
 // news is a replica's part in the bulletin.
 type news struct {
 	server    string        // the epoch of the bulletin's server; only listen uses it
-	ready     chan struct{} // closed after the first reading of the bulletin
+	ready     chan struct{} // closed after the first look
 	readyOnce sync.Once
 	kick      chan struct{}  // wakes listen
 	writing   chan struct{}  // held while notices are written
 	tasks     sync.WaitGroup // what listen has started; Close waits for it
 
-	lookBy   struct{ wall, mono atomic.Int64 } // see informed
-	lastRead atomic.Int64                      // when the last look that read the bulletin began, on the monotonic clock
+	signed moment // before the last receipt was written; only listen uses it
+
+	lookBy struct{ wall, mono atomic.Int64 } // see informed
 
 	mu         sync.Mutex
+	looks      looks
 	looked     chan struct{} // closed and replaced after each look
 	seen       bulletin
+	member     bool               // this replica has been a member
 	first      string             // the first edition that this replica saw
 	restoring  bool               // a restore is under way
 	again      bool               // the restore must be done once more
@@ -76,6 +79,10 @@ type news struct {
 	confirms   flight.Group[bool] // by server
 }
 
+// looks are the numbers of the last looks: one that has begun, one that has
+// ended, and one that has read the bulletin. The first look is number 1.
+type looks struct{ begun, ended, read uint64 }
+
 // draft is a notice on its way into the bulletin.
 type draft struct {
 	notice
@@ -85,7 +92,6 @@ type draft struct {
 func (n *news) init() {
 	n.ready, n.kick, n.writing = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1)
 	n.confirmed, n.looked = map[string]bool{}, make(chan struct{})
-	n.inform(never)
 }
 
 var (
@@ -156,8 +162,10 @@ func (h *shared) listen() {
 	ctx := h.c.ctx
 	defer h.leave()
 	var signal <-chan struct{}
+	next := h.c.since() // when the bulletin may be watched again
 	for ctx.Err() == nil {
-		if signal == nil && h.watcher != nil {
+		if signal == nil && h.watcher != nil && h.c.since() >= next {
+			next = h.c.since() + noticeEvery
 			signal, _ = h.watch(ctx, h.bulletinKey())
 		}
 		h.look(ctx)
@@ -166,7 +174,6 @@ func (h *shared) listen() {
 		case _, ok := <-signal:
 			if !ok {
 				signal = nil
-				_ = sleep(ctx, noticeEvery)
 			}
 		case <-h.kick:
 		case <-tick.C:
@@ -176,44 +183,74 @@ func (h *shared) listen() {
 	}
 }
 
-// look reads the bulletin once, applies it, and writes a receipt. If the last
-// receipt has ended, it writes one first: then a sign-out elsewhere either waits
-// for this replica, or its notice is already there.
+// look reads the bulletin, applies it, and writes a receipt. If the last receipt
+// may have ended, look writes one before and reads again: then a sign-out
+// elsewhere either waits for this replica, or its notice is already there.
 func (h *shared) look(ctx context.Context) {
 	defer h.readyOnce.Do(func() { close(h.ready) })
-	defer h.tellLooked()
+	number, read := h.beginLook(), false
+	defer func() { h.endLook(number, read) }()
 	begun := h.c.now()
-	if !h.informed(begun) {
-		_ = h.sign(ctx)
-	}
 	b, rev, err := h.readBulletin(ctx)
-	if err == nil && (rev == 0 || !slices.Contains(b.Members, h.replica)) {
-		b, err = h.editBulletin(ctx, func(b *bulletin) {
-			if !slices.Contains(b.Members, h.replica) {
-				b.Members = append(b.Members, h.replica)
-			}
-		})
+	unsigned := begun.mono-h.signed.mono >= int64(memberTTL) || begun.wall-h.signed.wall >= int64(memberTTL)
+	if err == nil && unsigned && h.sign(ctx) == nil {
+		b, rev, err = h.readBulletin(ctx)
 	}
-	if err == nil && h.rolledBack(&b) {
-		b, err = h.editBulletin(ctx, h.renewEdition)
-	}
-	if err != nil {
-		// The Store is away, and valid tokens are still served, unless the look
-		// took so long that this process may have been stopped meanwhile.
-		long := int64(min(memberTTL/2, 2*h.c.o.StoreTimeout+time.Second))
-		if now := h.c.now(); now.mono-begun.mono < long && now.wall-begun.wall < long {
-			h.inform(begun)
-		}
+	switch {
+	case errors.Is(err, record.ErrFormat): // any token may have ended
+		h.outdateAll()
+		read = true
+		return
+	case err != nil:
+		h.serveWithoutStore(begun)
 		return
 	}
-	h.follow(b)
-	h.lastRead.Store(begun.mono)
+	read = true
+	b, err = h.join(ctx, b, rev)
+	if b.Edition != "" {
+		h.follow(b)
+	}
+	if err != nil {
+		return
+	}
 	h.lookAtServer(ctx)
 	if h.sign(ctx) == nil {
 		h.inform(begun)
 	}
 	_ = h.flush(ctx)
 	h.c.retryPurges(ctx)
+}
+
+// serveWithoutStore lets this replica serve valid tokens although a look, which
+// began at begun, could not read the bulletin. It does not if the look took so
+// long that this process may have been stopped meanwhile.
+func (h *shared) serveWithoutStore(begun moment) {
+	long := int64(min(memberTTL/2, 2*h.c.o.StoreTimeout+time.Second))
+	if now := h.c.now(); now.mono-begun.mono < long && now.wall-begun.wall < long {
+		h.inform(begun)
+	}
+}
+
+// join makes this replica a member in b, which was just read, and gives b
+// another edition if it was rolled back. If the Store does not take that, join
+// returns b as it was read, and the error.
+func (h *shared) join(ctx context.Context, b bulletin, rev uint64) (bulletin, error) {
+	if rev == 0 || !slices.Contains(b.Members, h.replica) || h.rolledBack(&b) {
+		next, err := h.editBulletin(ctx, func(b *bulletin) {
+			h.renewEdition(b)
+			if !slices.Contains(b.Members, h.replica) {
+				b.Members = append(b.Members, h.replica)
+			}
+		})
+		if err != nil {
+			return b, err
+		}
+		b = next
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.member = true
+	return b, nil
 }
 
 // lookAtServer restores what the Store may have lost if its server has changed.
@@ -250,8 +287,8 @@ func (h *shared) renewEdition(b *bulletin) {
 	}
 }
 
-// awaitJoin waits until this replica is a member, or the Store is away. Before
-// that, a sign-out elsewhere does not wait for this replica.
+// awaitJoin waits for the end of the first look. This replica is then a member,
+// or the Store was away.
 func (h *shared) awaitJoin(ctx context.Context) {
 	select {
 	case <-h.ready:
@@ -263,7 +300,7 @@ func (h *shared) awaitJoin(ctx context.Context) {
 func (h *shared) joined() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.first != ""
+	return h.member
 }
 
 // leave removes this replica from the members.
@@ -280,22 +317,28 @@ func (h *shared) leave() {
 func (h *shared) follow(b bulletin) {
 	h.mu.Lock()
 	seen := h.seen
-	h.seen = b
+	// A bulletin that was rolled back, and could not get another edition, is not
+	// remembered as seen: it must get one later.
+	back := seen.Edition == b.Edition && b.Seq < seen.Seq
+	if !back {
+		h.seen = b
+	}
+	if h.first == "" {
+		h.first = b.Edition
+	}
 	h.mu.Unlock()
 	fresh := b.Seq - seen.Seq
 	switch {
-	case seen.Edition == "":
-		h.mu.Lock()
-		h.first = b.Edition
-		h.mu.Unlock()
+	case seen.Edition == "": // what was read before may have ended meanwhile
+		h.outdateAll()
 		return
-	case seen.Edition != b.Edition || b.Seq < seen.Seq:
+	case seen.Edition != b.Edition || back:
 		// Any of its notices may be new, and others may be lost.
-		h.c.eachEntry(func(_ id, e *entry) { h.c.outdate(e, 0) })
+		h.outdateAll()
 		h.restore(0)
 		seen.Seq, fresh = 0, uint64(len(b.Notices))
 	case fresh > uint64(len(b.Notices)): // some were missed
-		h.c.eachEntry(func(_ id, e *entry) { h.c.outdate(e, 0) })
+		h.outdateAll()
 		h.restore(seen.Seq)
 		return
 	}
@@ -312,6 +355,11 @@ func (h *shared) follow(b bulletin) {
 			}
 		}
 	}
+}
+
+// outdateAll outdates every token.
+func (h *shared) outdateAll() {
+	h.c.eachEntry(func(_ id, e *entry) { h.c.outdate(e, 0) })
 }
 
 // outdate stops serving e's token if it is below version, until the record has

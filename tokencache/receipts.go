@@ -31,7 +31,7 @@ func (h *shared) sign(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	key := h.memberKey(h.replica)
+	key, begun := h.memberKey(h.replica), h.c.now()
 	for range 2 {
 		next, err := h.cas(ctx, key, rev, r.Seq, val, memberTTL)
 		if err != nil {
@@ -41,6 +41,7 @@ func (h *shared) sign(ctx context.Context) error {
 			h.mu.Lock()
 			h.receiptRev = next
 			h.mu.Unlock()
+			h.signed = begun
 			return nil
 		}
 		v, err := h.fetch(ctx, key)
@@ -128,16 +129,29 @@ func (n *news) informed(now moment) bool {
 	return now.mono < n.lookBy.mono.Load() && now.wall < n.lookBy.wall.Load()
 }
 
-// inform notes that this replica has looked at the notices at begun.
+// inform lets this process serve tokens from memory until memberTTL after begun.
 func (n *news) inform(begun moment) {
 	n.lookBy.mono.Store(begun.mono + int64(memberTTL))
 	n.lookBy.wall.Store(begun.wall + int64(memberTTL))
 }
 
-// tellLooked wakes the callers that wait for a look.
-func (n *news) tellLooked() {
+// beginLook returns the number of a look that begins now.
+func (n *news) beginLook() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.looks.begun++
+	return n.looks.begun
+}
+
+// endLook wakes the callers that wait for a look. read says whether the look has
+// read the bulletin.
+func (n *news) endLook(number uint64, read bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.looks.ended = number
+	if read {
+		n.looks.read = number
+	}
 	close(n.looked)
 	n.looked = make(chan struct{})
 }
@@ -155,22 +169,40 @@ func (c *Cache) attend(ctx context.Context) error {
 }
 
 func (h *shared) attend(ctx context.Context) error {
-	patience := time.NewTimer(attention)
-	defer patience.Stop()
-	came := h.c.now().mono
+	patience, cancel := context.WithTimeout(ctx, attention)
+	defer cancel()
+	h.awaitJoin(patience)
+	err := h.awaitLook(patience, func(came, now looks) bool { return h.informed(h.c.now()) || now.read > came.begun })
+	if err != nil && ctx.Err() == nil {
+		h.inform(h.c.now())
+		return nil
+	}
+	return err
+}
+
+// awaitJoinAgain lets a replica join whose first look failed, and reports
+// whether it is a member then.
+func (h *shared) awaitJoinAgain(ctx context.Context) bool {
+	_ = h.awaitLook(ctx, func(came, now looks) bool { return now.ended > came.begun })
+	return h.joined()
+}
+
+// awaitLook makes this replica look at the notices until enough is true of the
+// looks when the caller came and those now, or ctx or the cache ends.
+func (h *shared) awaitLook(ctx context.Context, enough func(came, now looks) bool) error {
+	h.mu.Lock()
+	came := h.looks
+	h.mu.Unlock()
 	for {
 		h.mu.Lock()
-		looked := h.looked
+		now, looked := h.looks, h.looked
 		h.mu.Unlock()
-		if h.informed(h.c.now()) || h.lastRead.Load() > came {
+		if enough(came, now) {
 			return nil
 		}
 		h.wake()
 		select {
 		case <-looked:
-		case <-patience.C:
-			h.inform(h.c.now())
-			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-h.left:

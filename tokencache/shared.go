@@ -177,9 +177,13 @@ func (a *attempt) loadShared(ctx context.Context, begin bool) error {
 	c, h := a.c, a.c.shared
 	h.awaitJoin(ctx)
 	for range maxRounds {
+		member := h.joined()
 		stored, rev, err := h.read(ctx, a.key)
 		if err != nil {
 			return storeError(err)
+		}
+		if !member && h.awaitJoinAgain(ctx) {
+			continue // a sign-out may not have waited for this replica
 		}
 		a.rev = rev
 		change := a.reconcile(stored, begin)
