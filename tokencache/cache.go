@@ -187,10 +187,9 @@ func prepare(p providers.Provider, o Options) (*Cache, error) {
 			b := make([]byte, 0, 512)
 			return &b
 		}},
-		jitter: rand.Float64,
-		index:  newBounded(4*o.MaxEntries, owner.evictionRank, func(owner) bool { return true }),
-		tombstones: newBounded(4*o.MaxEntries, func(t tombstone) int64 { return t.ends },
-			func(tombstone) bool { return true }),
+		jitter:     rand.Float64,
+		index:      newBounded(4*o.MaxEntries, owner.evictionRank, func(owner) bool { return true }),
+		tombstones: newBounded(4*o.MaxEntries, tombstone.evictionRank, func(tombstone) bool { return true }),
 	}
 	c.entries = newBounded(o.MaxEntries, c.evictionRank, c.evict)
 	c.exchanged = newBounded(o.MaxEntries, c.evictionRank, c.evict)
@@ -380,10 +379,13 @@ func appendPart(b []byte, s string) []byte {
 // Store, has joined the other replicas. A Store that fails later does not
 // change the answer, because valid tokens are still served. Use it in /readyz.
 func (c *Cache) Ready() bool {
+	return !c.isClosed() && (c.shared == nil || c.shared.joined())
+}
+
+func (c *Cache) isClosed() bool {
 	c.life.Lock()
-	closed := c.closed
-	c.life.Unlock()
-	return !closed && (c.shared == nil || c.shared.joined())
+	defer c.life.Unlock()
+	return c.closed
 }
 
 // Close refuses new work and waits for the work under way until ctx ends or the

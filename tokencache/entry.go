@@ -1,6 +1,7 @@
 package tokencache
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -333,10 +334,20 @@ type tombstone struct {
 	ended           []record.Digest
 	tenant          string
 	unsaved         bool // the Store or a replica may not know it yet
+	tried           bool // the Store may have it, because a write got no reply
 }
 
 func tombstoneOf(r *record.Record, unsaved bool) tombstone {
-	return tombstone{r.Version, r.Purges, r.Ends.Unix(), r.Ended, r.Tenant, unsaved}
+	return tombstone{version: r.Version, purges: r.Purges, ends: r.Ends.Unix(), ended: r.Ended, tenant: r.Tenant, unsaved: unsaved}
+}
+
+// evictionRank is when t may be forgotten. A sign-out that must still be
+// continued is forgotten last.
+func (t tombstone) evictionRank() int64 {
+	if t.unsaved {
+		return math.MaxInt64
+	}
+	return max(t.ends, 0)
 }
 
 func (t tombstone) record() record.Record {
@@ -353,16 +364,22 @@ func (c *Cache) told(k *id, purges uint64) {
 
 // bury keeps what r says about a sign-out.
 func (c *Cache) bury(k *id, r *record.Record, unsaved bool) {
-	if r.Purges == 0 {
-		return
+	if r.Purges > 0 {
+		c.buryTombstone(k, tombstoneOf(r, unsaved))
 	}
+}
+
+func (c *Cache) buryTombstone(k *id, t tombstone) {
 	c.tombstones.put(k, func(old tombstone, ok bool) (tombstone, bool) {
-		t := tombstoneOf(r, unsaved)
 		if ok && old.purges > t.purges {
 			return old, false
 		}
+		t := t // next may be called again
 		t.ended = record.JoinEnded(old.ended, t.ended)
-		t.unsaved = t.unsaved || old.unsaved && old.purges == t.purges // see told
+		if old.purges == t.purges {
+			t.unsaved = t.unsaved || old.unsaved // see told
+			t.tried = t.tried || old.tried
+		}
 		return t, true
 	})
 }

@@ -151,17 +151,21 @@ func (c *Cache) Purge(ctx context.Context, req providers.Request) error {
 	if err != nil {
 		return err
 	}
-	e, err := c.entry(&k)
+	if !c.enter() {
+		return errClosed
+	}
+	defer c.leave()
+	was, t, err := c.purgeLocal(&k)
 	if err != nil {
 		return err
 	}
-	was, t := c.purgeLocal(&k, e)
 	last := was.Token
 	if c.shared != nil {
 		limited, cancel := context.WithTimeout(ctx, c.callLimit)
 		defer cancel()
+		defer context.AfterFunc(c.ctx, cancel)() // Close cancels it
 		var stored providers.Token
-		if stored, err = c.spreadPurge(limited, &k, t, false); stored.Version > last.Version {
+		if stored, err = c.spreadPurge(limited, &k, t); stored.Version > last.Version {
 			last = stored
 		}
 		if err != nil {
@@ -173,28 +177,46 @@ func (c *Cache) Purge(ctx context.Context, req providers.Request) error {
 
 // purgeLocal signs k out in this process. It returns the record before and the
 // tombstone.
-func (c *Cache) purgeLocal(k *id, e *entry) (record.Record, tombstone) {
+func (c *Cache) purgeLocal(k *id) (record.Record, tombstone, error) {
+	for {
+		e, err := c.entry(k)
+		if err != nil {
+			return record.Record{}, tombstone{}, err
+		}
+		if was, t, ok := c.purgeEntry(k, e); ok {
+			return was, t, nil
+		}
+	}
+}
+
+// purgeEntry signs k out in its entry e. It returns false if e was evicted.
+func (c *Cache) purgeEntry(k *id, e *entry) (was record.Record, t tombstone, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	was := e.record()
-	r := was.Purge(c.tokenDigest(was.Token.RefreshToken), c.nowFor(e.view.Load()), c.o.RefreshLifetime)
-	c.bury(k, &r, c.shared != nil)
-	if !e.evicted.Load() {
-		c.install(e, r)
+	if e.evicted.Load() {
+		return was, t, false
 	}
-	return was, tombstoneOf(&r, c.shared != nil)
+	was = e.record()
+	now := c.nowFor(e.view.Load())
+	r := was.Purge(c.tokenDigest(was.Token.RefreshToken), now, c.o.RefreshLifetime)
+	if c.shared != nil {
+		// The Store may have earlier sign-outs that this process does not know.
+		// The clock makes this one the last.
+		r.Purges = max(r.Purges, uint64(max(now.UnixMilli(), 1)))
+	}
+	c.bury(k, &r, c.shared != nil)
+	c.install(e, r)
+	return was, tombstoneOf(&r, c.shared != nil), true
 }
 
 // spreadPurge writes a sign-out to the Store and tells all replicas. It retries
-// until ctx ends. It returns the token that the Store had. again tells that it
-// was tried before.
-func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone, again bool) (last providers.Token, err error) {
+// until ctx ends. It returns the token that the Store had.
+func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone) (last providers.Token, err error) {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		var stored record.Record
-		if stored, t, err = c.storePurgeRecord(ctx, k, t, again); stored.Token.Version > last.Version {
+		if stored, t, err = c.storePurgeRecord(ctx, k, t); stored.Token.Version > last.Version {
 			last = stored.Token
 		}
-		again = true
 		if err == nil {
 			err = c.shared.announce(ctx, noticeOf(k, t))
 		}
@@ -207,22 +229,26 @@ func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone, again bool)
 		if sleep(ctx, wait) != nil {
 			pe := *providers.AsError(storeError(err))
 			pe.Code, pe.Description = providers.CodeBusy, "the sign-out could not be made known to all replicas yet; it is carried on"
+			if c.isClosed() {
+				pe.Description = "the sign-out could not be made known to all replicas before the cache was closed; sign out again elsewhere"
+			}
 			return last, &pe
 		}
 	}
 }
 
 // storePurgeRecord writes a sign-out into its record in the Store. It returns
-// the record before and the new tombstone. again tells that it was tried before:
-// a later token is then of a new sign-in.
-func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone, again bool) (record.Record, tombstone, error) {
+// the record before and the new tombstone. If the write gets no reply, it keeps
+// a tombstone that says so: a later call then finds out whether the record was
+// written, and ends no later sign-in.
+func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone) (record.Record, tombstone, error) {
 	h, key := c.shared, c.shared.recordKey(k)
 	for range maxRounds {
 		stored, rev, err := h.read(ctx, key)
 		if err != nil && !errors.Is(err, record.ErrFormat) {
 			return stored, t, err
 		}
-		if stored.Purges >= t.purges && stored.Version >= t.version && (stored.Empty() || again && stored.Token.Version > t.version) {
+		if stored.Purges == t.purges || t.tried && stored.Purges > t.purges {
 			c.purgedAs(k, &stored)
 			return record.Record{}, t, nil // written before
 		}
@@ -235,6 +261,9 @@ func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone, again 
 		}
 		next, err := h.write(ctx, key, rev, &r)
 		if err != nil {
+			t = tombstoneOf(&r, true)
+			t.tried = true
+			c.buryTombstone(k, t)
 			return stored, t, err
 		}
 		if next != 0 {
@@ -262,7 +291,8 @@ func (c *Cache) purgedAs(k *id, r *record.Record) {
 func (c *Cache) storePurge(ctx context.Context, k *id, t tombstone) error {
 	stored, _, err := c.shared.read(ctx, c.shared.recordKey(k))
 	if err == nil && stored.Purges < t.purges {
-		if _, t, err = c.storePurgeRecord(ctx, k, t, true); err == nil {
+		t.tried = true // the Store had it
+		if _, t, err = c.storePurgeRecord(ctx, k, t); err == nil {
 			r := t.record()
 			c.restoreIndex(ctx, *k, &r)
 		}
@@ -280,7 +310,7 @@ func (c *Cache) retryPurges(ctx context.Context) {
 			if t.unsaved && ctx.Err() == nil {
 				limited, cancel := context.WithTimeout(ctx, c.callLimit)
 				defer cancel()
-				if _, err := c.spreadPurge(limited, &k, t, true); err != nil {
+				if _, err := c.spreadPurge(limited, &k, t); err != nil {
 					c.unsavedPurges.Store(true)
 				}
 			}

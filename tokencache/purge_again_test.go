@@ -222,21 +222,21 @@ func TestASignOutThatCloseCutsShortSaysSo(t *testing.T) {
 // yet.
 func TestASignOutThatIsNotWrittenIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := newVendor()
+		v := &fake{ttl: time.Hour}
 		way := &hooked{history: newHistory()}
 		a := cluster(t, 1, v, tokencache.Options{Store: way.history})[0]
 		b := cluster(t, 1, v, tokencache.Options{Store: way, MaxEntries: 4, Logger: slog.New(slog.DiscardHandler)})[0]
-		old := must(t)(a.Generate(t.Context(), alice)).AccessToken
-		must(t)(b.Generate(t.Context(), alice))
+		old := must(t)(a.Generate(t.Context(), user)).AccessToken
+		must(t)(b.Generate(t.Context(), user))
 		records := way.remember("t")
 		require.Len(t, records, 1)
 		way.fail(func(_, key string) bool { _, ok := records[key]; return ok })
-		require.Equal(t, providers.CodeBusy, code(b.Purge(t.Context(), alice)))
+		require.Equal(t, providers.CodeBusy, code(b.Purge(t.Context(), user)))
 		for i := range 100 {
 			require.NoError(t, b.Purge(t.Context(), userNo(i)))
 		}
 		way.set(nil)
 		time.Sleep(15 * time.Second)
-		assert.NotEqual(t, old, must(t)(a.Generate(t.Context(), alice)).AccessToken)
+		assert.NotEqual(t, old, must(t)(a.Generate(t.Context(), user)).AccessToken)
 	})
 }

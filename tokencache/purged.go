@@ -47,22 +47,28 @@ func (n *notice) ended() (all []record.Digest) {
 // signedOut ends k here, as a notice of another replica says.
 func (c *Cache) signedOut(k id, n notice) {
 	said := record.Record{Details: record.Details{Version: n.Version, Purges: n.Purges, Ends: time.Unix(n.Ends, 0), Ended: n.ended()}}
-	e, ok := c.find(&k)
-	if !ok {
+	if e, ok := c.find(&k); !ok || !c.endEntry(&k, e, &said) {
 		c.bury(&k, &said, false)
-		return
 	}
+}
+
+// endEntry ends k's entry e as said says. It returns false if e was evicted.
+func (c *Cache) endEntry(k *id, e *entry, said *record.Record) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	own := e.record()
-	if e.evicted.Load() || own.Purges >= n.Purges {
-		return
+	switch {
+	case e.evicted.Load():
+		return false
+	case own.Purges >= said.Purges:
+		return true
 	}
 	r := own.Purge(c.tokenDigest(own.Token.RefreshToken), c.wallNow(), c.o.RefreshLifetime)
-	r.Version, r.Purges, r.Ended = max(r.Version, n.Version), n.Purges, record.JoinEnded(r.Ended, said.Ended)
+	r.Version, r.Purges, r.Ended = max(r.Version, said.Version), said.Purges, record.JoinEnded(r.Ended, said.Ended)
 	if said.Ends.After(r.Ends) {
 		r.Ends = said.Ends
 	}
-	c.bury(&k, &r, false)
+	c.bury(k, &r, false)
 	c.install(e, r)
+	return true
 }
