@@ -287,9 +287,13 @@ func (c *Cache) purgedAs(k *id, r *record.Record) {
 	}
 }
 
-// storePurge writes a sign-out that the Store has lost.
+// storePurge writes a sign-out that the Store has lost. A record that cannot be
+// read is not lost.
 func (c *Cache) storePurge(ctx context.Context, k *id, t tombstone) error {
 	stored, _, err := c.shared.read(ctx, c.shared.recordKey(k))
+	if errors.Is(err, record.ErrFormat) {
+		return nil
+	}
 	if err == nil && stored.Purges < t.purges {
 		t.tried = true // the Store had it
 		if _, t, err = c.storePurgeRecord(ctx, k, t); err == nil {

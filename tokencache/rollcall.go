@@ -2,6 +2,7 @@ package tokencache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -152,13 +153,14 @@ func (h *shared) restoreAll() {
 
 // restoreEntry writes k's record again if the Store has lost it. It first waits
 // for an upstream call under way, because the record gets the result of the
-// call only after it.
+// call only after it. It does not wait for a provider that ignores its context.
+// A value that cannot be read is not lost.
 func (h *shared) restoreEntry(k *id, e *entry) error {
 	c := h.c
 	for {
 		e.mu.Lock()
 		own, a := e.record(), e.attempt
-		calling := a != nil && a.calling
+		calling := a != nil && a.calling && (!a.overdue || a.unsaved)
 		if v := e.view.Load(); v != nil && v.overBelow > own.Token.Version {
 			own.Token = providers.Token{}
 		}
@@ -166,6 +168,8 @@ func (h *shared) restoreEntry(k *id, e *entry) error {
 		if calling {
 			select {
 			case <-a.finished:
+				continue
+			case <-time.After(time.Second): // it may be overdue
 				continue
 			case <-c.ctx.Done():
 				return c.ctx.Err()
@@ -176,6 +180,9 @@ func (h *shared) restoreEntry(k *id, e *entry) error {
 		}
 		key := h.recordKey(k)
 		stored, rev, err := h.read(c.ctx, key)
+		if errors.Is(err, record.ErrFormat) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
