@@ -266,3 +266,92 @@ func TestHitsStartNoWorkWhileRenewalsFail(t *testing.T) {
 		assert.Equal(t, c.Stats().Calls, c.Stats().Flights)
 	})
 }
+
+// What is told to do fits the cause: of two faults with one code, one may be of
+// the cache's own Store and the other of the upstream.
+func TestWhatTheOperatorIsToldToDo(t *testing.T) {
+	for _, tt := range []struct {
+		code      providers.Code
+		own, told string // own: what is told if the cache itself failed so
+	}{
+		{providers.CodeCredentialsRejected, "", "the upstream refuses our key"},
+		{providers.CodeGrantRequired, "", "the user has to sign in again"},
+		{providers.CodeNotSignedIn, "", "the user has to sign in again"},
+		{providers.CodeBusy, "look at the store", "the upstream asks to come back later"},
+		{providers.CodeTimeout, "Options.MaxFlights", "the network between"},
+		{providers.CodeUnreachable, "", "the network between"},
+		{providers.CodeUpstreamError, "", "whether its API changed"},
+		{providers.CodeBadResponse, "", "whether its API changed"},
+		{providers.CodeInvalidField, "", "the error says what was wrong"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			for _, op := range []string{"vendor", "tokencache"} {
+				log := &lockedBuilder{}
+				p := &fake{}
+				p.generate = func(context.Context, providers.Request) (providers.Token, error) {
+					return providers.Token{}, &providers.Error{Code: tt.code, Op: op}
+				}
+				c := open(t, p, tokencache.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
+				_, err := c.Generate(t.Context(), user)
+				require.Equal(t, tt.code, code(err))
+				synctest.Wait()
+				assert.Equal(t, op == "vendor" || tt.own == "" || tt.code == providers.CodeTimeout, strings.Contains(log.String(), tt.told), "%s of %s: %s", tt.code, op, log)
+				if tt.own != "" {
+					assert.Equal(t, op == "tokencache", strings.Contains(log.String(), tt.own), "%s of %s: %s", tt.code, op, log)
+				}
+			}
+		})
+	}
+}
+
+// One kind of failure hides no other kind.
+func TestEachKindOfFailureIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &lockedBuilder{}
+		p := &fake{}
+		p.generate = func(_ context.Context, req providers.Request) (providers.Token, error) {
+			return providers.Token{}, &providers.Error{Code: providers.Code(req.Audience)}
+		}
+		c := open(t, p, tokencache.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
+		for i := range 3 {
+			for _, code := range []string{"one", "two"} {
+				_, _ = c.Generate(t.Context(), providers.Request{Subject: userNo(i).Subject, Audience: code})
+			}
+		}
+		synctest.Wait()
+		assert.Equal(t, 2, strings.Count(log.String(), "level=WARN"), log.String())
+	})
+}
+
+// A cache that is too small says so once.
+func TestEvictionsAreToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &lockedBuilder{}
+		c := open(t, &fake{ttl: time.Hour}, tokencache.Options{MaxEntries: 4, Logger: slog.New(slog.NewTextHandler(log, nil))})
+		for i := range 20 {
+			must(t)(c.Generate(t.Context(), userNo(i)))
+			synctest.Wait() // busy entries stay
+			time.Sleep(time.Minute)
+		}
+		assert.EqualValues(t, 16, c.Stats().Evicted)
+		assert.Equal(t, 1, strings.Count(log.String(), "more grants than MaxEntries"), log.String())
+	})
+}
+
+// Grants that die one after another are no fault of ours.
+func TestDeathsOverAnHourAreNotTakenForOurFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, log := newVendor(), &lockedBuilder{}
+		c := open(t, v, tokencache.Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
+		for i := range 60 {
+			pair := must(t)(c.Generate(t.Context(), userNo(i)))
+			v.mu.Lock()
+			clear(v.alive)
+			v.mu.Unlock()
+			_, err := c.Refresh(t.Context(), nobody, pair.RefreshToken)
+			assert.Equal(t, providers.GrantDead, providers.AsError(err).Class)
+			time.Sleep(10 * time.Second)
+		}
+		assert.NotContains(t, log.String(), "level=ERROR")
+	})
+}
