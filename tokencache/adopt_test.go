@@ -121,14 +121,16 @@ func TestAdoptedGrantsStayInAFullCache(t *testing.T) {
 		}
 		err := c.Adopt(t.Context(), user(75), v.issue("t1/one too many"))
 		assert.Equal(t, providers.CodeBusy, code(err), "%v", err)
+		must(t)(c.Generate(t.Context(), user(76)))
+		assert.Equal(t, providers.CodeBusy, code(c.Adopt(t.Context(), user(76), v.issue("t1/user 76"))), "also of a user with a token")
 		require.NoError(t, c.Adopt(t.Context(), user(0), v.issue("t1/user 0")), "who is in may adopt again")
 		for i := range 1000 {
 			must(t)(c.Generate(t.Context(), providers.Request{Tenant: "t1", Subject: fmt.Sprint("invented ", i)}))
 		}
 		synctest.Wait()
 		assert.Equal(t, 100, c.Stats().Entries)
-		assert.EqualValues(t, 1000-25, c.Stats().Evicted)
-		assert.EqualValues(t, 1000-25, evicted.Load())
+		assert.EqualValues(t, 1+1000-25, c.Stats().Evicted)
+		assert.EqualValues(t, 1+1000-25, evicted.Load())
 		for i := range 75 {
 			tok := must(t)(c.Generate(t.Context(), user(i)))
 			assert.Contains(t, tok.AccessToken, "of t1/"+user(i).Subject)
@@ -174,6 +176,13 @@ func TestAMissingGrantSaysWhichGrantsAreOne(t *testing.T) {
 		assert.Equal(t, providers.CodeGrantRequired, code(err))
 		assert.ErrorContains(t, errors.Unwrap(err), "is another grant")
 		must(t)(c.Generate(t.Context(), providers.Request{Subject: "u"}))
+
+		cause := errors.New("the provider's own")
+		p.generate = func(context.Context, providers.Request) (providers.Token, error) {
+			return providers.Token{}, &providers.Error{Code: providers.CodeGrantRequired, Class: providers.Permanent, Err: cause}
+		}
+		_, err = c.Generate(t.Context(), providers.Request{Subject: "another"})
+		assert.ErrorIs(t, err, cause)
 	})
 }
 

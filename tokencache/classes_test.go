@@ -346,6 +346,12 @@ func (w *lockedBuilder) Write(p []byte) (int, error) {
 	return w.b.Write(p)
 }
 
+func (w *lockedBuilder) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.b.Reset()
+}
+
 func (w *lockedBuilder) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

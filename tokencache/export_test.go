@@ -55,3 +55,6 @@ func Held(s Store) (values, leases, watches int) {
 	defer m.mu.Unlock()
 	return len(m.values), len(m.leases), len(m.watches)
 }
+
+// Tombstones is how many sign-outs the cache remembers.
+func (c *Cache) Tombstones() int { return c.tombstones.len() }

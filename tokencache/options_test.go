@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -144,15 +145,16 @@ func TestASignOutReplacesNoticesThatMakeNoSense(t *testing.T) {
 }
 
 // A replica that dies during a call holds its grant up until the call must be
-// over, and no longer.
+// over, and no longer. If the other one's clock is behind, the time is counted
+// from its first sight of the call.
 func TestAReplicaThatDiesDuringACallIsWaitedFor(t *testing.T) {
-	for _, mode := range []providers.Mode{providers.Rotating, providers.Exclusive} {
+	for behind, wait := range map[time.Duration]float64{0: 12, time.Hour: 5 + 12} {
 		synctest.Test(t, func(t *testing.T) {
 			v, store := newVendor(), newHistory() // without leases
-			v.mode = mode
+			v.mode = providers.Rotating
 			cut := &deafStore{history: store}
 			a := open(t, v, tokencache.Options{Store: struct{ tokencache.Store }{cut}, Namespace: "test"})
-			b := open(t, v, tokencache.Options{Store: struct{ tokencache.Store }{store}, Namespace: "test"})
+			b := open(t, v, tokencache.Options{Store: struct{ tokencache.Store }{store}, Namespace: "test", Now: func() time.Time { return time.Now().Add(-behind) }})
 			issue := v.generate
 			var began time.Time
 			v.generate = func(context.Context, providers.Request) (providers.Token, error) {
@@ -164,7 +166,46 @@ func TestAReplicaThatDiesDuringACallIsWaitedFor(t *testing.T) {
 			go func() { _, _ = a.Generate(t.Context(), alice) }()
 			time.Sleep(5 * time.Second)
 			must(t)(b.Generate(t.Context(), alice))
-			assert.InDelta(t, 12, time.Since(began).Seconds(), 0.2, "a third of FetchTimeout, and two seconds")
+			assert.InDelta(t, wait, time.Since(began).Seconds(), 0.2, "a third of FetchTimeout, and two seconds")
+		})
+	}
+}
+
+// Over a Store that works nothing is reported but the work itself.
+func TestAQuietDay(t *testing.T) {
+	for _, mode := range []providers.Mode{providers.Shared, providers.Rotating, providers.Exclusive} {
+		synctest.Test(t, func(t *testing.T) {
+			v := newVendor()
+			v.mode = mode
+			v.ttl = time.Minute
+			seen, log := &kinds{}, &lockedBuilder{}
+			all := cluster(t, 2, v, tokencache.Options{Observer: seen.observe, Logger: slog.New(slog.NewTextHandler(log, nil))})
+			gone, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			_, err := all[0].Refresh(gone, nobody, "forged")
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Error(t, all[0].Purge(gone, bob))
+			time.Sleep(10 * time.Second)
+			seen.forget()
+			log.forget()
+			for range 3 {
+				tok := must(t)(all[0].Generate(t.Context(), alice))
+				must(t)(all[1].Generate(t.Context(), alice))
+				tok = must(t)(all[0].Renew(t.Context(), alice, tok))
+				must(t)(all[1].Refresh(t.Context(), nobody, tok.RefreshToken))
+				time.Sleep(50 * time.Second)
+				together(2, func(i int) { must(t)(all[i].Generate(t.Context(), alice)) })
+				time.Sleep(2 * time.Minute)
+				must(t)(all[1].Generate(t.Context(), alice))
+				require.NoError(t, all[0].Purge(t.Context(), alice))
+			}
+			time.Sleep(10 * time.Second)
+			assert.Subset(t, []string{"flight_started", "flight", "adopted"}, seen.all(), mode)
+			assert.Empty(t, log.String(), mode)
+			for _, c := range all {
+				assert.Zero(t, c.Stats().StoreErrors)
+				assert.Zero(t, c.Stats().InFlight)
+			}
 		})
 	}
 }

@@ -195,3 +195,80 @@ func TestARevocationThatFailsIsTold(t *testing.T) {
 		assert.Contains(t, log.String(), "was not revoked")
 	})
 }
+
+// Sign-outs of very many users take a bounded memory. The last ones count.
+func TestSignOutsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		c := open(t, v, tokencache.Options{MaxEntries: 50})
+		var last providers.Token
+		for i := range 1000 {
+			last = must(t)(c.Generate(t.Context(), userNo(i)))
+			require.NoError(t, c.Purge(t.Context(), userNo(i)))
+			time.Sleep(time.Second)
+		}
+		assert.Equal(t, 200, c.Tombstones())
+		assert.True(t, c.Purged(userNo(999), last))
+	})
+}
+
+// A record that makes no sense does not stop a sign-out.
+func TestASignOutReplacesARecordThatMakesNoSense(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		all := cluster(t, 2, v, tokencache.Options{Store: store})
+		old := must(t)(all[0].Generate(t.Context(), alice))
+		for key, was := range store.remember("t") {
+			_, err := store.CAS(t.Context(), key, was.rev, []byte("{junk"), time.Hour)
+			require.NoError(t, err)
+		}
+		_, err := all[1].Generate(t.Context(), alice)
+		assert.Equal(t, providers.CodeBusy, code(err), "%v", err)
+		require.NoError(t, all[0].Purge(t.Context(), alice))
+		time.Sleep(2 * time.Second)
+		for _, c := range all {
+			assert.NotEqual(t, old.AccessToken, must(t)(c.Source(alice).Token(t.Context())).AccessToken)
+		}
+	})
+}
+
+// A sign-out is carried on for as long as the Store is away.
+func TestASignOutOutlastsALongOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		pair := must(t)(a.Generate(t.Context(), alice))
+		store.setFails(func(op, key string) error {
+			if op == "CAS" && strings.HasPrefix(key, "t") {
+				return errors.New("no")
+			}
+			return nil
+		})
+		require.Equal(t, providers.CodeBusy, code(a.Purge(t.Context(), alice)))
+		time.Sleep(5 * time.Minute)
+		store.setFails(nil)
+		time.Sleep(15 * time.Second)
+		b := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		_, err := b.Refresh(t.Context(), nobody, pair.RefreshToken)
+		assert.Equal(t, providers.CodeRefreshRejected, code(err), "%v", err)
+		assert.NotEqual(t, pair.AccessToken, must(t)(b.Generate(t.Context(), alice)).AccessToken)
+		assert.Zero(t, v.presented())
+	})
+}
+
+// Sign-outs wait for the members of a Store that was emptied. Later ones are as
+// fast as before.
+func TestSignOutsAreFastAgainAfterTheStoreWasEmptied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newHistory()
+		all := cluster(t, 2, newVendor(), tokencache.Options{Store: struct{ tokencache.Store }{store}}) // without an Epoch
+		time.Sleep(10500 * time.Millisecond)
+		store.bringBack("", nil, "")
+		for i := range 5 {
+			time.Sleep(10 * time.Second)
+			began := time.Now()
+			require.NoError(t, all[i%2].Purge(t.Context(), userNo(i)))
+			assert.LessOrEqual(t, time.Since(began), 2100*time.Millisecond, "until the other one has looked")
+		}
+	})
+}

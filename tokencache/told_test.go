@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +41,33 @@ func (f *flights) last() providers.Event {
 		return providers.Event{}
 	}
 	return f.seen[len(f.seen)-1]
+}
+
+// kinds notes the kinds of events.
+type kinds struct {
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func (k *kinds) observe(_ context.Context, e providers.Event) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.seen == nil {
+		k.seen = map[string]bool{}
+	}
+	k.seen[e.Kind] = true
+}
+
+func (k *kinds) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.seen = nil
+}
+
+func (k *kinds) all() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Sorted(maps.Keys(k.seen))
 }
 
 // The event of a flight says what was asked of the upstream and why, how that
