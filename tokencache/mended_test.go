@@ -97,13 +97,16 @@ func TestAnAnnouncedTokenThatTheStoreLostIsAskedFor(t *testing.T) {
 func TestASignOutThatIsWrittenBackLateEndsNoLaterSignIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v, store := newVendor(), newHistory()
-		a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		began := time.Now()
+		a := cluster(t, 1, v, tokencache.Options{Store: store})[0] // looks at each even second
+		time.Sleep(500 * time.Millisecond)
 		cluster(t, 1, v, tokencache.Options{Store: slowWrites{store, 5 * time.Second}, StoreTimeout: time.Minute})
 		time.Sleep(time.Second) // both are members
 		must(t)(a.Generate(t.Context(), alice))
 		require.NoError(t, a.Purge(t.Context(), alice)) // the other one hears of it
 		again := must(t)(a.Generate(t.Context(), alice))
-		store.bringBack("t", nil, "2")
+		time.Sleep(time.Until(began.Add(20200 * time.Millisecond)))
+		store.bringBack("t", nil, "2") // which the other one sees first
 		time.Sleep(20 * time.Second)
 		assert.Equal(t, again.AccessToken, must(t)(a.Generate(t.Context(), alice)).AccessToken)
 		must(t)(a.Refresh(t.Context(), nobody, again.RefreshToken))

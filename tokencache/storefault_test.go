@@ -352,3 +352,25 @@ func TestAStoreThatRefusesWorkIsSaidToBeAway(t *testing.T) {
 		}
 	}
 }
+
+// Where the end of a grant cannot be written, its caller hears that the Store is
+// away.
+func TestAnEndThatCannotBeWrittenIsAFaultOfTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		pair := must(t)(c.Generate(t.Context(), alice))
+		v.refresh = func(context.Context, providers.Request, string) (providers.Token, error) {
+			store.setFails(func(op, key string) error {
+				if op == "CAS" && strings.HasPrefix(key, "t") {
+					return errors.New("no")
+				}
+				return nil
+			})
+			return providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead}
+		}
+		_, err := c.Refresh(t.Context(), nobody, pair.RefreshToken)
+		assert.Equal(t, providers.CodeBusy, code(err), "%v", err)
+		assert.ErrorContains(t, err, "the token store is unavailable")
+	})
+}
