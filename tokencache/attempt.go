@@ -203,7 +203,7 @@ func (a *attempt) releaseLease() {
 func (a *attempt) load(ctx context.Context, begin bool) error {
 	if a.c.shared != nil && !a.alone {
 		err := a.loadShared(ctx, begin)
-		if err == nil || !a.goAlone(err) {
+		if err == nil || !a.goAlone() {
 			return err
 		}
 	}
@@ -217,9 +217,9 @@ func (a *attempt) load(ctx context.Context, begin bool) error {
 }
 
 // goAlone reports whether a may continue without the Store after a call of the
-// Store failed with err. Only a Shared attempt may.
-func (a *attempt) goAlone(err error) bool {
-	if a.c.rules.Mode == providers.Shared && !a.alone && !errors.Is(err, errPurged) {
+// Store failed. Only a Shared attempt may.
+func (a *attempt) goAlone() bool {
+	if a.c.rules.Mode == providers.Shared && !a.alone {
 		a.alone = true
 		a.c.event(a.cause, providers.Event{Kind: "uncoordinated"})
 	}

@@ -71,15 +71,6 @@ func (c *Cache) reportPanic(err error) {
 	c.logError("tokencache: a call ended its goroutine; its callers get an error", "a provider, Store or Observer must not call runtime.Goexit", "error", err)
 }
 
-// unlessAlone returns err as callers see it, or nil if a continues without the
-// Store.
-func (a *attempt) unlessAlone(err error) error {
-	if a.alone {
-		return nil
-	}
-	return storeError(err)
-}
-
 // storeError returns the error of a Store that cannot be reached, as callers
 // see it.
 func storeError(err error) error {

@@ -57,7 +57,7 @@ type counters struct {
 	hits                                                               striped
 	attempts, calls, coalesced, failFast, failed, adopted, storeErrors atomic.Uint64
 	evicted, overdue                                                   atomic.Uint64
-	warnedEviction                                                     sync.Once
+	warnedEviction                                                     atomic.Bool
 }
 
 // striped is a counter for many writers. A goroutine adds to one of several
@@ -125,12 +125,18 @@ func (c *Cache) failedFast(ctx context.Context, err error) {
 // countEviction reports that a record left the full memory.
 func (c *Cache) countEviction() {
 	c.stats.evicted.Add(1)
-	if c.o.Observer != nil {
-		go c.event(c.ctx, providers.Event{Kind: "evicted"}) // not under the locks of the caller
+	first := !c.stats.warnedEviction.Swap(true)
+	if !first && c.o.Observer == nil {
+		return
 	}
-	c.stats.warnedEviction.Do(func() {
-		c.o.Logger.Warn("tokencache: more grants than MaxEntries; the least recently renewed are evicted and cost a call when they are needed again", "max_entries", c.o.MaxEntries, "do", "raise MaxEntries")
-	})
+	go func() { // the caller holds locks
+		c.event(c.ctx, providers.Event{Kind: "evicted"})
+		if first {
+			_ = flight.Guard(func() { // the Logger may panic
+				c.o.Logger.Warn("tokencache: more grants than MaxEntries; the least recently renewed are evicted and cost a call when they are needed again", "max_entries", c.o.MaxEntries, "do", "raise MaxEntries")
+			})
+		}
+	}()
 }
 
 // report reports the end of a.

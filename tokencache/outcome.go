@@ -158,7 +158,7 @@ func (a *attempt) recordFailure(ctx context.Context, action record.Action, pe *p
 		a.answer(nil, pe)
 		return true
 	case err != nil:
-		a.answer(nil, a.unlessAlone(err))
+		a.answer(nil, storeError(err))
 		return true
 	}
 	a.markDead(ctx, action.RefreshToken)
@@ -198,7 +198,7 @@ func (a *attempt) save(ctx context.Context, change func(record.Record) record.Re
 		written := true
 		if a.c.shared != nil && !a.alone {
 			var err error
-			if written, err = a.write(ctx, &r); err != nil && !a.goAlone(err) {
+			if written, err = a.write(ctx, &r); err != nil && !a.goAlone() {
 				return persisted, err
 			}
 		}
@@ -239,7 +239,7 @@ func (a *attempt) commit(r record.Record) result {
 // presented.
 func (a *attempt) persist(ctx context.Context, next providers.Token, change func(record.Record) record.Record) (result, error) {
 	once := func(ctx context.Context) (result, error) {
-		if err := a.c.indexToken(ctx, next, a.owns()); err != nil && !a.goAlone(err) {
+		if err := a.c.indexToken(ctx, next, a.owns()); err != nil && !a.goAlone() {
 			return persisted, err
 		}
 		return a.save(ctx, change)
@@ -253,7 +253,7 @@ func (a *attempt) persist(ctx context.Context, next providers.Token, change func
 		select {
 		case <-a.c.ctx.Done():
 			a.c.o.Logger.Error("tokencache: closed with a token that the store does not have; its grant may be lost", "do", "nothing: its user may have to sign in again")
-			return persisted, a.unlessAlone(err)
+			return persisted, storeError(err)
 		case <-time.After(wait):
 		}
 		if how, err = once(a.c.ctx); err == nil {

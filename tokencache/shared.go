@@ -254,8 +254,10 @@ func (a *attempt) prepareShared(ctx context.Context, action record.Action) (bool
 	switch {
 	case !a.leased:
 		if err := a.takeLease(ctx); err != nil {
-			alone := a.goAlone(err)
-			return alone, a.unlessAlone(err)
+			if a.goAlone() {
+				return true, nil
+			}
+			return false, storeError(err)
 		}
 	case !h.holds(a.lease):
 		a.release()
@@ -283,8 +285,9 @@ func (a *attempt) prepareShared(ctx context.Context, action record.Action) (bool
 
 // foreignCall is how long to wait for an upstream call of another attempt. Such
 // a call may be under way although this attempt has the lease, because the
-// Store may have lost the other lease. The wait is counted from the first sight
-// of the intent, so the replicas' clocks do not matter.
+// Store may have lost the other lease. The wait is never longer than a call. It
+// is too short if the other replica's clock is behind by more than intentMargin.
+// Then only the lease excludes a second call.
 func (a *attempt) foreignCall() time.Duration {
 	c, i := a.c, a.record.Intent
 	if i == nil || i.Ended || i.Owner == a.name || c.rules.Mode == providers.Shared {
@@ -305,7 +308,8 @@ func (a *attempt) foreignCall() time.Duration {
 }
 
 const (
-	// intentMargin is how much the clocks of replicas may differ.
+	// intentMargin is how much the clocks of replicas may differ if a lease is
+	// lost during a call, and for a Store without leases.
 	intentMargin = 2 * time.Second
 	// saveHeadStart is how long a spender waits after a failure of the Store.
 	saveHeadStart = 3 * time.Second
@@ -325,7 +329,7 @@ func (a *attempt) writeIntent(ctx context.Context, action record.Action) (bool, 
 	}
 	written, err := a.write(ctx, &r)
 	if err != nil {
-		return false, a.unlessAlone(err)
+		return false, storeError(err)
 	}
 	if written {
 		a.record = r
