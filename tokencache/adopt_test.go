@@ -97,10 +97,11 @@ func TestAdoptOfAnOlderPair(t *testing.T) {
 		}
 	}
 	bothWays(t, olderPair)
-	bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
 		v.mode = providers.Shared
-		c := next()
-		olderPair(t, v, func() *tokencache.Cache { return c }) // several tokens may be valid, and each replica has one
+		c := open(t, v, tokencache.Options{})
+		olderPair(t, v, func() *tokencache.Cache { return c })
 	})
 }
 

@@ -44,33 +44,39 @@ func TestATokenIsSavedOverARecordThatWasTouched(t *testing.T) {
 // A refusal of a refresh token that another replica has spent meanwhile is no
 // news: that replica's pair is good.
 func TestARefusalDoesNotEndTheTokenOfAFasterReplica(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		v := rotating()
-		all := cluster(t, 2, v, tokencache.Options{Store: newHistory()})
-		for _, c := range all {
-			c.Ablate(true, true) // both spend it
+	for _, late := range []providers.Token{{}, {RefreshToken: "of an odd answer"}} {
+		synctest.Test(t, func(t *testing.T) { fasterReplica(t, late) })
+	}
+}
+
+// fasterReplica lets two replicas spend one refresh token. The slower one is
+// refused, and gets late beside the refusal.
+func fasterReplica(t *testing.T, late providers.Token) {
+	v := rotating()
+	all := cluster(t, 2, v, tokencache.Options{Store: newHistory()})
+	for _, c := range all {
+		c.Ablate(true, true) // both spend it
+	}
+	first := v.issue("t1/alice")
+	require.NoError(t, all[0].Adopt(t.Context(), alice, first))
+	good := v.refresh
+	var calls atomic.Int64
+	v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+		if calls.Add(1) == 1 {
+			return good(ctx, req, rt)
 		}
-		first := v.issue("t1/alice")
-		require.NoError(t, all[0].Adopt(t.Context(), alice, first))
-		good := v.refresh
-		var calls atomic.Int64
-		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
-			if calls.Add(1) == 1 {
-				return good(ctx, req, rt)
-			}
-			time.Sleep(10 * time.Second)
-			return providers.Token{}, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead}
-		}
-		var pairs [2]providers.Token
-		var errs [2]error
-		together(2, func(i int) {
-			time.Sleep(time.Duration(i) * 500 * time.Millisecond)
-			pairs[i], errs[i] = all[i].Refresh(t.Context(), alice, first.RefreshToken)
-		})
-		require.NoError(t, errors.Join(errs[:]...))
-		assert.Equal(t, pairs[0].RefreshToken, pairs[1].RefreshToken)
-		assert.NotEmpty(t, pairs[1].RefreshToken)
+		time.Sleep(10 * time.Second)
+		return late, &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead}
+	}
+	var pairs [2]providers.Token
+	var errs [2]error
+	together(2, func(i int) {
+		time.Sleep(time.Duration(i) * 500 * time.Millisecond)
+		pairs[i], errs[i] = all[i].Refresh(t.Context(), alice, first.RefreshToken)
 	})
+	require.NoError(t, errors.Join(errs[:]...))
+	assert.Equal(t, pairs[0].RefreshToken, pairs[1].RefreshToken)
+	assert.NotEmpty(t, pairs[1].RefreshToken)
 }
 
 // A page that refreshes gets its pair whole or an error, and not an access token

@@ -135,6 +135,10 @@ func TestEachHitIsCounted(t *testing.T) {
 		assert.EqualValues(t, 4, c.Stats().Hits)
 		time.Sleep(2 * time.Second)
 		assert.EqualValues(t, 2, p.calls.Load())
+		early := c.Source(bob) // before there is a token
+		must(t)(c.Generate(t.Context(), bob))
+		must(t)(early.Token(t.Context()))
+		assert.EqualValues(t, 5, c.Stats().Hits)
 	})
 }
 
@@ -156,6 +160,15 @@ func TestWhichFailuresAreToldToTheOperator(t *testing.T) {
 			return err
 		}, false},
 		"a sign-out overtakes a refresh": {func(t *testing.T, _ *vendor, c *tokencache.Cache, tok providers.Token) error {
+			time.AfterFunc(time.Second/2, func() { _ = c.Purge(t.Context(), alice) })
+			_, err := c.Refresh(t.Context(), alice, tok.RefreshToken)
+			return err
+		}, false},
+		"a sign-out overtakes a refresh that fails": {func(t *testing.T, v *vendor, c *tokencache.Cache, tok providers.Token) error {
+			v.refresh = func(context.Context, providers.Request, string) (providers.Token, error) {
+				time.Sleep(time.Second)
+				return providers.Token{}, &providers.Error{Code: providers.CodeUnreachable, Class: providers.Transient}
+			}
 			time.AfterFunc(time.Second/2, func() { _ = c.Purge(t.Context(), alice) })
 			_, err := c.Refresh(t.Context(), alice, tok.RefreshToken)
 			return err
