@@ -43,7 +43,7 @@ func TestNoRefreshTokenIsSpentBeforeAllIsWrittenBack(t *testing.T) {
 			a := cluster(t, 1, v, o)[0]
 			o.Store = store
 			b := cluster(t, 1, v, o)[0]
-			const grants = 50 // more than are written at once
+			const grants = 20 // more than are written at once
 			for i := range grants {
 				require.NoError(t, b.Adopt(t.Context(), userNo(i), v.issue("t1/"+userNo(i).Subject)))
 			}

@@ -114,8 +114,11 @@ func TestOneFaultOfTheStoreCostsNoGrant(t *testing.T) { atEachCall(t, 4, dayOver
 // atEachCall runs day with a fault of each kind at every step-th call of the
 // Store. day returns how many calls there were.
 func atEachCall(t *testing.T, step int, day func(t *testing.T, mode providers.Mode, kind faultKind, at int) int) {
-	if testing.Short() {
-		step *= 2
+	switch {
+	case defaultSeeds == 1: // under -race
+		step *= 12
+	case testing.Short():
+		step *= 3
 	}
 	for _, mode := range []providers.Mode{providers.Shared, providers.Rotating, providers.Exclusive} {
 		for _, kind := range []faultKind{fails, noReply, hangs, away} {
