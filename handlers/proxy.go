@@ -100,8 +100,9 @@ type ProxyConfig struct {
 //
 // Answers are private, no-store: the next user of the browser must not get them
 // from its cache. The upstream's cookies are removed, and so are headers by
-// which it would speak for our own origin or to the caches before it. An
-// upstream 401 is answered as 502 upstream_rejected_token, because the caller
+// which it would speak for our own origin or to the caches before it. Every
+// answer is nosniff, and one without a Content-Type gets none: a browser must
+// not run a file of the upstream as a page of our own origin. An upstream 401 is answered as 502 upstream_rejected_token, because the caller
 // is signed in. Streams are flushed. WebSockets are forwarded, and no other
 // protocol.
 //
@@ -215,6 +216,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			p.lost(w, r, err)
 		}
 	}
+	w.Header()["Content-Type"] = nil // only the upstream sets it: net/http must not guess one from the body
 	reverse.ServeHTTP(w, out)
 	flush()
 }

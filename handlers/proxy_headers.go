@@ -81,6 +81,7 @@ func (p *proxy) clean(res *http.Response, r *http.Request) {
 		p.selectSubprotocol(h, r)
 		return // the body is the connection
 	}
+	h.Set("X-Content-Type-Options", "nosniff")
 	if public {
 		h.Add("Vary", "Authorization, Cookie")
 	} else {
