@@ -166,6 +166,37 @@ func TestSignOutClearsTheCookie(t *testing.T) {
 	assert.Empty(t, setCookies(serve(t, h, r)))
 }
 
+// A browser stays signed in if its cookie stays. The upstream's answer to a
+// revocation does not matter for that.
+func TestSignOutClearsTheCookieWhateverTheRevocationAnswers(t *testing.T) {
+	for _, code := range []providers.Code{
+		providers.CodeRejectedInput, providers.CodeInvalidToken, providers.CodeCredentialsRejected, providers.CodeBusy, providers.CodeRefreshRejected,
+	} {
+		refused := &providers.Error{Code: code, Class: providers.Permanent}
+		for name, f := range map[string]*fake{
+			"purge":  {purge: func(context.Context, providers.Request) error { return refused }},
+			"revoke": {revoke: func(context.Context, providers.Token) error { return refused }},
+		} {
+			h, err := handlers.SignOut(cookieConfig(f))
+			a := serve(t, must(t, h, err), post(`{"user":"a","token":"t"}`))
+			assert.GreaterOrEqual(t, a.status, 400, "%s: %s", name, code)
+			require.Len(t, setCookies(a), 1, "%s: %s", name, code)
+			assert.Negative(t, setCookies(a)[0].MaxAge)
+			assert.Equal(t, `"cache"`, a.header.Get("Clear-Site-Data"), "%s: %s", name, code)
+		}
+	}
+	unnamed := &fake{purge: func(context.Context, providers.Request) error {
+		return &providers.Error{Code: providers.CodeIdentityRequired}
+	}}
+	for body, status := range map[string]int{`{}`: 400, `{"user":"a","token":7}`: 400, `{"tenant":"unknown"}`: 403, `[`: 400} {
+		h, err := handlers.SignOut(cookieConfig(unnamed))
+		a := serve(t, must(t, h, err), post(body))
+		assert.Equal(t, status, a.status, body)
+		assert.Empty(t, setCookies(a), "a refused call changes nothing: %s", body)
+		assert.Empty(t, a.header.Get("Clear-Site-Data"), body)
+	}
+}
+
 // Each attribute that would let the cookie out, or not be set at all, is refused
 // alone as well.
 func TestEachAttributeOfACookieIsChecked(t *testing.T) {

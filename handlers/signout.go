@@ -19,8 +19,8 @@ const signOutTime = 30 * time.Second
 // it is a [providers.Revoker], SignOut revokes upstream the members token (or
 // access_token) and refresh_token of the body. The Provider must be one of the
 // two. SignOut clears a Cookie and the browser's cache of this origin
-// (Clear-Site-Data), also if the caller is signed out already. The answer is
-// 204.
+// (Clear-Site-Data), also if the caller is signed out already, and whatever the
+// upstream answers. The answer is 204.
 //
 // If the caller leaves, as a page does that navigates, the work goes on for up
 // to 30 seconds. A [Generate] that began before the purge hands out no token
@@ -42,8 +42,8 @@ func SignOut(c Config) (http.Handler, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), signOutTime)
 		defer cancel()
 		r = r.WithContext(ctx)
-		err := e.signOut(w, r, purger, revoker)
-		if leaves(err) {
+		accepted, err := e.signOut(w, r, purger, revoker)
+		if accepted || leaves(err) {
 			w.Header().Set("Clear-Site-Data", `"cache"`)
 			if e.Cookie != nil {
 				http.SetCookie(w, e.cookie("", -1))
@@ -57,38 +57,39 @@ func SignOut(c Config) (http.Handler, error) {
 	}), nil
 }
 
-// leaves reports whether err ends the use of the caller's own cookie. The
-// caller is signed out here, whatever the upstream answered, or was so before.
+// leaves reports whether the cookie of a call that was not accepted ends too:
+// its caller is signed out already, or this service could not tell.
 func leaves(err error) bool {
-	if err == nil {
-		return true
-	}
 	status := statusOf(providers.AsError(err).Code)
 	return status == http.StatusUnauthorized || status >= 500
 }
 
-func (e *endpoint) signOut(w http.ResponseWriter, r *http.Request, p providers.Purger, v providers.Revoker) error {
+// signOut reports whether the call was accepted. The cookie then ends: the
+// record is purged, whatever the upstream answers to the revocation.
+func (e *endpoint) signOut(w http.ResponseWriter, r *http.Request, p providers.Purger, v providers.Revoker) (accepted bool, err error) {
 	req, members, err := e.request(w, r)
 	if err != nil {
-		return err
+		return false, err
 	}
 	tok, err := presented(members)
 	if err != nil {
-		return err
+		return false, err
 	}
+	accepted = true
 	var purged, revoked error
 	if p != nil {
-		purged = p.Purge(r.Context(), req) // a token cache also revokes the tokens of the record
+		purged = p.Purge(r.Context(), req)                                                            // a token cache also revokes the tokens of the record
+		accepted = purged == nil || statusOf(providers.AsError(purged).Code) != http.StatusBadRequest // it names no grant
 	}
 	if v != nil && (tok.AccessToken != "" || tok.RefreshToken != "") {
 		revoked = v.Revoke(r.Context(), tok)
 	}
 	for _, err := range []error{purged, revoked} {
 		if err != nil && !errors.Is(err, errors.ErrUnsupported) { // the upstream has no revocation
-			return err
+			return accepted, err
 		}
 	}
-	return nil
+	return accepted, nil
 }
 
 // presented returns the credentials in the body of a sign-out.
