@@ -22,6 +22,18 @@ func ours(name string) bool {
 	return false
 }
 
+// misspelled reports whether name is one of the names that this package reads,
+// in another case. The vendor may read it as that name, and nothing has checked
+// its value.
+func misspelled(name string) bool {
+	for _, own := range []string{"userId", "file", "fileUrl"} {
+		if name != own && strings.EqualFold(name, own) {
+			return true
+		}
+	}
+	return false
+}
+
 // simpleName reports whether an error may repeat the name s.
 func simpleName(s string) bool {
 	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
@@ -36,14 +48,24 @@ func (p *Provider) params(req providers.Request) (map[string]any, error) {
 		return nil, err
 	}
 	params := make(map[string]any, len(req.Params)+3)
+	sent := make(map[string]bool, len(req.Params))
 	for _, name := range slices.Sorted(maps.Keys(req.Params)) {
 		v := req.Params[name]
 		if err := p.check(name, v); err != nil {
 			return nil, err
 		}
-		if v != nil {
-			params[name] = v // "" is a value
+		if v == nil {
+			continue
 		}
+		folded := strings.ToLower(strings.ToUpper(name))
+		switch {
+		case sent[folded] && simpleName(name):
+			return nil, wire.Invalid(name + " is sent twice")
+		case sent[folded]:
+			return nil, wire.Invalid("a parameter is sent twice")
+		}
+		sent[folded] = true
+		params[name] = v // "" is a value
 	}
 	if req.Subject != "" {
 		if named := params["userId"]; named != nil && named != "" && named != req.Subject {
@@ -59,7 +81,7 @@ func (p *Provider) check(name string, v any) error {
 	switch {
 	case name == "server":
 		return p.checkServer(v)
-	case ours(name):
+	case ours(name), misspelled(name):
 		return wire.Invalid(name + " may not be sent")
 	case (name == "file" || name == "fileUrl" || name == "userId") && v != nil && !isString:
 		return wire.Invalid(name + " must be a string")
@@ -88,8 +110,10 @@ func (p *Provider) checkServer(v any) error {
 // Decode reads a caller's editor parameters: userId, which becomes the Subject,
 // and any others that [Config] allows. None is required. null counts as absent;
 // an empty string is a value. Parameters that only [Config] or Go code may set
-// are refused, such as auth and server. Case does not count there. members are
-// the members of the body. The query is not read.
+// are refused, such as auth and server. Case does not count there. So are other
+// spellings of userId, file and fileUrl, and two names that differ in case only:
+// the vendor may take either for the other. members are the members of the
+// body. The query is not read.
 func (p *Provider) Decode(_ url.Values, members map[string]json.RawMessage) (providers.Request, error) {
 	o := wire.Object(members)
 	req := providers.Request{Params: make(map[string]any, len(o))}
@@ -99,7 +123,7 @@ func (p *Provider) Decode(_ url.Values, members map[string]json.RawMessage) (pro
 	}
 	for name := range o {
 		switch {
-		case ours(name):
+		case ours(name), misspelled(name):
 			return providers.Request{}, wire.Invalid(name + " may not be sent")
 		case name == "userId", string(o[name]) == "null":
 			continue

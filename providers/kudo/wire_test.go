@@ -100,6 +100,14 @@ func TestDecode(t *testing.T) {
 		"not allowed, any letter": {cfg: narrow, body: `{"file":"a","aAzZ09_-":1}`, detail: "aAzZ09_- is not allowed here"},
 		"file of another type":    {body: `{"file":{}}`, detail: "file must be a string"},
 		"userId of another type":  {body: `{"file":"a","userId":1}`, detail: "userId must be a string"},
+		// The vendor may ignore case, or may take the last one.
+		"userid":               {body: `{"file":"a","userid":"alice"}`, detail: "userid may not be sent"},
+		"USERID beside userId": {body: `{"file":"a","userId":"mallory","USERID":"alice"}`, detail: "USERID may not be sent"},
+		"UserId, null":         {body: `{"file":"a","UserId":null}`, detail: "UserId may not be sent"},
+		"File":                 {body: `{"file":"a","File":"b"}`, detail: "File may not be sent"},
+		"fileURL":              {body: `{"file":"a","fileURL":"https://x"}`, detail: "fileURL may not be sent"},
+		"one name, two cases":  {body: `{"file":"a","access":"view","Access":"edit"}`, detail: "access is sent twice"},
+		"long s":               {body: `{"file":"a","acces\u017f":"view","access":"edit"}`, detail: "a parameter is sent twice"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := c.cfg
