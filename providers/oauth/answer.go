@@ -38,6 +38,7 @@ type request struct {
 	presented string // the refresh token that the call spends
 	oneTime   bool
 	further   bool // asks for more than the grant has: a scope or an audience
+	person    bool // asks for a user's token by an assertion
 }
 
 // token makes a token request and reads its answer.

@@ -1,6 +1,8 @@
 package oauth
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,7 +55,8 @@ func New(c Config) (*Provider, error) {
 	}
 	if grant.exchanges() {
 		own, _ := providers.Request{Tenant: c.TokenURL, Subject: c.ClientID, Audience: params.Encode(), Scopes: c.Scopes}.Key()
-		p.keyPrefix = own
+		digest := sha256.Sum256([]byte(own)) // Params may be secret
+		p.keyPrefix = hex.EncodeToString(digest[:])
 	}
 	return p, nil
 }

@@ -172,6 +172,21 @@ func TestWhatDoesNotEndAGrant(t *testing.T) {
 	_, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
 	require.Equal(t, providers.CodeUpstreamError, failure(t, err).Code, "not the caller's fault")
 
+	// Salesforce still works on the first refresh when it gets a second one. The
+	// grant is alive.
+	for _, text := range []string{"token request is already being processed", "Token request is already being processed."} {
+		for status, want := range map[int]providers.Error{
+			400: {Code: providers.CodeBusy, Class: providers.Transient}, 200: {Code: providers.CodeBusy, Class: providers.Transient},
+			500: {Code: providers.CodeUpstreamError, Class: providers.InDoubt}, 429: {Code: providers.CodeBusy, Class: providers.Transient},
+		} {
+			c, _ := user(t, answer{status: status, body: `{"error":"invalid_grant","error_description":"` + text + `"}`})
+			_, err := provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+			e := failure(t, err)
+			require.Equal(t, want.Code, e.Code, status)
+			require.Equal(t, want.Class, e.Class, status)
+		}
+	}
+
 	// What was asked for on top may need the user, and the grant as it was may
 	// live on.
 	for _, code := range []string{"interaction_required", "consent_required"} {

@@ -63,10 +63,21 @@
 //   - invalid_grant is in doubt if we signed an assertion and the server's
 //     clock differs from ours by over ten seconds: the assertion may be the
 //     cause.
-//   - invalid_grant for a caller's token is [providers.CodeNotSignedIn]; for an
-//     authorization code it is [providers.CodeGrantRequired].
-//   - Any other 4xx with an error code is [providers.Permanent]; invalid_client
-//     and unauthorized_client are [providers.CodeCredentialsRejected].
+//   - invalid_grant is [providers.CodeBusy] and Transient if the server still
+//     works on an earlier refresh with the same token, as Salesforce says in
+//     error_description.
+//   - invalid_grant, invalid_token and login_required for a caller's token are
+//     [providers.CodeNotSignedIn]. interaction_required and consent_required for
+//     it are [providers.CodeGrantRequired], and so is invalid_grant for an
+//     authorization code.
+//   - invalid_request for a caller's token is [providers.CodeUpstreamError]. RFC
+//     8693 section 2.2.2 has the same code for a subject_token that is refused
+//     and for a request that is wrong. For a server that sends it only for a
+//     refused token, [Config].Classify can return CodeNotSignedIn.
+//   - A 4xx with temporarily_unavailable, slow_down or server_error is
+//     [providers.Transient]. With any other error code it is
+//     [providers.Permanent]; invalid_client and unauthorized_client are
+//     [providers.CodeCredentialsRejected].
 //   - A 4xx without an error code is [providers.Transient], because a proxy may
 //     have answered. The call is repeated at most twice a minute.
 //   - A refresh that was sent and got no answer, or any other 5xx, is

@@ -3,6 +3,7 @@ package oauth_test
 import (
 	"encoding/base64"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -204,6 +205,70 @@ func TestRefusalsOfAnExchange(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The caller's token has ended, or the user must do something first. Neither is
+// a fault of the configuration, and a new sign-in or a grant mends it.
+func TestRefusalsOfAnExchangeThatTheUserCanMend(t *testing.T) {
+	for code, want := range map[string]providers.Code{
+		"invalid_token": providers.CodeNotSignedIn, "login_required": providers.CodeNotSignedIn,
+		"interaction_required": providers.CodeGrantRequired, "consent_required": providers.CodeGrantRequired,
+	} {
+		for _, grant := range []string{"token_exchange", "jwt_bearer"} {
+			for _, status := range []int{200, 400, 401, 403} {
+				c, _ := exchanging(t, answer{status: status, body: `{"error":"` + code + `","error_description":"canary"}`})
+				c.Grant = grant
+				_, err := provider(t, c).Generate(t.Context(), bearing("canary"))
+				e := failure(t, err)
+				require.Equal(t, want, e.Code, "%s %d", code, status)
+				require.Equal(t, providers.Permanent, e.Class, code)
+				require.Equal(t, "the server answered "+code, e.Description)
+			}
+			c, _ := exchanging(t, answer{status: 503, body: `{"error":"` + code + `"}`})
+			c.Grant = grant
+			_, err := provider(t, c).Generate(t.Context(), bearing("canary"))
+			require.Equal(t, providers.CodeBusy, failure(t, err).Code, "in a failure the status decides")
+		}
+
+		// An assertion of our own is no caller's token. It may name a user, who
+		// may have to agree.
+		c, _ := user(t, answer{status: 400, body: `{"error":"` + code + `"}`})
+		c.Grant, c.Secret, c.Key, c.Claims = "jwt_bearer", "", oauth.Key{Signer: ed}, map[string]any{}
+		p := provider(t, c)
+		_, err := p.Generate(t.Context(), providers.Request{})
+		require.Equal(t, providers.CodeUpstreamError, failure(t, err).Code, code)
+		_, err = p.Generate(t.Context(), alice)
+		if want == providers.CodeNotSignedIn {
+			want = providers.CodeUpstreamError
+		}
+		require.Equal(t, want, failure(t, err).Code, code)
+	}
+}
+
+// With a custom grant the secret itself may be one of Params. With an exchange
+// Params are in the key.
+func TestAProviderDoesNotPrintItsParams(t *testing.T) {
+	c, _ := client(t, ok)
+	c.Grant, c.Params = "urn:ibm:params:oauth:grant-type:apikey", url.Values{"apikey": {"canary-key"}}
+	p := provider(t, c)
+	var logs strings.Builder
+	slog.New(slog.NewTextHandler(&logs, nil)).Info("", "p", p)
+	slog.New(slog.NewJSONHandler(&logs, nil)).Info("", "p", p)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+		logs.WriteString(fmt.Sprintf(verb, p) + fmt.Sprintf(verb, *p))
+	}
+	require.NotContains(t, logs.String(), "canary")
+	require.Contains(t, logs.String(), "oauth.Provider(redacted)")
+
+	c, _ = exchanging(t, ok)
+	c.Params = url.Values{"vendor_key": {"canary-key"}}
+	k, err := provider(t, c).Key(bearing("t"))
+	require.NoError(t, err)
+	require.NotContains(t, k, "canary")
+	c.Params = url.Values{"vendor_key": {"canary-other"}}
+	other, err := provider(t, c).Key(bearing("t"))
+	require.NoError(t, err)
+	require.NotEqual(t, k, other)
 }
 
 func TestKeysOfExchanges(t *testing.T) {

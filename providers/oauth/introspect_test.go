@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/oauth"
 )
 
 var reqZero providers.Request
@@ -111,7 +112,7 @@ func TestRevoke(t *testing.T) {
 	// A refresh token that is left alive is no success.
 	c, s = user(t, answer{status: 400, body: `{"error":"unsupported_token_type"}`})
 	require.Equal(t, providers.Permanent, failure(t, provider(t, c).Revoke(t.Context(), both)).Class)
-	require.Len(t, s.got, 1)
+	require.Equal(t, []string{"refresh_token", "access_token"}, hints(s))
 
 	c, _ = user(t, answer{status: 503, header: http.Header{"Retry-After": {"3"}}})
 	e := failure(t, provider(t, c).Revoke(t.Context(), both))
@@ -120,6 +121,50 @@ func TestRevoke(t *testing.T) {
 
 	c.RevocationURL = ""
 	require.ErrorIs(t, provider(t, c).Revoke(t.Context(), both), errors.ErrUnsupported)
+}
+
+// The purpose of the call is reached if the token has ended already (RFC 7009
+// section 2.2). Google ends the access token with the refresh token.
+func TestRevokeOfATokenThatHasEnded(t *testing.T) {
+	both := providers.Token{AccessToken: "canary-at", RefreshToken: "canary-rt"}
+	for _, status := range []int{200, 400, 401, 403, 404} {
+		for _, code := range []string{"invalid_token", "invalid_grant", "token_expired"} {
+			ended := answer{status: status, body: `{"error":"` + code + `","error_description":"canary: expired or revoked"}`}
+			for _, answers := range [][]answer{{{}, ended}, {ended, {}}, {ended}} {
+				c, s := user(t, answers...)
+				require.NoError(t, provider(t, c).Revoke(t.Context(), both), "%d %s", status, code)
+				require.Len(t, s.got, 2, "each token is tried")
+			}
+		}
+	}
+	ended := answer{status: 400, body: `{"error":"invalid_token"}`}
+	for name, tc := range map[string]struct {
+		answers []answer
+		want    providers.Code
+	}{
+		"our key, then ended":          {[]answer{{status: 401, body: `{"error":"invalid_client"}`}, ended}, providers.CodeCredentialsRejected},
+		"ended, then our key":          {[]answer{ended, {status: 401, body: `{"error":"invalid_client"}`}}, providers.CodeCredentialsRejected},
+		"a 401 without a code":         {[]answer{{status: 401}, ended}, providers.CodeCredentialsRejected},
+		"a 403 without a code":         {[]answer{ended, {status: 403}}, providers.CodeCredentialsRejected},
+		"the server fails":             {[]answer{{status: 500, body: `{"error":"invalid_token"}`}, {}}, providers.CodeUpstreamError},
+		"it is busy":                   {[]answer{{status: 429, body: `{"error":"invalid_token"}`}, {}}, providers.CodeBusy},
+		"somewhere else":               {[]answer{{status: 302, body: `{"error":"invalid_token"}`}, {}}, providers.CodeBadResponse},
+		"another code":                 {[]answer{{status: 400, body: `{"error":"invalid_request"}`}, {}}, providers.CodeRejectedInput},
+		"the first error is the error": {[]answer{{status: 503}, {status: 401, body: `{"error":"invalid_client"}`}}, providers.CodeBusy},
+	} {
+		c, s := user(t, tc.answers...)
+		err := provider(t, c).Revoke(t.Context(), both)
+		require.Equal(t, tc.want, failure(t, err).Code, name)
+		require.Len(t, s.got, 2, "an error for the refresh token does not keep the access token alive: %s", name)
+	}
+	c, _ := user(t, answer{status: 503}, answer{status: 401, body: `{"error":"invalid_client"}`})
+	require.ErrorContains(t, errors.Unwrap(failure(t, provider(t, c).Revoke(t.Context(), both))), "upstream_credentials_rejected", "the other error is not lost")
+
+	// The assertion of a client whose clock is wrong is refused with the same
+	// code.
+	c, _ = user(t, answer{status: 400, body: `{"error":"invalid_grant"}`, header: http.Header{"Date": {start.Add(time.Hour).Format(http.TimeFormat)}}})
+	c.Secret, c.Key = "", oauth.Key{Signer: ed}
+	require.Equal(t, providers.CodeCredentialsRejected, failure(t, provider(t, c).Revoke(t.Context(), both)).Code)
 }
 
 // Fosite, zitadel and django-oauth-toolkit leave token_type out.

@@ -173,8 +173,12 @@ type Provider struct {
 	audience         string // the parameter's name
 	tokenTypes       []string
 	classify         func(status int, header http.Header, body []byte) *providers.Error
-	keyPrefix        string // names this client and this server
+	keyPrefix        string // a digest of what names this client and this server
 }
+
+// Format writes a fixed text for every verb, so that Params are not printed: a
+// grant's own secret may be among them.
+func (Provider) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "oauth.Provider(redacted)") }
 
 var (
 	_ providers.Refresher = (*Provider)(nil)
@@ -195,8 +199,9 @@ func (p *Provider) Mode() providers.Mode {
 }
 
 // Key is [providers.Request.Key] of req. A request that the grant type does not
-// allow is an error. With token_exchange and jwt_bearer the key begins with the
-// client and its endpoint. The token cache adds a digest of the assertion.
+// allow is an error. With token_exchange and jwt_bearer the key begins with a
+// digest of the client, its endpoint, scopes and Params. The token cache adds a
+// digest of the assertion.
 func (p *Provider) Key(req providers.Request) (string, error) {
 	if err := p.check("key", req); err != nil {
 		return "", err
@@ -247,7 +252,7 @@ func (p *Provider) Generate(ctx context.Context, req providers.Request) (provide
 	case p.grant.exchanges():
 		p.present(form, req)
 	}
-	t, err := p.token(ctx, request{op: op, form: form})
+	t, err := p.token(ctx, request{op: op, form: form, person: p.claims == nil || req.Subject != ""})
 	if err != nil {
 		return providers.Token{}, err
 	}

@@ -38,13 +38,14 @@ func (e *serverError) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, e.E
 // OAuthError returns the members error and error_description as they came.
 func (e *serverError) OAuthError() (code, description string) { return e.code, e.description }
 
-// known reports whether code is one of RFC 6749, 7009, 8628, 8707 or 9449, of
-// OpenID Connect Core, or one of three codes of vendors.
+// known reports whether code is one of RFC 6749, 6750, 7009, 8628, 8707 or
+// 9449, of OpenID Connect Core, or one of the codes of vendors that this package
+// reads.
 func known(code string) bool {
 	switch code {
 	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
 		"access_denied", "server_error", "temporarily_unavailable", "unsupported_token_type", "slow_down",
-		"invalid_target", "invalid_dpop_proof", "use_dpop_nonce",
+		"invalid_target", "invalid_dpop_proof", "use_dpop_nonce", "invalid_token",
 		"login_required", "interaction_required", "consent_required", "bad_refresh_token", "BAD_REFRESH_TOKEN", "invalid_refresh_token":
 		return true
 	}
@@ -117,6 +118,12 @@ func endsGrant(code string) bool {
 	return false
 }
 
+// atWork reports whether the server still works on an earlier request with the
+// same credential, as Salesforce says under invalid_grant. The grant is alive.
+func (e *serverError) atWork() bool {
+	return e.code == "invalid_grant" && strings.Contains(strings.ToLower(e.description), "already being processed")
+}
+
 // dead reports whether e ends the refresh token that r presented.
 func (e *serverError) dead(r request) bool {
 	switch e.code {
@@ -128,7 +135,7 @@ func (e *serverError) dead(r request) bool {
 		return e.description == "Refresh token is invalid or has already been claimed by another client." ||
 			e.description == "Refresh token expired."
 	}
-	return endsGrant(e.code)
+	return endsGrant(e.code) && !e.atWork()
 }
 
 // refusal classifies an answer that is not a success. A 4xx without a code may
@@ -168,7 +175,7 @@ func (p *Provider) ends(said *serverError, r request) bool {
 	if r.presented != "" {
 		return said.dead(r)
 	}
-	return said.code == "invalid_grant" && r.url == p.tokenURL && p.grant != clientCredentials
+	return said.code == "invalid_grant" && !said.atWork() && r.url == p.tokenURL && p.grant != clientCredentials
 }
 
 // inErrorMember reports that the answer is the one of RFC 6749 section 5.2: one
@@ -186,6 +193,8 @@ func (p *Provider) judge(res *upstream.Response, said *serverError, r request) *
 	switch {
 	case said.code == "":
 		return res.Unexplained()
+	case said.atWork():
+		return res.Fail(providers.CodeBusy, providers.Transient)
 	case r.presented != "" && said.dead(r):
 		return res.Fail(providers.CodeRefreshRejected, providers.GrantDead)
 	}
@@ -207,8 +216,11 @@ func (p *Provider) judge(res *upstream.Response, said *serverError, r request) *
 		return res.Fail(providers.CodeUpstreamError, providers.Permanent) // dex: the fault is ours and not the caller's
 	}
 	if p.grant.exchanges() {
-		// The configuration made the request: after a new sign-in the caller
-		// would send the same one.
+		if code, ok := p.forTheUser(said, r); ok {
+			return res.Fail(code, providers.Permanent)
+		}
+		// All other codes are about the request, which the configuration made. A
+		// new sign-in would not change it.
 		return res.Fail(providers.CodeUpstreamError, providers.Permanent)
 	}
 	if res.Status == 401 || res.Status == 403 {
@@ -218,6 +230,20 @@ func (p *Provider) judge(res *upstream.Response, said *serverError, r request) *
 		return res.Fail(providers.CodeRejectedInput, providers.Permanent)
 	}
 	return res.Fail(providers.CodeUpstreamError, providers.Permanent)
+}
+
+// forTheUser is the code of an exchange that the user can mend: by a new
+// sign-in if the caller's token has ended, by a grant if the user has to agree
+// or to do more, such as a second factor. That user is the caller, or the
+// Subject of an assertion that we sign.
+func (p *Provider) forTheUser(said *serverError, r request) (code providers.Code, ok bool) {
+	switch said.code {
+	case "invalid_token", "login_required":
+		return providers.CodeNotSignedIn, p.claims == nil
+	case "interaction_required", "consent_required":
+		return providers.CodeGrantRequired, r.person
+	}
+	return "", false
 }
 
 // invalidGrant is the code for invalid_grant if no refresh token was presented.

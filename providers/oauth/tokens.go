@@ -74,27 +74,53 @@ func (p *Provider) warnUntyped(ctx context.Context) {
 }
 
 // Revoke ends t at the revocation endpoint (RFC 7009): first its refresh token,
-// then its access token. A server that cannot revoke access tokens is no error.
+// then its access token, whatever became of the first. A token that has ended
+// already is no error (RFC 7009 section 2.2), also at servers that answer
+// invalid_token, invalid_grant or token_expired. A server that cannot revoke
+// access tokens is no error. If both fail, the error is that of the refresh
+// token and wraps the other.
 func (p *Provider) Revoke(ctx context.Context, t providers.Token) error {
 	const op = "revoke"
 	if p.revocationURL == "" {
 		return unsupported(op, "no revocation endpoint is configured")
 	}
+	var failed *providers.Error
 	for _, v := range []struct{ hint, token string }{{"refresh_token", t.RefreshToken}, {"access_token", t.AccessToken}} {
 		if v.token == "" {
 			continue
 		}
 		form := url.Values{"token": {v.token}, "token_type_hint": {v.hint}}
 		_, _, err := p.post(ctx, request{op: op, url: p.revocationURL, form: form})
-		var said *serverError
-		if errors.As(err, &said) && said.code == "unsupported_token_type" && v.hint == "access_token" {
-			return nil
-		}
-		if err != nil {
-			return err
+		e := providers.AsError(err)
+		switch {
+		case e == nil, hasEnded(e, v.hint):
+		case failed == nil:
+			failed = e
+		default:
+			failed.Err = errors.Join(failed.Err, e)
 		}
 	}
-	return nil
+	if failed == nil {
+		return nil
+	}
+	return failed
+}
+
+// hasEnded reports whether e, the answer to a revocation, says that the token
+// has ended before, or that it is an access token and ends by itself. An
+// invalid_grant that is not Permanent is about our own assertion.
+func hasEnded(e *providers.Error, hint string) bool {
+	var said *serverError
+	if !errors.As(e, &said) || e.Class != providers.Permanent || e.Status >= 300 && e.Status <= 399 {
+		return false
+	}
+	switch said.code {
+	case "invalid_token", "invalid_grant", "token_expired":
+		return true
+	case "unsupported_token_type":
+		return hint == "access_token"
+	}
+	return false
 }
 
 func unsupported(op, description string) error {
