@@ -1,7 +1,6 @@
 package tokencache
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -324,62 +323,4 @@ func (c *Cache) evict(e *entry) bool {
 		c.countEviction()
 	}
 	return true
-}
-
-// tombstone is what remains of a record that was signed out. It is small and
-// outlives the entry.
-type tombstone struct {
-	version, purges uint64
-	ends            int64 // Unix seconds, see record.Record.Ends
-	ended           []record.Digest
-	tenant          string
-	unsaved         bool // the Store or a replica may not know it yet
-	tried           bool // the Store may have it, because a write got no reply
-}
-
-func tombstoneOf(r *record.Record, unsaved bool) tombstone {
-	return tombstone{version: r.Version, purges: r.Purges, ends: r.Ends.Unix(), ended: r.Ended, tenant: r.Tenant, unsaved: unsaved}
-}
-
-// evictionRank is when t may be forgotten. A sign-out that must still be
-// continued is forgotten last.
-func (t tombstone) evictionRank() int64 {
-	if t.unsaved {
-		return math.MaxInt64
-	}
-	return max(t.ends, 0)
-}
-
-func (t tombstone) record() record.Record {
-	return record.Record{Details: record.Details{Version: t.version, Purges: t.purges, Ends: time.Unix(t.ends, 0), Ended: t.ended, Tenant: t.tenant}}
-}
-
-// told notes that every replica knows of k's sign-out, the purges-th.
-func (c *Cache) told(k *id, purges uint64) {
-	c.tombstones.put(k, func(t tombstone, ok bool) (tombstone, bool) {
-		t.unsaved = t.unsaved && t.purges > purges
-		return t, ok
-	})
-}
-
-// bury keeps what r says about a sign-out.
-func (c *Cache) bury(k *id, r *record.Record, unsaved bool) {
-	if r.Purges > 0 {
-		c.buryTombstone(k, tombstoneOf(r, unsaved))
-	}
-}
-
-func (c *Cache) buryTombstone(k *id, t tombstone) {
-	c.tombstones.put(k, func(old tombstone, ok bool) (tombstone, bool) {
-		if ok && old.purges > t.purges {
-			return old, false
-		}
-		t := t // next may be called again
-		t.ended = record.JoinEnded(old.ended, t.ended)
-		if old.purges == t.purges {
-			t.unsaved = t.unsaved || old.unsaved // see told
-			t.tried = t.tried || old.tried
-		}
-		return t, true
-	})
 }
