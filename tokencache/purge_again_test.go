@@ -142,6 +142,30 @@ func TestASignOutWithoutAReplyEndsNoLaterSignIn(t *testing.T) {
 	})
 }
 
+// The same for one whose notice could not be written, by a process whose clock is
+// behind.
+func TestASignOutWithoutANoticeEndsNoLaterSignIn(t *testing.T) {
+	for _, skew := range []time.Duration{0, -15 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			v := newVendor()
+			_, b, c, way := signedInAgain(t, v)
+			require.NoError(t, b.Close(t.Context()))
+			b = cluster(t, 1, v, tokencache.Options{Store: way, Now: func() time.Time { return time.Now().Add(skew) }})[0]
+			time.Sleep(time.Second)
+			old := must(t)(c.Generate(t.Context(), alice))
+			way.fail(func(op, key string) bool { return op == "CAS" && strings.HasPrefix(key, "n") })
+			require.Equal(t, providers.CodeBusy, code(b.Purge(t.Context(), alice)))
+			_, err := c.Renew(t.Context(), alice, old)
+			require.Equal(t, providers.CodeNotSignedIn, code(err), "c has read the record: %v", err)
+			again := must(t)(c.Generate(t.Context(), alice)).AccessToken
+			require.NotEqual(t, old.AccessToken, again)
+			way.set(nil)
+			time.Sleep(15 * time.Second) // it is continued
+			assert.Equal(t, again, must(t)(c.Generate(t.Context(), alice)).AccessToken, "%v", skew)
+		})
+	}
+}
+
 // After Close, Purge calls neither the Store nor the upstream.
 func TestPurgeAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

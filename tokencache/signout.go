@@ -128,8 +128,8 @@ func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone) (last provi
 }
 
 // storePurgeRecord writes a sign-out into its record in the Store. It returns
-// the record before and the new tombstone. If the write gets no reply, it keeps
-// a tombstone that says so: a later call then finds out whether the record was
+// the record before and the new tombstone. It keeps the tombstone, which says
+// that the Store may have it: a later call then finds out whether the record was
 // written, and ends no later sign-in.
 func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone) (record.Record, tombstone, error) {
 	h, key := c.shared, c.shared.recordKey(k)
@@ -150,16 +150,16 @@ func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone) (recor
 			r.Ends = ends
 		}
 		next, err := h.write(ctx, key, rev, &r)
-		if err != nil {
-			t = tombstoneOf(&r, true)
-			t.tried = true
-			c.buryTombstone(k, t)
-			return stored, t, err
+		if err == nil && next == 0 {
+			continue
 		}
-		if next != 0 {
+		t = tombstoneOf(&r, t.unsaved)
+		t.tried = true
+		c.buryTombstone(k, t)
+		if err == nil {
 			c.purgedAs(k, &r)
-			return stored, tombstoneOf(&r, true), nil
 		}
+		return stored, t, err
 	}
 	return record.Record{}, t, fault(providers.CodeInternal, providers.Transient, "the token store refuses every write", nil)
 }
@@ -283,7 +283,7 @@ type tombstone struct {
 	ended           []record.Digest
 	tenant          string
 	unsaved         bool // the Store or a replica may not know it yet
-	tried           bool // the Store may have it, because a write got no reply
+	tried           bool // the Store may have it: it was written, or a write got no reply
 }
 
 func tombstoneOf(r *record.Record, unsaved bool) tombstone {
