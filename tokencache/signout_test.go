@@ -272,3 +272,19 @@ func TestSignOutsAreFastAgainAfterTheStoreWasEmptied(t *testing.T) {
 		}
 	})
 }
+
+// A sign-out that a replica has not read, and for which its caller waits no
+// longer, is not done.
+func TestASignOutThatWasNotReadInTimeIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, store := newVendor(), newHistory()
+		a := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		silent := &deafStore{history: store}
+		must(t)(open(t, v, tokencache.Options{Store: silent, Namespace: "test"}).Generate(t.Context(), alice))
+		time.Sleep(time.Second)
+		silent.die()
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		assert.Equal(t, providers.CodeBusy, code(a.Purge(short, alice)))
+	})
+}
