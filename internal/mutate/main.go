@@ -10,7 +10,8 @@
 // tree is never written to: the changes are an overlay of the go command.
 //
 // A change that does not compile counts as not viable; one that outlasts the
-// timeout counts as killed. Text for people (String, Error, log calls), tests,
+// timeout counts as killed. Tests that fail without a change are left out. If the
+// tests of a package hang or panic without a change, nothing is measured. Text for people (String, Error, log calls), tests,
 // generated files and doc.go are never changed.
 package main
 
@@ -19,7 +20,6 @@ import (
 	"fmt"
 	"log"
 	"math/rand/v2"
-	"os"
 	"regexp"
 	"slices"
 	"time"
@@ -45,21 +45,14 @@ func main() {
 	}
 	sample := draw(all, *n, *seed)
 	sample = slices.DeleteFunc(sample, func(s site) bool { return !match.MatchString(fmt.Sprint(s.id, " ", s)) })
-	dir, err := os.MkdirTemp("", "mutate")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	r := &runner{dir: dir, timeout: *timeout, short: *short, verbose: *verbose, packages: flag.Args()}
-	compiling, err := r.prepare(sample)
-	if err != nil {
-		log.Print(err)
-		return
-	}
-	r.all(compiling, *workers)
+	r := &runner{timeout: *timeout, short: *short, verbose: *verbose, packages: flag.Args()}
+	err = r.test(sample, *workers)
 	viable := r.killed + r.timedOut + r.survived
 	fmt.Printf("sites %d, sampled %d, tested %d, viable %d, killed %d, by time %d, survived %d, score %.1f %%\n", len(all), len(sample),
 		viable+r.broken, viable, r.killed, r.timedOut, r.survived, 100*float64(viable-r.survived)/float64(max(viable, 1)))
+	if err != nil {
+		log.Fatal(err)
+	}
 }
 
 // draw returns n of all, numbered from 1, in an order that seed decides.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,24 @@ type runner struct {
 	timeout  time.Duration
 	verbose  bool
 
-	survived, killed, timedOut, broken int
+	survived, killed, timedOut, broken, notRun int
+}
+
+// test tests the mutants of the sample and counts. It leaves no files.
+func (r *runner) test(sample []site, workers int) (err error) {
+	if r.dir, err = os.MkdirTemp("", "mutate"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
+	compiling, err := r.prepare(sample)
+	if err != nil {
+		return err
+	}
+	r.all(compiling, workers)
+	if r.notRun > 0 {
+		return fmt.Errorf("the tests of %d mutants could not be run", r.notRun)
+	}
+	return nil
 }
 
 // prepare builds the mutants in functions and runs the tests without a change.
@@ -53,7 +71,7 @@ func (r *runner) prepare(sample []site) ([]site, error) {
 		if _, err := os.Stat(filepath.Join(r.dir, s.binary)); err != nil {
 			continue // no tests
 		}
-		out, _ := r.run(s, r.dir, 0, "-test.v")
+		out, runErr := r.run(s, r.dir, 0, "-test.v")
 		var quick, failing []string
 		for _, m := range regexp.MustCompile(`(?m)^--- (PASS|FAIL): (\w+) \(([\d.]+s)\)`).FindAllStringSubmatch(out, -1) {
 			if took, err := time.ParseDuration(m[3]); m[1] == "FAIL" {
@@ -61,6 +79,10 @@ func (r *runner) prepare(sample []site) ([]site, error) {
 			} else if err == nil && took <= fast {
 				quick = append(quick, m[2])
 			}
+		}
+		died := regexp.MustCompile(`(?m)^(panic|fatal error): .*`).FindString(out)
+		if runErr != nil && (died != "" || len(failing) == 0) {
+			return nil, fmt.Errorf("%s: the tests do not end without a change: %w: %s", pkg, runErr, cmp.Or(died, out[max(0, len(out)-500):]))
 		}
 		s.fast = "^(" + strings.Join(quick, "|") + ")$"
 		if len(failing) > 0 {
@@ -90,7 +112,7 @@ func (r *runner) all(sample []site, workers int) {
 				count, how := r.mutant(sample[i])
 				mu.Lock()
 				*count++
-				if r.verbose || count == &r.survived {
+				if r.verbose || count == &r.survived || count == &r.notRun {
 					fmt.Printf("%d %s: %s\n", sample[i].id, sample[i], how)
 				}
 				mu.Unlock()
@@ -107,7 +129,7 @@ func (r *runner) mutant(s site) (count *int, how string) {
 		dir = filepath.Join(r.dir, fmt.Sprint(s.id))
 		defer os.RemoveAll(dir)
 		if err := os.Mkdir(dir, 0o700); err != nil {
-			return &r.broken, err.Error()
+			return &r.notRun, "not run: " + err.Error()
 		}
 	}
 	suites := slices.Clone(r.suites)
@@ -123,6 +145,8 @@ func (r *runner) mutant(s site) (count *int, how string) {
 			switch {
 			case errors.Is(err, context.DeadlineExceeded) || strings.Contains(out, "panic: test timed out"):
 				return &r.timedOut, "timed out in " + t.pkg
+			case err != nil && !errors.As(err, new(*exec.ExitError)):
+				return &r.notRun, "not run: " + err.Error()
 			case err != nil:
 				return &r.killed, "killed by " + strings.Join(regexp.MustCompile(`(?m)^--- FAIL: \w+|^panic: .*`).FindAllString(out, 1), "")
 			}
@@ -147,8 +171,11 @@ func (r *runner) run(t suite, dir string, id int, flags ...string) (string, erro
 	cmd.Dir, cmd.WaitDelay = t.dir, time.Second
 	cmd.Env = append(os.Environ(), fmt.Sprint("MUTANT=", id))
 	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		err = ctx.Err()
+	case errors.Is(err, exec.ErrWaitDelay): // the tests passed, and left a process that holds their output
+		err = nil
 	}
 	return string(out), err
 }

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/bearerkit/bearerkit/tokencache"
@@ -47,8 +46,7 @@ type Store struct {
 	watches watches
 
 	replicas int
-	mu       sync.Mutex
-	unsure   map[string]struct{} // names whose last write lacks replicas
+	doubts   doubts
 }
 
 var (
@@ -158,7 +156,11 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	s := &Store{client: client, prefix: cmp.Or(o.Prefix, "bearerkit:"), replicas: o.Replicas, unsure: map[string]struct{}{}}
+	_, cluster := client.(*redis.ClusterClient)
+	s := &Store{
+		client: client, prefix: cmp.Or(o.Prefix, "bearerkit:"), replicas: o.Replicas,
+		doubts: doubts{oneServer: !cluster, underWay: map[string]int{}, failed: map[string]uint64{}},
+	}
 	s.watches.init(client)
 	return s, nil
 }

@@ -3,6 +3,8 @@ package redisstore
 import (
 	"context"
 	"fmt"
+	"maps"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -30,10 +32,9 @@ func (s *Store) runReplicated(ctx context.Context, op string, script *redis.Scri
 	if err != nil {
 		return 0, s.failed(ctx, op, err)
 	}
-	// Until it is known that the replicas have it, the write is in doubt.
-	s.mu.Lock()
-	s.unsure[name] = struct{}{}
-	s.mu.Unlock()
+	began := s.doubts.begin(name)
+	replicated := false
+	defer func() { s.doubts.end(name, began, replicated) }()
 	send := func(call func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd) (done, have *redis.Cmd) {
 		limit := waitAtMost
 		if end, ok := ctx.Deadline(); ok {
@@ -64,26 +65,67 @@ func (s *Store) runReplicated(ctx context.Context, op string, script *redis.Scri
 	case n == 1 && replicas < int64(s.replicas):
 		return 0, fmt.Errorf("redisstore: %s: %d of %d replicas have the write", op, replicas, s.replicas)
 	}
-	s.mu.Lock()
-	delete(s.unsure, name)
-	s.mu.Unlock()
+	// A refused write without replicas is no error, but the value that it was
+	// refused for may lack them.
+	replicated = replicas >= int64(s.replicas)
 	return n, nil
 }
 
-// assure makes sure, before name is read, that the replicas have its last
-// write. Otherwise a reader could see a write that the replicas lack.
+// assure makes sure, after name was read, that the replicas have what was read,
+// if this process wrote it. Writes of other processes are covered when this
+// process writes.
 func (s *Store) assure(ctx context.Context, name string) error {
-	if s.replicas == 0 {
-		return nil
-	}
-	s.mu.Lock()
-	_, unsure := s.unsure[name]
-	s.mu.Unlock()
-	if !unsure {
+	if s.replicas == 0 || !s.doubts.about(name) {
 		return nil
 	}
 	_, err := s.runReplicated(ctx, "load", touchScript, name)
 	return err
+}
+
+// doubts are the names whose last write may lack replicas. It is safe for
+// concurrent use.
+type doubts struct {
+	oneServer bool // a WAIT covers the writes of all names
+	mu        sync.Mutex
+	time      uint64 // counts beginnings and failures
+	underWay  map[string]int
+	failed    map[string]uint64 // when the last call without replicas ended
+}
+
+// begin is called before a call of name is sent.
+func (d *doubts) begin(name string) (began uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.underWay[name]++
+	d.time++
+	return d.time
+}
+
+// end is called when the call that began at began has ended. If the replicas
+// have its write, they have all writes that the server got earlier, and so those
+// of the calls that had failed when it began.
+func (d *doubts) end(name string, began uint64, replicated bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.underWay[name]--; d.underWay[name] == 0 {
+		delete(d.underWay, name)
+	}
+	switch {
+	case !replicated:
+		d.time++
+		d.failed[name] = d.time
+	case d.oneServer:
+		maps.DeleteFunc(d.failed, func(_ string, at uint64) bool { return at < began })
+	case d.failed[name] < began:
+		delete(d.failed, name)
+	}
+}
+
+// about reports whether a write of name is under way or failed.
+func (d *doubts) about(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.underWay[name] > 0 || d.failed[name] > 0
 }
 
 // master returns the client of the server that has name.

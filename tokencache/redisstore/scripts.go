@@ -96,9 +96,6 @@ func (s *Store) Load(ctx context.Context, key string) (val []byte, rev uint64, e
 	if err := ctx.Err(); err != nil {
 		return nil, 0, s.failed(ctx, "load", err)
 	}
-	if err := s.assure(ctx, s.name(key)); err != nil {
-		return nil, 0, err
-	}
 	b, err := s.client.Get(ctx, s.name(key)).Bytes()
 	switch {
 	case errors.Is(err, redis.Nil):
@@ -107,6 +104,9 @@ func (s *Store) Load(ctx context.Context, key string) (val []byte, rev uint64, e
 		return nil, 0, s.failed(ctx, "load", err)
 	case len(b) < header || binary.BigEndian.Uint64(b) == 0:
 		return nil, 0, errForeign
+	}
+	if err := s.assure(ctx, s.name(key)); err != nil {
+		return nil, 0, err
 	}
 	return b[header:], binary.BigEndian.Uint64(b), nil
 }

@@ -1,0 +1,5 @@
+// Package panics is for the tests of mutate.
+package panics
+
+// Sum adds.
+func Sum(a, b int) int { return a + b }
