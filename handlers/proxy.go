@@ -210,8 +210,8 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body := &callerBody{ReadCloser: out.Body, waits: r.Header.Get("Expect") != "", reading: make(chan struct{}, 1)}
 		out.Body = body
 		reverse.ErrorHandler = func(w http.ResponseWriter, r *http.Request, err error) {
-			if body.late(r) {
-				err = refuse(codeTimedOut, "")
+			if bad := body.fault(r); bad != nil {
+				err = bad
 			}
 			p.lost(w, r, err)
 		}
