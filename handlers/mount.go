@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/bearerkit/bearerkit/providers"
@@ -15,7 +16,7 @@ import (
 //	POST {prefix}/token          Generate
 //	POST {prefix}/refresh-token  Refresh, for a vendor with refresh tokens and no Cookie
 //	POST {prefix}/sign-out       SignOut, where tokens can be forgotten or revoked
-//	GET  {prefix}/verify         Verify, for a vendor that tells whether a token is valid
+//	GET  {prefix}/verify         Verify, for a vendor that tells whether a token is valid, see [Verify]
 //	     {prefix}/open           Redirect, with c.Target
 //	GET  /.well-known/jwks.json  JWKS, for a vendor that verifies our signatures
 //	     each of proxies, at the patterns that it allows
@@ -46,7 +47,7 @@ func Mount(mux *http.ServeMux, prefix string, vendor providers.Provider, c Confi
 	if c.Wire != nil {
 		m.tokens(c)
 	}
-	if _, ok := vendor.(providers.Verifier); ok && !c.Introspection {
+	if verifierOf(vendor) != nil && !c.Introspection {
 		verify := c
 		verify.Provider, verify.Cookie, verify.Handle = vendor, nil, nil
 		m.endpoint("GET %s/verify", Verify, verify)
@@ -108,25 +109,53 @@ func (m *mount) proxy(c Config, p ProxyConfig) {
 		m.faults = append(m.faults, err)
 		return
 	}
-	for _, pattern := range p.Allow {
-		m.add(pattern, func() (http.Handler, error) { return h, nil })
+	list := eachPath(p.Allow)
+	if _, err := patterns("Allow", list); err != nil {
+		list = p.Allow // two paths overlap, and only their methods keep them apart
 	}
+	for _, pattern := range list {
+		if err := register(m.mux, "pattern", pattern, h); err != nil {
+			m.faults = append(m.faults, err)
+			return
+		}
+	}
+	m.patterns = append(m.patterns, p.Allow...)
 }
 
-// add changes ServeMux's panic about a pattern to an error. Patterns have no
-// method, because a handler refuses other methods itself.
+// add registers the path of pattern. Its method is left out, because a handler
+// refuses other methods itself, in the shape of all errors.
 func (m *mount) add(pattern string, build func() (http.Handler, error)) {
 	h, err := build()
 	if err == nil {
-		_, path, found := strings.Cut(pattern, " ")
-		if !found {
-			path = pattern
-		}
-		err = register(m.mux, "pattern", path, h)
+		err = register(m.mux, "pattern", pathOf(pattern), h)
 	}
 	if err != nil {
 		m.faults = append(m.faults, err)
 		return
 	}
 	m.patterns = append(m.patterns, pattern)
+}
+
+// pathOf returns pattern without its method.
+func pathOf(pattern string) string {
+	if i := strings.IndexAny(pattern, " \t"); i >= 0 {
+		return strings.TrimLeft(pattern[i:], " \t")
+	}
+	return pattern
+}
+
+var wildcardName = regexp.MustCompile(`\{[^{}.$]+`)
+
+// eachPath returns each path of patterns once. The names of wildcards do not
+// make another path.
+func eachPath(patterns []string) (list []string) {
+	seen := map[string]bool{}
+	for _, pattern := range patterns {
+		path := pathOf(pattern)
+		if unnamed := wildcardName.ReplaceAllString(path, "{"); !seen[unnamed] {
+			seen[unnamed] = true
+			list = append(list, path)
+		}
+	}
+	return list
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/handlers"
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/providers/oauth"
 	"github.com/bearerkit/bearerkit/tokencache"
 )
 
@@ -71,6 +73,83 @@ func TestMountReportsEveryFault(t *testing.T) {
 	type bareProvider struct{ bare }
 	_, err = handlers.Mount(http.NewServeMux(), "/v", bareProvider{}, handlers.Config{Authorize: handlers.DangerouslyAllowAnyCaller})
 	assert.ErrorContains(t, err, "nothing to mount")
+}
+
+// Allow is a list of patterns with methods. Every list that Proxy accepts can be
+// mounted.
+func TestMountTakesEveryListOfAProxy(t *testing.T) {
+	upstream := func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Saw", r.Method+" "+r.URL.Path) }
+	s := httptest.NewServer(http.HandlerFunc(upstream))
+	t.Cleanup(s.Close)
+	for name, tc := range map[string]struct {
+		allow   []string
+		good    []string
+		refused map[string]string // by call: Allow
+	}{
+		"one path": {[]string{"GET /endpoint", "POST /endpoint"}, []string{"GET /endpoint", "HEAD /endpoint", "POST /endpoint"},
+			map[string]string{"PUT /endpoint": "GET, HEAD, POST"}},
+		"with and without": {[]string{"/endpoint", "POST /endpoint"}, []string{"GET /endpoint", "PUT /endpoint"}, nil},
+		"other names":      {[]string{"GET /a/{id}", "POST /a/{name}", "GET /b/{x...}", "PUT /b/{y...}"}, []string{"GET /a/1", "POST /a/1", "PUT /b/1/2"}, map[string]string{"PUT /a/1": "GET, HEAD, POST"}},
+		"they overlap":     {[]string{"GET /a/{x}", "POST /{y}/b"}, []string{"GET /a/b", "POST /a/b", "GET /a/c", "POST /c/b"}, map[string]string{"PUT /a/b": "GET, HEAD, POST"}},
+		"blanks":           {[]string{"GET   /a", "POST\t/a"}, []string{"GET /a", "POST /a"}, map[string]string{"PUT /a": "GET, HEAD, POST"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mux := http.NewServeMux()
+			c := config(&fake{})
+			patterns, err := handlers.Mount(mux, "/v", &fake{}, c, handlers.ProxyConfig{Target: s.URL, Transport: attach{http.DefaultTransport}, Allow: tc.allow})
+			require.NoError(t, err)
+			for _, pattern := range tc.allow {
+				assert.Contains(t, patterns, pattern)
+			}
+			for _, call := range tc.good {
+				method, path, _ := strings.Cut(call, " ")
+				a := serve(t, mux, httptest.NewRequest(method, path, nil))
+				assert.Equal(t, 200, a.status, call)
+				assert.Equal(t, call, a.header.Get("Saw"))
+			}
+			for call, allow := range tc.refused {
+				method, path, _ := strings.Cut(call, " ")
+				a := serve(t, mux, httptest.NewRequest(method, path, nil))
+				assert.Equal(t, 405, a.status, call)
+				assert.Equal(t, allow, a.header.Get("Allow"), call)
+			}
+		})
+	}
+	// Two proxies, or a proxy and an endpoint, with one path are still a fault.
+	p := handlers.ProxyConfig{Target: s.URL, Transport: attach{http.DefaultTransport}, Allow: []string{"GET /endpoint"}}
+	_, err := handlers.Mount(http.NewServeMux(), "/v", &fake{}, config(&fake{}), p, p)
+	assert.ErrorContains(t, err, "/endpoint")
+}
+
+// An endpoint that can only fail is none: each of its calls would be an error in
+// the log.
+func TestMountOfOAuthServesWhatIsConfigured(t *testing.T) {
+	for name, tc := range map[string]struct {
+		c    oauth.Config
+		want []string
+	}{
+		"client_credentials":    {oauth.Config{}, []string{"POST /v/token", "POST /v/sign-out"}},
+		"refresh_token":         {oauth.Config{Grant: "refresh_token"}, []string{"POST /v/token", "POST /v/refresh-token", "POST /v/sign-out"}},
+		"token_exchange":        {oauth.Config{Grant: "token_exchange", Issuers: []string{"https://a.example"}}, []string{"POST /v/token", "POST /v/sign-out"}},
+		"jwt_bearer":            {oauth.Config{Grant: "jwt_bearer", Issuers: []string{"https://a.example"}}, []string{"POST /v/token", "POST /v/sign-out"}},
+		"with an introspection": {oauth.Config{IntrospectionURL: "https://as.example/introspect"}, []string{"POST /v/token", "POST /v/sign-out", "GET /v/verify"}},
+	} {
+		tc.c.TokenURL, tc.c.ClientID, tc.c.Secret = "https://as.example/token", "client", "secret"
+		p, err := oauth.New(tc.c)
+		require.NoError(t, err)
+		cache, err := tokencache.New(p, tokencache.Options{})
+		require.NoError(t, err)
+		for _, through := range []providers.Provider{nil, cache} {
+			patterns, err := handlers.Mount(http.NewServeMux(), "/v", p, handlers.Config{Provider: through, Authorize: handlers.DangerouslyAllowAnyCaller})
+			require.NoError(t, err)
+			assert.Equal(t, tc.want, patterns, name)
+		}
+		_, err = handlers.Refresh(handlers.Config{Provider: p, Wire: p, Authorize: handlers.DangerouslyAllowAnyCaller})
+		assert.Equal(t, tc.c.Grant == "refresh_token", err == nil, name)
+		_, err = handlers.Verify(handlers.Config{Provider: p, Authorize: handlers.DangerouslyAllowAnyCaller})
+		assert.Equal(t, tc.c.IntrospectionURL != "", err == nil, name)
+		assert.Equal(t, tc.c.Grant == "refresh_token", cache.CanRefresh(), name)
+	}
 }
 
 func TestAMountedProxyLogsWhereTheMountDoes(t *testing.T) {

@@ -15,7 +15,8 @@ import (
 const maxToken = 16 << 10
 
 // Verify returns the handler that tells whether a token is valid. The Provider
-// must be a [providers.Verifier]. A token cache is none, so use the vendor's
+// must be a [providers.Verifier]. If it has a method CanVerify() bool, that
+// method must return true. A token cache is no Verifier, so use the vendor's
 // provider itself.
 //
 // Verify answers as Kudo does: GET with the token in the header x-api-token
@@ -28,9 +29,9 @@ const maxToken = 16 << 10
 // The provider decides how long its answer is kept. The error joins every fault
 // of c.
 func Verify(c Config) (http.Handler, error) {
-	verifier, ok := c.Provider.(providers.Verifier)
+	verifier := verifierOf(c.Provider)
 	var bad error
-	if c.Provider != nil && !ok {
+	if c.Provider != nil && verifier == nil {
 		bad = fault("Provider", "cannot verify")
 	}
 	method := http.MethodGet
@@ -46,6 +47,15 @@ func Verify(c Config) (http.Handler, error) {
 		return http.HandlerFunc(v.introspect), nil
 	}
 	return http.HandlerFunc(v.native), nil
+}
+
+// verifierOf returns p if it can verify, else nil.
+func verifierOf(p providers.Provider) providers.Verifier {
+	if o, ok := p.(interface{ CanVerify() bool }); ok && !o.CanVerify() {
+		return nil
+	}
+	v, _ := p.(providers.Verifier)
+	return v
 }
 
 type verification struct {

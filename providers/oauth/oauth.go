@@ -152,7 +152,7 @@ func (k Key) set() bool { return len(k.PEM) > 0 || k.Signer != nil }
 func (k Key) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "oauth.Key(%s, redacted)", k.ID) }
 
 // Provider takes tokens from an RFC 6749 token endpoint. [New] makes it. It is
-// a [providers.Refresher], [providers.Verifier] and [providers.Revoker].
+// a [providers.OptionalRefresher], [providers.Verifier] and [providers.Revoker].
 type Provider struct {
 	client           *upstream.Client
 	now              func() time.Time
@@ -181,12 +181,20 @@ type Provider struct {
 func (Provider) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "oauth.Provider(redacted)") }
 
 var (
-	_ providers.Refresher = (*Provider)(nil)
-	_ providers.Verifier  = (*Provider)(nil)
-	_ providers.Revoker   = (*Provider)(nil)
-	_ providers.Keyer     = (*Provider)(nil)
-	_ providers.Moder     = (*Provider)(nil)
+	_ providers.OptionalRefresher = (*Provider)(nil)
+	_ providers.Verifier          = (*Provider)(nil)
+	_ providers.Revoker           = (*Provider)(nil)
+	_ providers.Keyer             = (*Provider)(nil)
+	_ providers.Moder             = (*Provider)(nil)
 )
+
+// CanRefresh implements [providers.OptionalRefresher]: the grant is
+// refresh_token, and a token endpoint is configured.
+func (p *Provider) CanRefresh() bool { return p.grant == refreshToken && p.tokenURL != "" }
+
+// CanVerify reports whether an introspection endpoint is configured, which
+// [Provider.Verify] needs.
+func (p *Provider) CanVerify() bool { return p.introspectionURL != "" }
 
 // Mode is [providers.Rotating] for the refresh_token grant and
 // [providers.Shared] for all others. Rotating is right for servers that do not
@@ -267,7 +275,7 @@ func (p *Provider) Refresh(ctx context.Context, req providers.Request, refresh s
 	if req.Tenant != "" {
 		return providers.Token{}, fault(op, providers.CodeTenantNotAllowed, "no tenants are configured")
 	}
-	if p.grant != refreshToken || p.tokenURL == "" {
+	if !p.CanRefresh() {
 		return providers.Token{}, unsupported(op, "the provider is not configured for refresh tokens")
 	}
 	if refresh == "" {
