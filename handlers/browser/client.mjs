@@ -1,17 +1,17 @@
 // @ts-check
 // bearerkit in the browser: takes tokens from the endpoints of package handlers
-// and renews them. They are kept in memory only.
+// and renews them, in memory only.
 
 /**
  * @typedef {object} Options
- * @property {string} base Where the endpoints are mounted, such as "/api/consent".
- * @property {string} [token] Path of the generate endpoint below base; "token" by default.
+ * @property {string} base Where the endpoints are, such as "/api/consent".
+ * @property {string} [token] Path of generate below base; "token" by default.
  * @property {string} [refresh] The same for refresh; "refresh-token", "" for none.
  * @property {string} [signOut] The same for sign-out; "sign-out", "" for none.
  * @property {object | (() => object | Promise<object>)} [identity] Members of every body: who, which tenant.
  * @property {Record<string, string>} [headers] Headers of the calls to the endpoints.
  * @property {boolean} [cookie] The server keeps the token in a cookie.
- * @property {string[]} [origins] Origins that may get the token, besides the page's own and base's.
+ * @property {string[]} [origins] Origins that may get the token, besides the page's and base's.
  * @property {() => void} [onSignOut] Called once, when this tab or another one has signed out:
  *   after the server's answer, or after 3 seconds. It may navigate.
  * @property {typeof globalThis.fetch} [fetch] Makes the requests.
@@ -25,13 +25,13 @@
  * @property {() => Promise<string>} token The current token; "" if it is in a cookie.
  * @property {() => Promise<string>} refresh A new token.
  * @property {() => Promise<void>} logout Forgets the tokens, here and in the tabs of the same identity, ends
- *   renewals under way and tells the server.
+ *   renewals and tells the server.
  * @property {() => void} close Ends renewals and ignores other tabs. The user stays signed in.
  */
 
 /** @typedef {{access: string, refresh: string, end: number}} Held */
 
-/** What kept a token from coming. */
+/** Why no token came. */
 export class BearerError extends Error {
   /** @param {string} message @param {{status?: number, code?: string, retryAfter?: number}} [info] */
   constructor(message, { status = 0, code = "", retryAfter = 0 } = {}) {
@@ -47,8 +47,7 @@ export class BearerError extends Error {
 
 /** @param {Options} options @returns {Client} */
 export function createClient(options) {
-  const { identity = {}, headers = {}, cookie = false, onSignOut = () => {} } = options;
-  const path = { token: "token", refresh: "refresh-token", signOut: "sign-out", ...options };
+  const { token = "token", refresh = "refresh-token", signOut = "sign-out", identity = {}, headers = {}, cookie, onSignOut = () => {} } = options;
   const send = options.fetch ?? ((request, init) => globalThis.fetch(request, init));
   const here = globalThis.document?.baseURI ?? globalThis.location?.href;
   const base = new URL(options.base.replace(/\/*$/, "/"), here);
@@ -107,10 +106,13 @@ export function createClient(options) {
 
   /** @param {string} to @param {object} members @param {Record<string, string>} [more] @param {RequestInit} [init] */
   async function post(to, members, more, init) {
-    if (busy && Date.now() < busyUntil) throw busy;
+    const left = busyUntil - Date.now();
+    if (busy && left > 0 && left < busy.retryAfter * 1000 + 1) throw busy; // unless the clock was set back
+    const all = new Headers({ "Content-Type": "application/json", ...more });
+    for (const name in headers) all.set(name, headers[name]);
     const response = await send(new URL(to, base), {
       method: "POST",
-      headers: { "Content-Type": "application/json", ...more, ...headers },
+      headers: all,
       body: JSON.stringify({ ...(await who()), ...members }),
       credentials: cookie ? "include" : "same-origin",
       redirect: "error",
@@ -136,10 +138,10 @@ export function createClient(options) {
 
   /** @param {Held | null} rejected what a server refused @param {boolean} [gone] only the cookie was missing */
   async function renew(rejected, gone) {
-    if (held?.refresh && path.refresh) {
+    if (held?.refresh && refresh) {
       const spent = held;
       try {
-        const next = await take(path.refresh, { refresh_token: spent.refresh });
+        const next = await take(refresh, { refresh_token: spent.refresh });
         next.refresh ||= spent.refresh;
         return next;
       } catch (error) {
@@ -148,10 +150,10 @@ export function createClient(options) {
       }
     }
     if (!(rejected && cookie) || gone) {
-      const next = await take(path.token, {});
+      const next = await take(token, {});
       if (gone || next.access !== rejected?.access) return next; // maybe one that another tab has got
     }
-    return take(path.token, {}, { "Cache-Control": "no-cache" });
+    return take(token, {}, { "Cache-Control": "no-cache" });
   }
 
   /** The token to use, and not rejected. @param {Held | null} rejected @param {boolean} [gone] */
@@ -196,12 +198,12 @@ export function createClient(options) {
     const bearer = last?.access ? { Authorization: "Bearer " + last.access } : undefined;
     const members = { token: last?.access || undefined, refresh_token: last?.refresh || undefined };
     let sent = /** @type {Promise<any> | undefined} */ (undefined);
-    const call = () => (sent ??= post(path.signOut, members, bearer, { keepalive: true }));
-    if (path.signOut) globalThis.addEventListener?.("pagehide", call);
+    const call = () => (sent ??= post(signOut, members, bearer, { keepalive: true }));
+    if (signOut) globalThis.addEventListener?.("pagehide", call);
     try {
       me = JSON.stringify(await who());
       if (!told) tabs?.postMessage([me]);
-      if (path.signOut) await locked("exclusive", AbortSignal.timeout(1000), call);
+      if (signOut) await locked("exclusive", AbortSignal.timeout(1000), call);
     } finally {
       globalThis.removeEventListener?.("pagehide", call);
       clearTimeout(timer);

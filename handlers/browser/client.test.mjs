@@ -333,6 +333,47 @@ test("Retry-After is believed for five minutes at most", async (t) => {
   assert.equal(await c.token(), "t1");
 });
 
+test("Retry-After ends in time although the clock was set back", async (t) => {
+  const start = 1_700_000_000_000;
+  t.mock.timers.enable({ apis: ["Date"], now: start });
+  let down = true;
+  const s = server(t, { token: () => (down ? s.problem(503, "upstream_busy", { "Retry-After": "5" }) : s.issue()) });
+  const c = s.client();
+  await assert.rejects(c.token(), { retryAfter: 5 });
+  down = false;
+  t.mock.timers.tick(2_000);
+  t.mock.timers.setTime(start); // by two seconds: it waits no longer than it was told
+  await assert.rejects(c.token(), { retryAfter: 5 });
+  assert.equal(s.seen.length, 1);
+  t.mock.timers.setTime(start - 7_200_000);
+  assert.equal(await c.token(), "t1");
+});
+
+test("headers replace those of the client in any case", async (t) => {
+  for (const names of [["authorization", "content-type", "cache-control"], ["AUTHORIZATION", "Content-type", "CACHE-CONTROL"]]) {
+    const s = server(t);
+    const c = s.client({ headers: Object.fromEntries(names.map((name, i) => [name, ["Bearer APP", "application/json", "max-age=0"][i]])) });
+    await c.token();
+    await c.logout();
+    assert.deepEqual(s.paths(), ["token", "sign-out"]);
+    for (const call of s.seen) {
+      assert.equal(call.headers.get("Content-Type"), "application/json");
+      assert.equal(call.headers.get("Authorization"), "Bearer APP");
+      assert.equal(call.headers.get("Cache-Control"), "max-age=0");
+    }
+  }
+});
+
+test("an option that is undefined is its default", async (t) => {
+  const s = server(t);
+  const none = Object.fromEntries(["token", "refresh", "signOut", "identity", "headers", "cookie", "onSignOut"].map((name) => [name, undefined]));
+  const c = s.client(none);
+  await c.token();
+  await c.refresh();
+  await c.logout();
+  assert.deepEqual(s.paths(), ["token", "refresh-token", "sign-out"]);
+});
+
 test("an abort during a renewal is an AbortError", async (t) => {
   const refresh = held();
   const s = server(t, { "refresh-token": refresh });
