@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -149,12 +150,15 @@ func (p *Provider) UpdateUser(ctx context.Context, tenant string, u User) (User,
 	if !res.OK() {
 		return User{}, refusedUser(res)
 	}
-	changed := User{OrgUserID: u.OrgUserID, UUID: u.UUID, Email: u.Email, Mobile: u.Mobile, Name: u.Name, Metadata: u.Metadata}
-	if len(bytes.TrimSpace(res.Body)) == 0 {
-		return changed, nil
+	// Metadata is left out: encoding/json would write into the caller's map.
+	changed := User{OrgUserID: u.OrgUserID, UUID: u.UUID, Email: u.Email, Mobile: u.Mobile, Name: u.Name}
+	if len(bytes.TrimSpace(res.Body)) > 0 {
+		if err := unwrap(res, &changed); err != nil {
+			return User{}, err
+		}
 	}
-	if err := unwrap(res, &changed); err != nil {
-		return User{}, err
+	if changed.Metadata == nil {
+		changed.Metadata = maps.Clone(u.Metadata)
 	}
 	if u.OrgUserID != "" && changed.OrgUserID != u.OrgUserID || u.UUID != "" && changed.UUID != u.UUID {
 		return User{}, res.Bad(errors.New("the answer is about another user"))

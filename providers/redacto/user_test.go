@@ -86,6 +86,28 @@ func TestUpdateUser(t *testing.T) {
 	assert.NotEmpty(t, user.UUID)
 }
 
+// The caller's map is the caller's, who may share it between goroutines. What
+// the vendor has dropped is not reported as kept.
+func TestUpdateUserLeavesTheCallersMetadataAlone(t *testing.T) {
+	for answer, want := range map[string]map[string]any{
+		`{"detail":{"uuid":"x","metadata":{"added":1}}}`:  {"added": 1.0},
+		`{"uuid":"x","metadata":{"mine":{"deep":false}}}`: {"mine": map[string]any{"deep": false}},
+		`{"detail":{"uuid":"x","metadata":{}}}`:           {},
+		`{"detail":{"uuid":"x"}}`:                         {"mine": map[string]any{"deep": true}},
+		`{"detail":{"uuid":"x","metadata":null}}`:         {"mine": map[string]any{"deep": true}},
+		``: {"mine": map[string]any{"deep": true}},
+	} {
+		mine := map[string]any{"mine": map[string]any{"deep": true}}
+		u := recorder.Serve(t, 200, nil, answer)
+		got, err := build(t, u.URL, one()).UpdateUser(t.Context(), "", redacto.User{OrgUserID: "u", Metadata: mine})
+		require.NoError(t, err)
+		assert.Equal(t, want, got.Metadata, answer)
+		assert.Equal(t, map[string]any{"mine": map[string]any{"deep": true}}, mine, answer)
+		got.Metadata["later"] = true
+		assert.NotContains(t, mine, "later", "the result is the caller's to change")
+	}
+}
+
 func TestUserCalls(t *testing.T) {
 	u := recorder.Serve(t, 200, nil, "")
 	cfg := one()
