@@ -68,16 +68,18 @@
 //     error_description.
 //   - invalid_grant, invalid_token and login_required for a caller's token are
 //     [providers.CodeNotSignedIn]. interaction_required and consent_required for
-//     it are [providers.CodeGrantRequired], and so is invalid_grant for an
-//     authorization code.
+//     it are [providers.CodeGrantRequired], and so are invalid_grant,
+//     bad_verification_code (GitHub), invalid_code and code_already_used (Slack)
+//     for an authorization code.
 //   - invalid_request for a caller's token is [providers.CodeUpstreamError]. RFC
 //     8693 section 2.2.2 has the same code for a subject_token that is refused
 //     and for a request that is wrong. For a server that sends it only for a
 //     refused token, [Config].Classify can return CodeNotSignedIn.
 //   - A 4xx with temporarily_unavailable, slow_down or server_error is
 //     [providers.Transient]. With any other error code it is
-//     [providers.Permanent]; invalid_client and unauthorized_client are
-//     [providers.CodeCredentialsRejected].
+//     [providers.Permanent]; invalid_client, unauthorized_client,
+//     incorrect_client_credentials (GitHub), bad_client_secret and
+//     invalid_client_id (Slack) are [providers.CodeCredentialsRejected].
 //   - A 4xx without an error code is [providers.Transient], because a proxy may
 //     have answered. The call is repeated at most twice a minute.
 //   - A refresh that was sent and got no answer, or any other 5xx, is

@@ -342,6 +342,25 @@ func TestExchangeOfACode(t *testing.T) {
 		require.Equal(t, want, e.Code)
 		require.Equal(t, providers.Permanent, e.Class)
 	}
+	// GitHub and Slack answer 200 and have names of their own.
+	for code, want := range map[string]providers.Code{
+		"bad_verification_code": providers.CodeGrantRequired, "invalid_code": providers.CodeGrantRequired, "code_already_used": providers.CodeGrantRequired,
+		"incorrect_client_credentials": providers.CodeCredentialsRejected, "bad_client_secret": providers.CodeCredentialsRejected,
+		"invalid_client_id": providers.CodeCredentialsRejected, "redirect_uri_mismatch": providers.CodeUpstreamError,
+	} {
+		c, _ = user(t, answer{body: `{"error":"` + code + `","error_description":"canary"}`})
+		_, err = provider(t, c).Exchange(t.Context(), "canary-code", verifier, "")
+		e := failure(t, err)
+		require.Equal(t, want, e.Code, code)
+		require.Equal(t, providers.Permanent, e.Class, code)
+		if want != providers.CodeUpstreamError {
+			require.Equal(t, "the server answered "+code, e.Description)
+		}
+		_, err = provider(t, c).Refresh(t.Context(), alice, "canary-rt")
+		e = failure(t, err)
+		require.Equal(t, providers.Permanent, e.Class, "the grant is alive: %s", code)
+		require.Equal(t, want == providers.CodeCredentialsRejected, e.Code == providers.CodeCredentialsRejected, code)
+	}
 	c, _ = user(t, answer{status: 502})
 	_, err = provider(t, c).Exchange(t.Context(), "canary-code", verifier, "")
 	require.Equal(t, providers.InDoubt, failure(t, err).Class, "a code works once")

@@ -46,7 +46,8 @@ func known(code string) bool {
 	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
 		"access_denied", "server_error", "temporarily_unavailable", "unsupported_token_type", "slow_down",
 		"invalid_target", "invalid_dpop_proof", "use_dpop_nonce", "invalid_token",
-		"login_required", "interaction_required", "consent_required", "bad_refresh_token", "BAD_REFRESH_TOKEN", "invalid_refresh_token":
+		"login_required", "interaction_required", "consent_required", "bad_refresh_token", "BAD_REFRESH_TOKEN", "invalid_refresh_token",
+		"bad_verification_code", "incorrect_client_credentials", "invalid_code", "code_already_used", "bad_client_secret", "invalid_client_id":
 		return true
 	}
 	return false
@@ -201,7 +202,12 @@ func (p *Provider) judge(res *upstream.Response, said *serverError, r request) *
 	switch said.code {
 	case "invalid_grant":
 		return res.Fail(p.invalidGrant(r), providers.Permanent)
-	case "invalid_client", "unauthorized_client":
+	case "bad_verification_code", "invalid_code", "code_already_used": // GitHub, Slack
+		if r.op == opExchange {
+			return res.Fail(providers.CodeGrantRequired, providers.Permanent)
+		}
+	case "invalid_client", "unauthorized_client",
+		"incorrect_client_credentials", "bad_client_secret", "invalid_client_id": // GitHub, Slack
 		return res.Fail(providers.CodeCredentialsRejected, providers.Permanent)
 	case "temporarily_unavailable", "slow_down":
 		return res.Fail(providers.CodeBusy, providers.Transient)
