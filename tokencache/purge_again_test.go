@@ -242,6 +242,29 @@ func TestASignOutThatCloseCutsShortSaysSo(t *testing.T) {
 	}
 }
 
+// hangingRevoker revokes a token when the context ends.
+type hangingRevoker struct{ *vendor }
+
+func (hangingRevoker) Revoke(ctx context.Context, _ providers.Token) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// Close cancels the revocation of a sign-out under way.
+func TestCloseCancelsARevocation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, hangingRevoker{newVendor()}, tokencache.Options{})
+		must(t)(c.Generate(t.Context(), alice))
+		purged := make(chan error, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { purged <- c.Purge(ctx, alice) }()
+		synctest.Wait()
+		require.NoError(t, c.Close(t.Context()))
+		assert.ErrorIs(t, <-purged, context.Canceled)
+	})
+}
+
 // Sign-outs that every replica knows take no place from one that is not written
 // yet.
 func TestASignOutThatIsNotWrittenIsNotForgotten(t *testing.T) {

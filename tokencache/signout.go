@@ -18,11 +18,12 @@ import (
 //
 // With a Store, Purge waits until every live replica has read of the sign-out. A
 // replica that could not reach the Store for six seconds is not waited for. It
-// serves the token until it reaches the Store again or the token ends.
+// serves the token until it has looked at the Store again, which it does every
+// two seconds, or until the token ends.
 //
 // If that takes longer than ctx or a third of FetchTimeout, Purge returns
 // [providers.CodeBusy]. The sign-out has then happened in this process and
-// continues in the background.
+// continues in the background until [Cache.Close]. After Close, Purge fails.
 func (c *Cache) Purge(ctx context.Context, req providers.Request) error {
 	k, err := c.key(&req)
 	if err != nil {
@@ -32,15 +33,17 @@ func (c *Cache) Purge(ctx context.Context, req providers.Request) error {
 		return errClosed
 	}
 	defer c.leave()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)() // Close cancels it
 	was, t, err := c.purgeLocal(&k)
 	if err != nil {
 		return err
 	}
 	last := was.Token
 	if c.shared != nil {
-		limited, cancel := context.WithTimeout(ctx, c.callLimit)
-		defer cancel()
-		defer context.AfterFunc(c.ctx, cancel)() // Close cancels it
+		limited, end := context.WithTimeout(ctx, c.callLimit)
+		defer end()
 		var stored providers.Token
 		if stored, err = c.spreadPurge(limited, &k, t); stored.Version > last.Version {
 			last = stored

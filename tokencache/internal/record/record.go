@@ -27,7 +27,7 @@ type Record struct {
 type Details struct {
 	// Version is the highest version that a token ever had.
 	Version uint64
-	// Purges is how often the grant was signed out.
+	// Purges rises with each sign-out. It is 0 if the grant was never signed out.
 	Purges uint64
 	// Fence is the highest fence of a lease that wrote the record.
 	Fence uint64
