@@ -53,7 +53,7 @@ func newTokenServer(t *testing.T) *tokenServer {
 	return s
 }
 
-// The three clients of docs/from-oauth2.md.
+// The clients of docs/from-oauth2.md.
 func clientBefore(ctx context.Context, _ *testing.T, tokenURL string) *http.Client {
 	c := clientcredentials.Config{ClientID: "orders", ClientSecret: "secret", TokenURL: tokenURL}
 	return c.Client(ctx)
@@ -67,7 +67,14 @@ func clientAfter(_ context.Context, t *testing.T, tokenURL string) *http.Client 
 
 func clientBridged(ctx context.Context, t *testing.T, tokenURL string) *http.Client {
 	c := clientcredentials.Config{ClientID: "orders", ClientSecret: "secret", TokenURL: tokenURL}
-	return oauth2.NewClient(ctx, oauth2bridge.TokenSource(ctx, sourceOf(t, oauth2bridge.Provider(c.TokenSource(ctx)))))
+	return oauth2.NewClient(ctx, oauth2bridge.TokenSource(ctx, sourceOf(t, oauth2bridge.ProviderFunc(c.Token))))
+}
+
+// clientRenewing is clientBridged with the client for the calls of the API
+// moved first.
+func clientRenewing(_ context.Context, t *testing.T, tokenURL string) *http.Client {
+	c := clientcredentials.Config{ClientID: "orders", ClientSecret: "secret", TokenURL: tokenURL}
+	return &http.Client{Transport: &middleware.Transport{Source: middleware.Fixed(sourceOf(t, oauth2bridge.ProviderFunc(c.Token)))}}
 }
 
 func sourceOf(t *testing.T, p providers.Provider) *tokencache.Source {
@@ -118,6 +125,8 @@ func TestMovingFromOAuth2ChangesWhatItsGuideSays(t *testing.T) {
 		"before":  {clientBefore, "401", "token=t1", "token=t2", 100},
 		"after":   {clientAfter, "token=t2", "token=", "error", 1},
 		"between": {clientBridged, "401", "token=t1", "token=t2", 2},
+		// The Transport renews, although the tokens come from x/oauth2.
+		"between, behind the Transport": {clientRenewing, "token=t2", "token=", "token=t2", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := newTokenServer(t)

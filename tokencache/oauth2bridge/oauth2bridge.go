@@ -1,5 +1,5 @@
 // Package oauth2bridge connects the token cache and golang.org/x/oauth2 in both
-// directions. [Provider] puts any oauth2.TokenSource behind the cache.
+// directions. [ProviderFunc] and [Provider] put what x/oauth2 has behind the cache.
 // [TokenSource] puts the cache behind code that takes an oauth2.TokenSource.
 package oauth2bridge
 
@@ -24,58 +24,89 @@ const op = "oauth2: token"
 
 // Provider returns a provider whose tokens come from source, whatever the
 // Request says. A Request with an Assertion or an Actor is refused. source must
-// ask its server for each token, such as that of clientcredentials without an
-// oauth2.ReuseTokenSource around it. Otherwise a renewal by the cache returns
-// the same token again.
+// ask its server at each call. The TokenSource of a clientcredentials.Config
+// does not: it keeps its token until the expiry, and a renewal by the cache
+// returns the same token again. Use [ProviderFunc] with Config.Token instead.
 //
 // Errors are *providers.Errors. From the server's answer they contain only its
 // status and error code. A source cannot be cancelled: Generate returns when
-// its context ends, and the source's call continues until it ends itself.
-func Provider(source oauth2.TokenSource) providers.Provider { return fromOAuth2{source} }
+// its context ends, and the source's call continues until it ends itself. Until
+// then the provider makes no second call: the next Generate waits for that one
+// and has its token.
+func Provider(source oauth2.TokenSource) providers.Provider {
+	if source == nil {
+		return &fromOAuth2{missing: "no oauth2.TokenSource"}
+	}
+	return &fromOAuth2{fetch: func(context.Context) (*oauth2.Token, error) { return source.Token() }}
+}
 
-type fromOAuth2 struct{ source oauth2.TokenSource }
+// ProviderFunc is [Provider] for a function, such as the method Token of a
+// clientcredentials.Config. It ends with its context. The context has a deadline
+// and no values; an http.Client for x/oauth2 is put into it by fetch.
+func ProviderFunc(fetch func(context.Context) (*oauth2.Token, error)) providers.Provider {
+	if fetch == nil {
+		return &fromOAuth2{missing: "no function"}
+	}
+	return &fromOAuth2{fetch: fetch}
+}
+
+type fromOAuth2 struct {
+	fetch   func(context.Context) (*oauth2.Token, error)
+	missing string // what is nil, if fetch is
+	calls   flight.Group[answer]
+}
 
 type answer struct {
 	token *oauth2.Token
 	err   error
+	sent  time.Time
+	left  bool // the Generate that made the call had left
 }
 
 // Generate implements providers.Provider.
-func (p fromOAuth2) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
+func (p *fromOAuth2) Generate(ctx context.Context, req providers.Request) (providers.Token, error) {
 	if err := ctx.Err(); err != nil {
 		return providers.Token{}, err
 	}
 	if err := wire.NoAssertion(req); err != nil {
 		return providers.Token{}, err
 	}
-	if p.source == nil {
-		return providers.Token{}, &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: op, Err: errors.New("no oauth2.TokenSource")}
+	if p.fetch == nil {
+		return providers.Token{}, &providers.Error{Code: providers.CodeInternal, Class: providers.Permanent, Op: op, Err: errors.New(p.missing)}
 	}
-	sent := time.Now()
-	answered := make(chan answer, 1)
-	go func() {
-		var a answer
-		if err := flight.Guard(func() { a.token, a.err = p.source.Token() }); err != nil {
+	for {
+		a, err := p.calls.Start("", func(c *flight.Call[answer]) { c.Answer(p.call(ctx), nil) }).Wait(ctx)
+		if err != nil {
 			a.err = err
 		}
-		answered <- a
-	}()
-	select {
-	case a := <-answered:
-		return convert(a, sent)
-	case <-ctx.Done():
-		return providers.Token{}, ctx.Err()
+		switch {
+		case a.err != nil && ctx.Err() != nil:
+			return providers.Token{}, ctx.Err()
+		case a.err != nil && a.left: // another's call, which failed after its context
+			continue
+		}
+		return convert(a)
 	}
 }
 
-func convert(a answer, sent time.Time) (providers.Token, error) {
+// call makes one call of the source.
+func (p *fromOAuth2) call(ctx context.Context) answer {
+	a := answer{sent: time.Now()}
+	if err := flight.Guard(func() { a.token, a.err = p.fetch(ctx) }); err != nil {
+		a.err = err
+	}
+	a.left = ctx.Err() != nil
+	return a
+}
+
+func convert(a answer) (providers.Token, error) {
 	switch {
 	case a.err != nil:
 		return providers.Token{}, failure(a.err)
 	case a.token == nil || a.token.AccessToken == "":
 		return providers.Token{}, &providers.Error{Code: providers.CodeBadResponse, Class: providers.Transient, Op: op, Err: errors.New("no access token")}
 	}
-	return providers.Token{AccessToken: a.token.AccessToken, TokenType: a.token.Type(), Expiry: a.token.Expiry, IssuedAt: sent}, nil
+	return providers.Token{AccessToken: a.token.AccessToken, TokenType: a.token.Type(), Expiry: a.token.Expiry, IssuedAt: a.sent}, nil
 }
 
 // failure classifies err. It does not keep an oauth2.RetrieveError, because

@@ -156,6 +156,75 @@ func TestProviderLeavesWithItsContext(t *testing.T) {
 	})
 }
 
+// A source that hangs is not called again beside its own call: the next
+// Generate waits for that one.
+func TestProviderCallsItsSourceOnceAtATime(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var calls, atOnce atomic.Int64
+			finish := make(chan struct{})
+			p := oauth2bridge.Provider(sourceFunc(func() (*oauth2.Token, error) {
+				n := calls.Add(1)
+				if atOnce.Add(1) > 1 {
+					t.Error("two calls at once")
+				}
+				defer atOnce.Add(-1)
+				<-finish
+				if fails && n == 1 {
+					return nil, errors.New("late")
+				}
+				return &oauth2.Token{AccessToken: fmt.Sprint("token-", n)}, nil
+			}))
+			for range 3 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				_, err := p.Generate(ctx, providers.Request{})
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				cancel()
+			}
+			require.Equal(t, int64(1), calls.Load())
+			time.AfterFunc(time.Second, func() { close(finish) })
+			token, err := p.Generate(t.Context(), providers.Request{})
+			require.NoError(t, err, "an error of a call that its caller has left is not another's")
+			require.Equal(t, map[bool]string{false: "token-1", true: "token-2"}[fails], token.AccessToken)
+			token, err = p.Generate(t.Context(), providers.Request{})
+			require.NoError(t, err)
+			require.Equal(t, map[bool]string{false: "token-2", true: "token-3"}[fails], token.AccessToken)
+		})
+	}
+}
+
+// A function is cancelled with the context that it gets, and a Generate that
+// waited for another's call makes a call then.
+func TestProviderFuncIsCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		p := oauth2bridge.ProviderFunc(func(ctx context.Context) (*oauth2.Token, error) {
+			if n++; n == 2 {
+				return &oauth2.Token{AccessToken: "a"}, nil
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		first, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		go func() {
+			_, err := p.Generate(first, providers.Request{})
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		token, err := p.Generate(t.Context(), providers.Request{})
+		require.NoError(t, err)
+		require.Equal(t, "a", token.AccessToken)
+		require.Equal(t, 2, n)
+	})
+	_, err := oauth2bridge.ProviderFunc(nil).Generate(t.Context(), providers.Request{})
+	var e *providers.Error
+	require.ErrorAs(t, err, &e)
+	require.ErrorContains(t, e.Err, "no function")
+}
+
 // An oauth2.ReuseTokenSource over the cache comes back when its token is about
 // to expire, and what a caller changes in its token stays with that caller.
 func TestTokenSourceComesBackInTime(t *testing.T) {
@@ -200,6 +269,26 @@ func ExampleProvider() {
 		return &oauth2.Token{AccessToken: "from oauth2", Expiry: time.Now().Add(time.Hour)}, nil
 	})
 	cache, err := tokencache.New(oauth2bridge.Provider(source), tokencache.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = cache.Close(context.Background()) }()
+	t, err := cache.Generate(context.Background(), providers.Request{})
+	fmt.Println(t.AccessToken, err)
+	// Output: from oauth2 <nil>
+}
+
+// The cache in front of x/oauth2's client credentials. Config.Token asks the
+// server at each call; Config.TokenSource would keep its token.
+func ExampleProviderFunc() {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"access_token":"from oauth2","token_type":"Bearer","expires_in":3600}`)
+	}))
+	defer server.Close()
+	config := clientcredentials.Config{ClientID: "orders", ClientSecret: "secret", TokenURL: server.URL}
+	cache, err := tokencache.New(oauth2bridge.ProviderFunc(config.Token), tokencache.Options{})
 	if err != nil {
 		fmt.Println(err)
 		return
