@@ -15,7 +15,8 @@ import (
 	"github.com/bearerkit/bearerkit/providers"
 )
 
-// ErrBusy: too many questions wait already.
+// ErrBusy: too many questions wait already, or the caller waited too long for a
+// turn.
 var ErrBusy = errors.New("verdict: too many questions are waiting")
 
 // Config sets the bounds. MaxBytes, AtOnce, Waiting and Now may be left out.
@@ -24,7 +25,7 @@ type Config struct {
 	Negative time.Duration // how long "not valid" is
 	Max      int           // how many verdicts are kept
 	MaxBytes int           // how many bytes they take together, about; 0: 2 KiB for each
-	Timeout  time.Duration // for one question, however many wait for it
+	Timeout  time.Duration // for one question, however many wait for it, and about for each caller
 	AtOnce   int           // questions under way at one time; 0: 32
 	Waiting  int           // further callers that wait for their turn; 0: 32 for each at once
 	Now      func() time.Time
@@ -77,11 +78,12 @@ func New(cfg Config) *Cache {
 }
 
 // Verify returns the verdict on token, from memory or from ask. ask runs on a
-// context of its own, so that a caller who leaves takes no other caller along;
-// the caller itself leaves when ctx ends, and while it waits for a turn it
-// leaves the queue too. Errors other than "not valid" are shared by those who
-// waited and then forgotten. [providers.CodeBusy] over [ErrBusy] means that
-// nothing was asked.
+// separate context, so that a caller that leaves does not end the call for the
+// others. A caller leaves, also the queue, when ctx ends or when it has waited a
+// second longer than Timeout: for a turn, for ask, or for both. Errors other
+// than "not valid" are shared by those who waited and then forgotten.
+// [providers.CodeBusy] over [ErrBusy] means that nothing was asked for this
+// caller.
 func (c *Cache) Verify(ctx context.Context, token string, ask func(context.Context) (providers.Verified, error)) (providers.Verified, error) {
 	if err := ctx.Err(); err != nil {
 		return providers.Verified{}, err
@@ -99,11 +101,17 @@ func (c *Cache) Verify(ctx context.Context, token string, ask func(context.Conte
 	}
 	q.waiting++
 	c.mu.Unlock()
+	caller := ctx
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout+time.Second)
+	defer cancel()
 	switch err := c.gate.enter(ctx, q.started); {
 	case errors.Is(err, errStarted):
 		return c.join(ctx, k, q)
 	case err != nil:
 		c.leave(k, q)
+		if caller.Err() == nil {
+			err = ErrBusy // the queue is full, or too slow
+		}
 		if errors.Is(err, ErrBusy) {
 			err = &providers.Error{Code: providers.CodeBusy, Class: providers.Transient, Op: "verdict", RetryAfter: time.Second, Err: err}
 		}
@@ -139,7 +147,7 @@ func (c *Cache) start(ctx context.Context, k key, q *question, ask func(context.
 	})
 	close(q.started)
 	c.mu.Unlock()
-	return c.wait(ctx, ticket)
+	return ticket.Wait(ctx)
 }
 
 // join waits for the call of q, which has started.
@@ -151,7 +159,7 @@ func (c *Cache) join(ctx context.Context, k key, q *question) (providers.Verifie
 	}
 	ticket := c.calls.Join(string(k[:]))
 	c.mu.Unlock()
-	return c.wait(ctx, ticket)
+	return ticket.Wait(ctx)
 }
 
 // leave takes a caller out of the queue. A question without callers is
@@ -162,14 +170,6 @@ func (c *Cache) leave(k key, q *question) {
 	if q.waiting--; q.waiting == 0 && !isClosed(q.started) {
 		delete(c.questions, k)
 	}
-}
-
-// wait is ticket's answer. Work that ignores its deadline keeps no caller
-// longer than a second beyond it.
-func (c *Cache) wait(ctx context.Context, ticket flight.Ticket[providers.Verified]) (providers.Verified, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout+time.Second)
-	defer cancel()
-	return ticket.Wait(ctx)
 }
 
 func isClosed(c chan struct{}) bool {

@@ -226,6 +226,34 @@ func TestCallersWhoLeaveLeaveTheQueue(t *testing.T) {
 	})
 }
 
+// A verifier that hangs holds nobody in the queue for minutes.
+func TestTheQueueIsNoLongerThanACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := verdict.New(verdict.Config{Positive: time.Minute, Max: 100, Timeout: 10 * time.Second})
+		start := time.Now()
+		var busy, late atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 32 + 32*32 {
+			wg.Go(func() {
+				_, err := cache.Verify(t.Context(), fmt.Sprint(i), (&asker{takes: time.Hour}).ask)
+				assert.LessOrEqual(t, time.Since(start), 11*time.Second)
+				var e *providers.Error
+				if errors.As(err, &e) && e.Code == providers.CodeBusy && errors.Is(err, verdict.ErrBusy) {
+					busy.Add(1)
+				} else if assert.ErrorIs(t, err, context.DeadlineExceeded) {
+					late.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		assert.EqualValues(t, 64, late.Load(), "those whose calls began")
+		assert.EqualValues(t, 31*32, busy.Load())
+		time.Sleep(time.Minute)
+		_, err := cache.Verify(t.Context(), "after", (&asker{}).ask)
+		require.NoError(t, err)
+	})
+}
+
 func TestVerdictsAreBoundedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // or a busy machine lets them age
 		cache := verdict.New(verdict.Config{Positive: time.Minute, Negative: time.Minute, Max: 1000, MaxBytes: 100 << 10, Timeout: time.Second, AtOnce: 1, Waiting: 1})
