@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/bearerkit/bearerkit/internal/attached"
 	"github.com/bearerkit/bearerkit/internal/replay"
@@ -92,8 +93,9 @@ type Transport struct {
 }
 
 const (
-	maxDrain = 64 << 10
-	maxPeek  = 512
+	maxDrain  = 64 << 10
+	drainTime = 250 * time.Millisecond
+	maxPeek   = 512
 )
 
 // RenewalError says why a token that a server refused was not renewed. The
@@ -152,7 +154,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, nil
 	}
 	if drain {
+		// A body that does not end must not delay the second send.
+		timer := time.AfterFunc(drainTime, func() { _ = res.Body.Close() })
 		_, _ = io.CopyN(io.Discard, res.Body, maxDrain)
+		timer.Stop()
 	}
 	_ = res.Body.Close()
 	return t.attempt(req, second, next, sendReplay)
