@@ -20,7 +20,7 @@ const (
 	resolveFor     = 5 * time.Minute  // how long an Issuer is used before Resolve is asked again
 	resolveStale   = 15 * time.Minute // how long it is used while Resolve fails
 	resolveRefused = 30 * time.Second // how long a refusal is used
-	resolveFailed  = time.Second      // how long an error is used
+	resolveFailed  = time.Second      // how long after a failed call Resolve is not called again
 	resolveTimeout = 5 * time.Second
 	resolveAtOnce  = 32
 	resolveWaiting = 1024
@@ -94,7 +94,7 @@ func (r *resolver) entry(ctx context.Context, iss string) (*entry, error) {
 	if err := r.remembered(iss); err != nil {
 		return nil, err
 	}
-	return r.calls.Do(ctx, iss, resolveTimeout, func(ctx context.Context) (*entry, error) {
+	e, err := r.calls.Do(ctx, iss, resolveTimeout, func(ctx context.Context) (*entry, error) {
 		// A call that has just ended may have answered this.
 		if e := r.current(iss); e != nil {
 			return e, nil
@@ -115,6 +115,10 @@ func (r *resolver) entry(ctx context.Context, iss string) (*entry, error) {
 		})
 		return e, err
 	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return r.failed(ctx, iss, err) // Resolve ignores its context
+	}
+	return e, err
 }
 
 func (r *resolver) remembered(iss string) error {
@@ -133,20 +137,12 @@ func (r *resolver) ask(ctx context.Context, iss string) (*entry, error) {
 	if err == nil && cfg != nil {
 		err = r.check(cfg, iss)
 	}
+	if err != nil {
+		return r.failed(ctx, iss, err)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch old, ok := r.entries[iss]; {
-	case err != nil && ok && !asked.Reached(old.end):
-		old.until = asked.Add(resolveFailed)
-		r.entries[iss] = old
-		level := r.lines.Level(slog.LevelWarn, "", time.Now())
-		r.logger.Log(ctx, level, "Resolve failed for an issuer that is in use; its last answer stays in use for a quarter of an hour, and further failures are logged at Debug for a minute: look at what Config.Resolve asks",
-			"issuer", iss, "error", err)
-		return old.entry, nil
-	case err != nil:
-		r.refuse(iss, err, asked.Add(resolveFailed))
-		return nil, err
-	case cfg == nil:
+	if cfg == nil {
 		delete(r.entries, iss)
 		err := fmt.Errorf("%w %s", errRefusedIssuer, quoted(iss))
 		r.refuse(iss, err, asked.Add(resolveRefused))
@@ -166,6 +162,27 @@ func (r *resolver) ask(ctx context.Context, iss string) (*entry, error) {
 	return e, nil
 }
 
+// failed handles the error of a call of Resolve: the last answer stays in use,
+// if there is one. Resolve is not called again for resolveFailed, which begins
+// now: the call may have taken long.
+func (r *resolver) failed(ctx context.Context, iss string, err error) (*entry, error) {
+	now := r.clock.Now()
+	r.mu.Lock()
+	old, ok := r.entries[iss]
+	if !ok || now.Reached(old.end) {
+		defer r.mu.Unlock()
+		r.refuse(iss, err, now.Add(resolveFailed))
+		return nil, err
+	}
+	old.until = now.Add(resolveFailed)
+	r.entries[iss] = old
+	r.mu.Unlock()
+	level := r.lines.Level(slog.LevelWarn, "", time.Now())
+	r.logger.Log(ctx, level, "Resolve failed for an issuer that is in use; its last answer stays in use for a quarter of an hour, and further failures are logged at Debug for a minute: look at what Config.Resolve asks",
+		"issuer", iss, "error", err)
+	return old.entry, nil
+}
+
 // refuse remembers err. The caller holds r.mu.
 func (r *resolver) refuse(iss string, err error, until clocks.Instant) {
 	if len(r.refused) >= maxRefused {
@@ -183,9 +200,9 @@ func (r *resolver) makeRoom() {
 	now, first := r.clock.Now(), ""
 	for iss, e := range r.entries {
 		switch {
-		case now.Reached(e.until):
+		case now.Reached(e.end):
 			delete(r.entries, iss)
-		case first == "" || e.until.Mono < r.entries[first].until.Mono:
+		case first == "" || e.end.Mono < r.entries[first].end.Mono:
 			first = iss
 		}
 	}
@@ -194,7 +211,8 @@ func (r *resolver) makeRoom() {
 	}
 }
 
-// check checks an answer of Resolve. To clients its error is an outage.
+// check checks an answer of Resolve. Clients get 503 for its error, because the
+// fault is in our configuration and not in the token.
 func (r *resolver) check(cfg *Issuer, iss string) error {
 	errs := cfg.check()
 	if cfg.Issuer != iss {

@@ -55,7 +55,10 @@ func (r *resolver) checkReach(cfg *Issuer) error {
 // RoundTripper of c is used for the hosts in private only.
 func guard(c *http.Client, private []string) *http.Client {
 	var out http.Client
-	var base http.RoundTripper = http.DefaultTransport
+	base := http.DefaultTransport
+	if _, ok := base.(*http.Transport); !ok {
+		base = &http.Transport{} // the application has wrapped the default
+	}
 	if c != nil {
 		out.Timeout = c.Timeout
 		if c.Transport != nil {
