@@ -80,7 +80,7 @@ func New(c Config) (*Authenticator, error) {
 		s.opaque = append(s.opaque, newOpaque(o, c.Now, s.verdict))
 	}
 	if c.Renew != nil {
-		s.renewals = newRenewals(*c.Renew, s.clock)
+		s.renewals = newRenewals(*c.Renew, s.clock, s.leeway)
 	}
 	if c.Resource != "" {
 		s.metadata, _ = metadataURL(c.Resource) // check has reported the error
@@ -224,8 +224,7 @@ func (a *Authenticator) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, v, err := a.check(r)
 		if err != nil && v != nil && a.renewals != nil {
-			if renewed := a.renew(w, r, token, v); renewed != nil {
-				v, err = renewed, nil
+			if v, err = a.renew(w, r, token, v, err); err == nil {
 				a.accepted(r.Context(), acceptedRenewed)
 			}
 		}
@@ -251,9 +250,7 @@ func (a *Authenticator) Deny(w http.ResponseWriter, r *http.Request, err error) 
 	var e *Error
 	if !errors.As(err, &e) {
 		e = a.errors.with(unavailable, err)
-	}
-	if a.logger.Enabled(r.Context(), slog.LevelDebug) {
-		a.logger.DebugContext(r.Context(), "request refused", "status", e.Status, "reason", e.Reason, "cause", e.Err)
+		a.logRefused(r.Context(), e)
 	}
 	if a.cfg.ErrorHandler != nil {
 		a.cfg.ErrorHandler(w, r, e)

@@ -50,6 +50,7 @@ type Verified struct {
 	entry      *entry  // its entry; nil if it is opaque
 	keys       *keySet // the set whose generation verified it; nil if it is opaque
 	generation uint64
+	renewable  time.Duration      // how long after its end it may be renewed
 	thumbprint *[sha256.Size]byte // of the key, for a token without iss
 }
 
@@ -96,13 +97,17 @@ func (c *verifiedContext) Value(key any) any {
 	case contextKey{}:
 		return c.v
 	case attached.Caller{}:
+		if c.v == nil {
+			return nil
+		}
 		return c.v.Expiry
 	}
 	return c.Context.Value(key)
 }
 
 // NewContext returns a copy of ctx that carries v, for callers of
-// [Authenticator.Verify]. [Authenticator.Handler] calls it itself.
+// [Authenticator.Verify]. If v is nil, the copy carries no token, also if ctx
+// does. [Authenticator.Handler] calls it itself.
 func NewContext(ctx context.Context, v *Verified) context.Context {
 	return &verifiedContext{ctx, v}
 }

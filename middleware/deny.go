@@ -4,18 +4,25 @@ import (
 	"context"
 	"crypto/sha256"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// DenyList remembers withdrawn tokens until they end. [DenyList.Add] and
-// [DenyList.AddID] withdraw a token by its jti or, without one, by its
-// [Verified.Digest]. Its method Revoked is a
-// Config.Revoked for one process. The zero DenyList is empty and ready to use.
-// It is safe for concurrent use and must not be copied.
+// DenyList remembers withdrawn tokens until they can no longer be used: until
+// five minutes after their end, and with [Config.Renew] also for the Window in
+// which they could be renewed. [DenyList.Add] and [DenyList.AddID] withdraw a
+// token by its jti or, without one, by its [Verified.Digest]. Its method
+// Revoked is a Config.Revoked for one process. The zero DenyList is empty and
+// ready to use. It is safe for concurrent use and must not be copied.
+//
+// A DenyList learns the Window from the tokens that it sees in Add and Revoked.
+// Several Authenticators may share it: the longest Window counts. It forgets
+// nothing until it has seen the first token.
 type DenyList struct {
-	mu    sync.RWMutex
-	until map[denied]time.Time
-	sweep int // the size at which ended entries are removed
+	window atomic.Int64 // the longest one seen, plus 1 ns; 0 if there was no token yet
+	mu     sync.RWMutex
+	ends   map[denied]time.Time
+	sweep  int // the size at which ended entries are removed
 }
 
 // denied is a jti at its issuer, or a digest where there is no jti.
@@ -29,46 +36,57 @@ const forever = 100 * 365 * 24 * time.Hour
 
 // Add withdraws v.
 func (d *DenyList) Add(v *Verified) {
-	until := v.Expiry.Add(maxLeeway)
-	if v.Expiry.IsZero() {
-		until = time.Now().Add(forever)
-	}
-	d.add(deniedOf(v), until)
+	d.learn(v)
+	d.add(deniedOf(v), v.Expiry)
 }
 
 // AddID withdraws the token of issuer with the jti id. expiry is the token's
-// end.
+// end. The zero time means that the end is not known: the token is never
+// forgotten.
 func (d *DenyList) AddID(issuer, id string, expiry time.Time) {
-	d.add(deniedID(issuer, id), expiry.Add(maxLeeway))
+	d.add(deniedID(issuer, id), expiry)
 }
 
 // Revoked reports whether v was withdrawn. It never fails.
 func (d *DenyList) Revoked(_ context.Context, v *Verified) (bool, error) {
+	d.learn(v)
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if len(d.until) == 0 {
+	if len(d.ends) == 0 {
 		return false, nil
 	}
-	_, gone := d.until[deniedOf(v)]
+	_, gone := d.ends[deniedOf(v)]
 	return gone, nil
 }
 
-func (d *DenyList) add(k denied, until time.Time) {
+// learn reads how long after its end v may be renewed.
+func (d *DenyList) learn(v *Verified) {
+	window := int64(min(v.renewable, forever)) + 1
+	for known := d.window.Load(); known < window; known = d.window.Load() {
+		d.window.CompareAndSwap(known, window)
+	}
+}
+
+func (d *DenyList) add(k denied, end time.Time) {
+	now := time.Now()
+	if end.IsZero() {
+		end = now.Add(forever)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.until == nil {
-		d.until = make(map[denied]time.Time)
+	if d.ends == nil {
+		d.ends = make(map[denied]time.Time)
 	}
-	if len(d.until) >= max(d.sweep, 1024) {
-		now := time.Now()
-		for k, until := range d.until {
-			if until.Before(now) {
-				delete(d.until, k)
+	if window := d.window.Load(); window > 0 && len(d.ends) >= max(d.sweep, 1024) {
+		over := now.Add(-maxLeeway - time.Duration(window-1))
+		for k, end := range d.ends {
+			if end.Before(over) {
+				delete(d.ends, k)
 			}
 		}
-		d.sweep = 2 * len(d.until)
+		d.sweep = 2 * len(d.ends)
 	}
-	d.until[k] = until
+	d.ends[k] = end
 }
 
 func deniedOf(v *Verified) denied {

@@ -53,6 +53,12 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
+// final reports whether e says of the token itself, not of the request or of
+// the moment, that it is not good.
+func (e *Error) final() bool {
+	return e.Code == invalidToken && e.Reason != refusals[notYet].Reason && reasonLabel(e.Reason) == e.Reason
+}
+
 // ServeHTTP answers the request with e: the status, the challenge, and a
 // problem document (RFC 9457) of fixed texts.
 //

@@ -28,6 +28,7 @@ const (
 	limitBurst     = 5
 	maxAbsent      = 256 // unknown kids remembered
 	maxTries       = 8   // signature checks of one token
+	maxOverdue     = 4   // fetches that ignore their deadline
 )
 
 var (
@@ -62,6 +63,7 @@ type keySet struct {
 	dueWall, dueMono atomic.Int64 // when a request must check whether the set is due, on either clock
 
 	fetches atomic.Uint64 // started so far
+	overdue atomic.Int32  // fetches that still run after their deadline
 	calls   flight.Group[struct{}]
 
 	mu        sync.Mutex
@@ -104,7 +106,7 @@ func fixedKeys(keys []jws.Key, algs []string) *keySet {
 type search struct {
 	token    jws.Token
 	iss, tid string
-	offline  bool  // nothing is fetched
+	offline  bool  // neither a first set nor a key that the set does not have is fetched
 	named    bool  // a set has the token's kid
 	tried    []any // keys whose signature check failed
 	left     int   // candidates that were not checked
@@ -164,7 +166,7 @@ type result struct {
 func (s *keySet) verify(ctx context.Context, q *search) (r result, seen *snapshot, asked uint64, err error) {
 	asked = s.fetches.Load()
 	snap := s.current.Load()
-	if !q.offline {
+	if !q.offline || snap != nil {
 		if snap, err = s.usable(ctx); err != nil {
 			return result{}, nil, asked, err
 		}
@@ -276,11 +278,19 @@ func (s *keySet) has(thumbprint [32]byte) bool {
 	return snap != nil && snap.ring.Has(thumbprint)
 }
 
-// ready reports whether there is a set that may be used. If not, it starts a
-// fetch.
+// loaded reports whether there is a set in memory that may be used.
+func (s *keySet) loaded() bool {
+	if s.fetch == nil {
+		return true
+	}
+	snap := s.current.Load()
+	return snap != nil && s.clock.Now().Since(snap.fetched) <= maxStale
+}
+
+// ready is loaded, and starts a fetch if there is no such set.
 func (s *keySet) ready() bool {
 	snap := s.current.Load()
-	if snap != nil && s.clock.Now().Since(snap.fetched) <= maxStale {
+	if s.loaded() {
 		return true
 	}
 	_, _, replaced, _ := s.start(context.Background(), snap, nil)

@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"sync/atomic"
@@ -76,6 +77,7 @@ func (a *Authenticator) refused(ctx context.Context, e *Error) {
 	if a.quiet {
 		return
 	}
+	a.logRefused(ctx, e)
 	if e.Status == http.StatusServiceUnavailable {
 		a.counters.unavailable.Add(1)
 		a.logUnavailable(ctx, e)
@@ -84,6 +86,12 @@ func (a *Authenticator) refused(ctx context.Context, e *Error) {
 	}
 	if a.cfg.Observer != nil {
 		a.observe(ctx, providers.Event{Kind: kindRefused, Outcome: reasonLabel(e.Reason), N: e.Status})
+	}
+}
+
+func (a *Authenticator) logRefused(ctx context.Context, e *Error) {
+	if a.logger.Enabled(ctx, slog.LevelDebug) {
+		a.logger.DebugContext(ctx, "request refused", "status", e.Status, "reason", e.Reason, "cause", e.Err)
 	}
 }
 
@@ -118,7 +126,7 @@ func (a *Authenticator) renewal(ctx context.Context, began time.Time, err error)
 		a.counters.renewalsFailed.Add(1)
 		e.Kind = kindRenewalFailed
 		if a.counters.renewalsFail.CompareAndSwap(false, true) {
-			a.logger.WarnContext(ctx, "an expired token could not be renewed, and its request is answered 401; further failures are logged at Debug until a renewal succeeds: check Renew.Token's provider",
+			a.logger.WarnContext(ctx, "an expired token could not be renewed, and its request is refused; further failures are logged at Debug until a renewal succeeds: check Renew.Token's provider",
 				"error", err)
 		} else {
 			a.logger.DebugContext(ctx, "an expired token could not be renewed", "error", err)

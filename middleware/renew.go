@@ -22,21 +22,34 @@ import (
 // one call of Token and, for half a minute, its result. The new token is
 // verified completely and must have the issuer and the subject of the old one.
 // The handler runs once, with the new token in its context; its request still
-// carries the old one. An expired token never causes a fetch of keys: call
-// [Authenticator.Ready] at the start. Otherwise expired tokens that come first
-// after it are refused.
+// carries the old one.
+//
+// An expired token is renewed only if a key that is in use now verifies it, and
+// if Config.Revoked and the rules let it pass. It does not load the first key
+// set, and it does not make Resolve be called: until a valid token or
+// [Authenticator.Ready] has done so, expired tokens are refused.
+//
+// If the provider cannot answer, which is an error of class Transient or
+// InDoubt, the request is answered 503. After any other error it is answered
+// 401, as without Renew.
 type Renew struct {
-	// Window is how long after its expiry a token may be renewed; required.
+	// Window is how long after its expiry a token may be renewed; required. A
+	// store of withdrawn tokens must remember them for that long after their
+	// end.
 	Window time.Duration
 	// Credential reads what the client must show in addition, such as a refresh
 	// token in a cookie. A request for which it returns "" is not renewed. nil
 	// means that the expired token is enough.
 	Credential func(*http.Request) string
 	// Token returns the successor of expired; required. Its context ends after
-	// 30 s, and not with the request.
+	// 30 s, and not with the request. Token must obey it.
 	Token func(ctx context.Context, expired *Verified, credential string) (providers.Token, error)
 	// Deliver gives the new token to the client, in a cookie or a header of the
-	// response, before the handler runs; required.
+	// response, before the handler runs; required. It is also called if the
+	// request is then refused: because a rule does not accept the new token, or
+	// with 503 because it is not known whether the token is good. The old
+	// refresh token is spent then. If the provider returned only a new refresh
+	// token, Deliver gets it together with the expired access token.
 	Deliver func(http.ResponseWriter, *http.Request, providers.Token)
 }
 
@@ -103,9 +116,10 @@ func (r *Renew) check() (errs []error) {
 
 // renewals shares renewals between requests.
 type renewals struct {
-	cfg   Renew
-	clock *clocks.Clock
-	calls flight.Group[struct{}]
+	cfg    Renew
+	clock  *clocks.Clock
+	leeway time.Duration
+	calls  flight.Group[struct{}]
 
 	mu    sync.Mutex
 	last  map[renewalKey]*renewal
@@ -118,62 +132,116 @@ type renewalKey [sha256.Size]byte
 // renewal is under way or done. Its result is written before its call is
 // answered.
 type renewal struct {
-	token    providers.Token
-	verified *Verified
-	err      error
-	done     bool
-	until    clocks.Instant // how long its result is used, once it is done
-	size     int
+	token providers.Token
+	err   error
+	done  bool
+	until clocks.Instant // how long its result is used, once it is done
+	size  int
 }
 
-func newRenewals(cfg Renew, clock *clocks.Clock) *renewals {
-	return &renewals{cfg: cfg, clock: clock, last: map[renewalKey]*renewal{}}
+func newRenewals(cfg Renew, clock *clocks.Clock, leeway time.Duration) *renewals {
+	return &renewals{cfg: cfg, clock: clock, leeway: leeway, last: map[renewalKey]*renewal{}}
 }
 
 func (r *renewals) within(v *Verified, now time.Time) bool {
 	return now.Sub(v.Expiry) <= r.cfg.Window
 }
 
-// renew returns the claims of the new token, or nil if there is none.
-func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token string, v *Verified) *Verified {
+// renew returns the claims of the new token, or the refusal of the request.
+// expired is the refusal of the token that was presented.
+func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, token string, v *Verified, expired *Error) (*Verified, *Error) {
 	s := a.renewals
 	credential := ""
 	if s.cfg.Credential != nil {
 		if credential = s.cfg.Credential(r); credential == "" {
-			return nil
+			return nil, expired
 		}
 	}
-	bare := &Authenticator{core: a.core, errors: a.errors, quiet: true} // the rules belong to each request
 	n := s.join(r.Context(), token, credential, func(ctx context.Context) (providers.Token, *Verified, error) {
-		began := time.Now()
-		t, err := s.cfg.Token(ctx, v, credential)
-		var next *Verified
-		if err == nil {
-			next, err = bare.Verify(ctx, t.AccessToken)
-		}
-		defer func() { a.renewal(context.WithoutCancel(r.Context()), began, err) }()
-		switch {
-		case err != nil:
-		case next.Issuer != v.Issuer:
-			err = fmt.Errorf("%w: its issuer is %s and not %s", errNotRenewed, quoted(next.Issuer), quoted(v.Issuer))
-		case next.client != v.client:
-			err = fmt.Errorf("%w: a client's token does not become a user's, or the reverse", errNotRenewed)
-		case next.user() != v.user():
-			err = fmt.Errorf("%w: it is another subject's", errNotRenewed)
-		}
-		return t, next, err
+		return a.callRenew(ctx, r.Context(), v, credential)
 	})
 	if n == nil {
-		return nil
+		return nil, expired
 	}
 	if n.err != nil {
-		return nil
+		return nil, a.unrenewed(w, r, n, token, v, expired)
 	}
-	if err := a.permit(r.Context(), n.verified, s.clock.Wall()); err != nil {
-		return nil
+	quiet := &Authenticator{core: a.core, rules: a.rules, errors: a.errors, quiet: true}
+	next, err := quiet.verify(r.Context(), n.token.AccessToken)
+	switch {
+	case err != nil && err.final():
+		return nil, expired
+	case err == nil && sameParty(v, next) != nil:
+		return nil, expired
 	}
+	// The credential is spent. Its successor must reach the client even if this
+	// request is refused.
 	s.cfg.Deliver(w, r, n.token)
-	return n.verified
+	if err != nil {
+		return nil, err
+	}
+	return next, nil
+}
+
+// callRenew calls Renew.Token and checks the new token, except for the rules,
+// which belong to each request. Its error means that the new token is not
+// used. If it is not known whether the token is good, Verified and error are
+// nil.
+func (a *Authenticator) callRenew(ctx, request context.Context, v *Verified, credential string) (providers.Token, *Verified, error) {
+	began := time.Now()
+	var t providers.Token
+	var next *Verified
+	var err error
+	if crash := flight.Guard(func() { t, err = a.renewals.cfg.Token(ctx, v, credential) }); crash != nil {
+		err = crash
+	}
+	open := false
+	if err == nil {
+		bare := &Authenticator{core: a.core, errors: a.errors, quiet: true}
+		var refusal *Error
+		if next, refusal = bare.verify(ctx, t.AccessToken); refusal != nil {
+			next, err, open = nil, refusal, !refusal.final()
+		} else {
+			err = sameParty(v, next)
+		}
+		if err != nil && !open {
+			t = providers.Token{}
+		}
+	}
+	a.renewal(context.WithoutCancel(request), began, err)
+	if open {
+		err = nil
+	}
+	return t, next, err
+}
+
+// sameParty reports what makes next the token of another party than v.
+func sameParty(v, next *Verified) error {
+	switch {
+	case next.Issuer != v.Issuer:
+		return fmt.Errorf("%w: its issuer is %s and not %s", errNotRenewed, quoted(next.Issuer), quoted(v.Issuer))
+	case next.client != v.client:
+		return fmt.Errorf("%w: a client's token does not become a user's, or the reverse", errNotRenewed)
+	case next.user() != v.user():
+		return fmt.Errorf("%w: it is another subject's", errNotRenewed)
+	}
+	return nil
+}
+
+// unrenewed returns the refusal of a request whose token was not renewed. An
+// outage is 503. A provider may return a new refresh token beside its error
+// (see [providers.Refresher]); the client then gets it.
+func (a *Authenticator) unrenewed(w http.ResponseWriter, r *http.Request, n *renewal, token string, v *Verified, expired *Error) *Error {
+	if n.token.RefreshToken != "" {
+		a.renewals.cfg.Deliver(w, r, providers.Token{AccessToken: token, RefreshToken: n.token.RefreshToken, Expiry: v.Expiry})
+	}
+	var e *providers.Error
+	if !errors.As(n.err, &e) || e.Class != providers.Transient && e.Class != providers.InDoubt {
+		return expired
+	}
+	outage := a.cannotTell(n.err)
+	outage.told = true // by renewal
+	return outage
 }
 
 // join returns the renewal of token, under way or just done, or starts one. It
@@ -234,15 +302,15 @@ func (s *renewals) run(call *flight.Call[struct{}], key renewalKey, n *renewal, 
 	now := s.clock.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n.token, n.verified, n.err = token, verified, err
+	n.token, n.err = token, err
 	n.until = now.Add(renewGrace)
-	if err != nil {
+	switch {
+	case err != nil && token.RefreshToken == "":
 		n.until = now.Add(renewFail)
+	case verified != nil && !verified.Expiry.IsZero():
+		n.until.Wall = min(n.until.Wall, verified.Expiry.Add(s.leeway).UnixNano())
 	}
 	n.size = len(token.AccessToken) + len(token.RefreshToken) + entryBase
-	if verified != nil {
-		n.size += len(verified.token) + len(verified.Claims)
-	}
 	if s.bytes+n.size > maxRenewalBytes {
 		s.sweep(now.Add(renewGrace)) // remove all that are done, to make room
 	}

@@ -53,6 +53,14 @@ func (c *core) late(v *Verified, now time.Time) bool {
 	return !v.Expiry.IsZero() && !now.Before(v.Expiry.Add(c.leeway))
 }
 
+// renewable is how long after its end a token may be renewed.
+func (c *core) renewable() time.Duration {
+	if c.renewals == nil {
+		return 0
+	}
+	return c.renewals.cfg.Window
+}
+
 // permit makes the checks of every request, also for a remembered token.
 func (a *Authenticator) permit(ctx context.Context, v *Verified, now time.Time) *Error {
 	if a.cfg.Revoked != nil {
@@ -79,8 +87,11 @@ func (a *Authenticator) remembered(ctx context.Context, token string, now time.T
 			return nil, err
 		}
 	}
-	if v.keys.fetch != nil && !v.keys.fresh(a.clock.At(now)) && !a.late(v, now) {
+	if v.keys.fetch != nil && !v.keys.fresh(a.clock.At(now)) {
 		if _, err := v.keys.usable(ctx); err != nil {
+			if a.late(v, now) {
+				return nil, a.errors.with(stale, err)
+			}
 			return nil, a.keyError(err)
 		}
 	}
@@ -118,6 +129,7 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 			v, why, err := o.verify(ctx, token)
 			switch why {
 			case noFault:
+				v.renewable = a.renewable()
 				return v, nil
 			case unavailable:
 				return nil, a.cannotTell(err)
@@ -138,8 +150,8 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 	if why != noFault {
 		return nil, a.errors.with(why, err)
 	}
-	v.token, v.Claims = token, t.Bytes
-	offline := a.late(v, now) // no fetch for a token that is refused in any case
+	v.token, v.Claims, v.renewable = token, t.Bytes, a.renewable()
+	offline := a.late(v, now) // the keys must be as fresh as for a valid token, and nothing else is fetched
 	entries, refused := a.entriesFor(ctx, v, &t, members, offline)
 	if refused != nil {
 		return nil, refused
@@ -272,9 +284,18 @@ func (a *Authenticator) options(list []option, entries []*entry, v *Verified, t 
 }
 
 // signature finds the option whose key verifies the token. It first tries the
-// keys in memory of all options, so that the token of one entry causes no fetch
-// for another.
+// options whose keys are in memory, so that the outage of one issuer's keys
+// delays no token of another. Only then does it fetch the keys of the others.
 func (a *Authenticator) signature(ctx context.Context, q *search, options []option) (*Verified, error) {
+	if len(options) > 1 {
+		first := 0
+		for n := range options {
+			if options[n].entry.keys.loaded() {
+				options[first], options[n] = options[n], options[first]
+				first++
+			}
+		}
+	}
 	var errs []error
 	for n := range options {
 		o := &options[n]
