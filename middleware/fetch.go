@@ -15,6 +15,7 @@ import (
 
 	"github.com/bearerkit/bearerkit/internal/clocks"
 	"github.com/bearerkit/bearerkit/internal/jws"
+	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/providers/upstream"
 )
 
@@ -25,8 +26,20 @@ const rediscover = time.Hour
 // first form only and answers 406 if it is missing.
 const accept = "application/jwk-set+json, application/json;q=0.9, */*;q=0.1"
 
-// remote fetches one issuer's key set. Its calls do not overlap: keySet has
-// one fetch at a time.
+// errDocument is the error of a discovery document that was read and says
+// something else than it must.
+var errDocument = errors.New("discovery document")
+
+// statusError is an answer that is not 200.
+type statusError struct {
+	op     string
+	status int
+	after  time.Duration // Retry-After, 0 without one
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("%s: status %d", e.op, e.status) }
+
+// remote fetches one issuer's key set.
 type remote struct {
 	issuer string // "" unless the address is discovered
 	plain  []string
@@ -35,9 +48,9 @@ type remote struct {
 	clock  *clocks.Clock
 	logger *slog.Logger
 
-	mu    sync.Mutex // needed, because a fetch that ignores its deadline may still run
+	mu    sync.Mutex // a fetch that ignores its deadline may still run beside the next one
 	url   string
-	found clocks.Instant
+	found clocks.Instant // when the document was read
 	// skipped is the last logged text about keys that cannot be used.
 	skipped string
 }
@@ -51,38 +64,74 @@ func newRemote(cfg *Issuer, client *http.Client, clock *clocks.Clock, logger *sl
 }
 
 func (r *remote) fetch(ctx context.Context) (fetched, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.issuer != "" && (r.url == "" || r.clock.Now().Since(r.found) >= rediscover) {
-		address, err := r.discover(ctx)
-		if err != nil {
-			return fetched{}, err
-		}
-		r.url, r.found = address, r.clock.Now()
+	address, err := r.address(ctx)
+	if err != nil {
+		return fetched{}, err
 	}
-	f, err := r.keys(ctx)
+	f, err := r.keys(ctx, address)
 	if err != nil && r.issuer != "" {
-		r.url = ""
+		r.learn(address, r.clock.Now().Add(-rediscover)) // the address may have changed
 	}
 	return f, err
 }
 
-func (r *remote) keys(ctx context.Context) (fetched, error) {
-	res, err := r.get(ctx, "key set", r.url)
+// address returns the address of the key set. A discovered address is found
+// again after a time. If the document cannot be read then, the last address
+// stays in use, and the next attempt is made after a minute.
+func (r *remote) address(ctx context.Context) (string, error) {
+	r.mu.Lock()
+	last, found := r.url, r.found
+	r.mu.Unlock()
+	now := r.clock.Now()
+	if r.issuer == "" || last != "" && now.Since(found) < rediscover {
+		return last, nil
+	}
+	if last != "" {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, fetchTimeout/2) // the other half is for the keys
+		defer cancel()
+	}
+	address, err := r.discover(ctx)
+	switch {
+	case err == nil:
+		r.learn(address, now)
+		return address, nil
+	case last == "" || errors.Is(err, errDocument):
+		return "", err
+	}
+	r.learn(last, now.Add(time.Minute-rediscover))
+	return last, nil
+}
+
+func (r *remote) learn(address string, found clocks.Instant) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.url, r.found = address, found
+}
+
+func (r *remote) keys(ctx context.Context, address string) (fetched, error) {
+	res, err := r.get(ctx, "key set", address)
 	if err != nil {
 		return fetched{}, err
 	}
 	keys, skipped, err := jws.ParseSet(res.Body, r.uses...)
-	if text := fmt.Sprint(errors.Join(skipped...)); text != r.skipped {
-		r.skipped = text
-		if len(skipped) > 0 {
-			r.logger.Warn("keys of a key set cannot be used, and tokens that they sign are refused: ask the issuer, unless the keys are for another use", "skipped", text)
-		}
-	}
+	r.tell(skipped)
 	if err != nil {
 		return fetched{}, err
 	}
 	return fetched{keys, maxAge(res.Header)}, nil
+}
+
+// tell logs the keys that were skipped, unless the last set had the same.
+func (r *remote) tell(skipped []error) {
+	text := fmt.Sprint(errors.Join(skipped...))
+	r.mu.Lock()
+	known := text == r.skipped
+	r.skipped = text
+	r.mu.Unlock()
+	if !known && len(skipped) > 0 {
+		r.logger.Warn("keys of a key set cannot be used, and tokens that they sign are refused: ask the issuer, unless the keys are for another use", "skipped", text)
+	}
 }
 
 // discover tries OpenID Connect Discovery 1.0 section 4, which appends to the
@@ -117,18 +166,21 @@ func (r *remote) metadata(ctx context.Context, address string) (string, error) {
 	}
 	var issuer, jwks string
 	if doc["issuer"] == nil {
-		return "", errors.New("discovery document has no issuer")
+		return "", fmt.Errorf("%w has no issuer", errDocument)
 	}
 	if json.Unmarshal(doc["issuer"], &issuer) != nil || issuer != r.issuer {
-		return "", fmt.Errorf("discovery document is another issuer's: its issuer is %s and not %s", quoted(string(doc["issuer"])), r.issuer)
+		return "", fmt.Errorf("%w is another issuer's: its issuer is %s and not %s", errDocument, quoted(string(doc["issuer"])), r.issuer)
 	}
 	if json.Unmarshal(doc["jwks_uri"], &jwks) != nil {
-		return "", errors.New("discovery document has no jwks_uri")
+		return "", fmt.Errorf("%w has no jwks_uri", errDocument)
 	}
 	if strings.HasPrefix(r.issuer, "https:") && !strings.HasPrefix(jwks, "https:") {
-		return "", errors.New("jwks_uri: must be https, as the issuer is")
+		return "", fmt.Errorf("%w: jwks_uri: must be https, as the issuer is", errDocument)
 	}
-	return jwks, checkAddress("jwks_uri", jwks, r.plain)
+	if err := checkAddress("jwks_uri", jwks, r.plain); err != nil {
+		return "", fmt.Errorf("%w: %w", errDocument, err)
+	}
+	return jwks, nil
 }
 
 func (r *remote) get(ctx context.Context, op, address string) (*upstream.Response, error) {
@@ -137,7 +189,8 @@ func (r *remote) get(ctx context.Context, op, address string) (*upstream.Respons
 		return nil, err
 	}
 	if res.Status != http.StatusOK {
-		return nil, fmt.Errorf("%s: status %d", op, res.Status)
+		after := res.Fail(providers.CodeUpstreamError, providers.Transient).RetryAfter
+		return nil, &statusError{op, res.Status, after}
 	}
 	return res, nil
 }

@@ -22,6 +22,9 @@ type fetchCall struct {
 // younger than limitEvery.
 var errLimited = errors.New("too many fetches")
 
+// errOverdue means that a RoundTripper ignores the context of its requests.
+var errOverdue = errors.New("the HTTPClient's Transport does not return although its request's context has ended")
+
 // start joins the fetch under way or begins one, for a caller that has found
 // the set seen too old, or without its key, or no set at all (nil). If a fetch
 // has replaced seen since then, replaced is true and nothing is begun. healthy
@@ -68,26 +71,57 @@ func (s *keySet) run(cause context.Context, call *flight.Call[struct{}], number 
 	defer cancel()
 	began := time.Now()
 	next := &snapshot{fetch: number}
-	var now clocks.Instant
-	var err error
-	if crash := flight.Guard(func() {
-		var got fetched
-		if got, err = s.fetch(ctx); err == nil {
-			next.ring, next.interval = jws.NewRing(got.keys, s.algs), s.interval(got.maxAge)
-		}
-		now = s.clock.Now()
-	}); crash != nil {
-		err = crash
-	}
+	got, err := s.get(ctx)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errUnavailable, err)
+	} else {
+		next.ring, next.interval = got.ring, s.interval(got.maxAge)
 	}
+	now := s.clock.Now()
 	if s.observe != nil {
 		n := s.failuresWith(err)
 		s.observe(cause, began, err, s.change(next, err), n)
 	}
 	next.fetched = now
 	s.end(call, limiter, next, err)()
+}
+
+// gotten is the result of a fetch.
+type gotten struct {
+	ring   *jws.Ring
+	maxAge time.Duration
+}
+
+// get calls fetch. It leaves a fetch behind that ignores its deadline, but only
+// a few: a RoundTripper that always hangs must not fill the memory.
+func (s *keySet) get(ctx context.Context) (gotten, error) {
+	if s.overdue.Load() >= maxOverdue {
+		return gotten{}, errOverdue
+	}
+	var got gotten
+	var err error
+	ended := flight.Go(func() {
+		var set fetched
+		if set, err = s.fetch(ctx); err == nil {
+			got = gotten{jws.NewRing(set.keys, s.algs), set.maxAge}
+		}
+	})
+	timer := time.NewTimer(fetchTimeout + time.Second)
+	defer timer.Stop()
+	select {
+	case crash := <-ended:
+		if crash != nil {
+			return gotten{}, crash
+		}
+		return got, err
+	case <-timer.C:
+		s.overdue.Add(1)
+		go func() {
+			<-ended
+			s.overdue.Add(-1)
+		}()
+		return gotten{}, errOverdue
+	}
 }
 
 // change says what a fetch does to the set in memory: "first" if there is none,
@@ -138,7 +172,13 @@ func (s *keySet) fail(limiter *bucket, now clocks.Instant, err error) (report fu
 	}
 	// The pause is a quarter of the outage so far: short after a short outage,
 	// and long in a long one.
-	pause := min(max(time.Duration(now.Mono-s.failed.Mono)/4, firstRetry), lastRetry)
+	// Within these bounds the server may ask for more.
+	pause := max(time.Duration(now.Mono-s.failed.Mono)/4, firstRetry)
+	var status *statusError
+	if errors.As(err, &status) {
+		pause = max(pause, status.after)
+	}
+	pause = min(pause, lastRetry)
 	s.retry = now.Add(pause)
 	if limiter != nil {
 		limiter.giveBack()
