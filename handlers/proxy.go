@@ -54,7 +54,9 @@ type ProxyConfig struct {
 	// no-store.
 	Public []string
 	// Header is set on every call that goes upstream. The same headers are
-	// removed from callers' requests, also those listed without a value.
+	// removed from callers' requests, also those listed without a value. Host is
+	// that of Target and cannot be set here. Neither can headers about the
+	// connection, such as Connection and Transfer-Encoding.
 	Header http.Header
 	// Credentials names further places in which callers send tokens. Headers,
 	// members of the query and of forms, and WebSocket subprotocols with these
@@ -148,6 +150,7 @@ func Proxy(c ProxyConfig) (http.Handler, error) {
 	check(err)
 	p.origins, err = origins(c.Origins)
 	check(err)
+	check(checkHeader(c.Header))
 	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("handlers: proxy: %w", err)
 	}

@@ -1,7 +1,10 @@
 package handlers
 
 import (
+	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,6 +21,39 @@ func plain(name string) string {
 		}
 		return '-'
 	}, name)
+}
+
+// checkHeader reports headers that net/http would not send, or not as they are.
+// Its error has no value, because that may be a key.
+func checkHeader(set http.Header) (err error) {
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		if len(set[name]) == 0 {
+			continue
+		}
+		switch strings.ToLower(name) {
+		case "host", "content-length", "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade":
+			err = errors.Join(err, fault("Header", name+" cannot be set"))
+			continue
+		}
+		control := func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
+		switch {
+		case !isToken(name):
+			err = errors.Join(err, fault("Header", fmt.Sprintf("%q is not the name of a header", name)))
+		case slices.ContainsFunc(set[name], func(v string) bool { return strings.ContainsFunc(v, control) }):
+			err = errors.Join(err, fault("Header", name+" has a value with control characters"))
+		}
+	}
+	return err
+}
+
+// isToken reports whether s is a token of RFC 9110 section 5.6.2.
+func isToken(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // removedHeaders returns the headers that do not go upstream, folded by plain.

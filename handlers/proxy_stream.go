@@ -82,7 +82,9 @@ func (s *stream) watch(res *http.Response) {
 	if !at.IsZero() {
 		left := time.Until(at)
 		if left <= 0 {
-			left = askEvery // it passed by leeway
+			// The token has ended, but its verifier still accepts it for a while
+			// (leeway). The stream gets one interval more.
+			left = askEvery
 		}
 		s.over = time.AfterFunc(left, func() { s.end(errEnded) })
 	}

@@ -236,6 +236,27 @@ func TestProxyAsksWhoCalls(t *testing.T) {
 	assert.Equal(t, "not_signed_in", a.json["code"])
 }
 
+// A header that net/http would not send as it is, or at all, is a mistake that
+// the constructor reports.
+func TestProxyRefusesHeadersThatItCannotSet(t *testing.T) {
+	for name, value := range map[string]string{
+		"Host": "internal.example", "host": "internal.example", "Content-Length": "7", "content-length": "7", "Transfer-Encoding": "chunked", "Trailer": "X",
+		"Connection": "close", "Keep-Alive": "timeout=5", "Proxy-Connection": "close", "TE": "trailers", "Te": "trailers", "Upgrade": "h2c",
+		"X-Ours": "planted\r\nX-More: y", "X-Nul": "planted\x00", "X Blank": "planted", "X-Line\n": "planted", "": "planted",
+	} {
+		c := proxyConfig("https://api.example.com")
+		c.Header = http.Header{name: {"fine", value}, "X-Fine": {"a\tb é"}}
+		_, err := handlers.Proxy(c)
+		require.ErrorContains(t, err, "Header: ", name)
+		assert.NotContains(t, err.Error(), "planted", "it may be a key")
+		assert.Equal(t, 1, strings.Count(err.Error(), "Header: "), name)
+	}
+	c := proxyConfig("https://api.example.com")
+	c.Header = http.Header{"Authorization": nil, "Host": nil, "x-fine": {"a\tb é"}, "User-Agent": {"ours"}, "Connection": {}}
+	_, err := handlers.Proxy(c)
+	require.NoError(t, err, "what has no value is only removed")
+}
+
 func TestProxyReportsEveryMistake(t *testing.T) {
 	_, err := handlers.Proxy(handlers.ProxyConfig{Target: "http://api.example.com", Allow: []string{"/a", "/a", "no slash", "/{"}})
 	for _, want := range []string{"handlers: proxy", "Target: must be https", "Transport: required", "Authorize: required", "Allow: "} {
