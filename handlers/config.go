@@ -70,8 +70,8 @@ type Config struct {
 	CrossOrigin *http.CrossOriginProtection
 	// Logger gets the private half of failures. Failures of the upstream and of
 	// this service are at Warn and Error, once a minute for each code. All
-	// others are at Debug. nil means slog.Default at Warn and above;
-	// slog.DiscardHandler is silence.
+	// others are at Debug. nil means the slog.Default of the time when the
+	// handler is made, at Warn and above; slog.DiscardHandler is silence.
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time

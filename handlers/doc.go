@@ -26,7 +26,8 @@
 //	405  method_not_allowed
 //	408  request_timeout: the body came later than the server waits
 //	413  body_too_large: over 16 KiB
-//	415  unsupported_media_type: a body is application/json, {} at the least
+//	415  unsupported_media_type: a body is application/json, {} at the least;
+//	     for Redirect also a form, for introspection only a form
 //	421  misdirected_request
 //	422  upstream_rejected_input
 //	429  rate_limited
@@ -43,7 +44,7 @@
 //
 // # Concurrency
 //
-// Handlers are safe for concurrent use and keep no state.
+// Handlers are safe for concurrent use. They keep nothing about callers.
 //
 // # Security
 //

@@ -59,13 +59,15 @@ func (e *endpoint) location(w http.ResponseWriter, r *http.Request) (string, err
 	if err != nil {
 		return "", err
 	}
-	if r.Method == http.MethodGet { // the query of a GET has the members
-		u := *r.URL
-		u.RawQuery = ""
-		r = r.WithContext(r.Context())
-		r.URL = &u
+	// formMembers has read the query of a GET. Decode must not read the same
+	// values again as a query.
+	query := url.Values{}
+	if r.Method == http.MethodPost {
+		if query, err = parseQuery(r); err != nil {
+			return "", err
+		}
 	}
-	req, err := e.decode(r, members)
+	req, err := e.decode(r, query, members)
 	if err != nil {
 		return "", err
 	}

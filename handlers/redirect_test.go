@@ -62,6 +62,29 @@ func TestRedirectSendsTheCallerToTheEditor(t *testing.T) {
 	}
 }
 
+// An Authorize that looks at the request sees the same one for a link as for a
+// form.
+func TestAuthorizeOfALinkSeesItsQuery(t *testing.T) {
+	var queries []string
+	c := redirecting(&fake{})
+	c.Authorize = func(r *http.Request, _ *providers.Request) error {
+		queries = append(queries, r.URL.RawQuery)
+		return nil
+	}
+	h, err := handlers.Redirect(c)
+	must(t, h, err)
+	link := httptest.NewRequest("GET", "https://app.example.com/open?user=alice&project=7", nil)
+	link.Header.Set("Sec-Fetch-Site", "same-origin")
+	link.Header.Set("Sec-Fetch-Mode", "navigate")
+	form := httptest.NewRequest("POST", "https://app.example.com/open?project=7", strings.NewReader("user=alice"))
+	form.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	form.Header.Set("Sec-Fetch-Site", "same-origin")
+	for _, r := range []*http.Request{link, form} {
+		require.Equal(t, 303, serve(t, h, r).status)
+	}
+	assert.Equal(t, []string{"user=alice&project=7", "project=7"}, queries)
+}
+
 // No page, mail, image or prefetch creates a session at the vendor.
 func TestRedirectNeedsIntent(t *testing.T) {
 	h, err := handlers.Redirect(redirecting(&fake{generate: func(context.Context, providers.Request) (providers.Token, error) {

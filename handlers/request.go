@@ -46,7 +46,11 @@ func (e *endpoint) request(w http.ResponseWriter, r *http.Request) (providers.Re
 	if err != nil {
 		return providers.Request{}, nil, err
 	}
-	req, err := e.decode(r, members)
+	query, err := parseQuery(r)
+	if err != nil {
+		return providers.Request{}, nil, err
+	}
+	req, err := e.decode(r, query, members)
 	return req, members, err
 }
 
@@ -59,11 +63,7 @@ func readObject(w http.ResponseWriter, r *http.Request) (wire.Object, error) {
 }
 
 // decode makes the checks that follow those of the body.
-func (e *endpoint) decode(r *http.Request, members wire.Object) (providers.Request, error) {
-	query, err := parseQuery(r)
-	if err != nil {
-		return providers.Request{}, err
-	}
+func (e *endpoint) decode(r *http.Request, query url.Values, members wire.Object) (providers.Request, error) {
 	req, err := e.Wire.Decode(query, members)
 	if err != nil {
 		return providers.Request{}, err
@@ -103,7 +103,7 @@ func (e *endpoint) checkIdentifiers(req providers.Request) error {
 func readBody(w http.ResponseWriter, r *http.Request, want string) ([]byte, error) {
 	types := r.Header.Values("Content-Type")
 	if len(types) != 1 {
-		return nil, refuse(codeMediaType, "")
+		return nil, refuse(codeMediaType, "The body must be "+want+".")
 	}
 	if got, _, err := mime.ParseMediaType(types[0]); err != nil || got != want {
 		return nil, refuse(codeMediaType, "The body must be "+want+".")
@@ -115,8 +115,8 @@ func readBody(w http.ResponseWriter, r *http.Request, want string) ([]byte, erro
 	if err != nil {
 		return nil, unread(err)
 	}
-	// http.Server.ReadTimeout is for the body. If it stayed in place, it would
-	// cancel the request while the upstream still works on it.
+	// A wrapper may have set a read deadline for the body. The body has ended, so
+	// it no longer applies.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return b, nil
 }

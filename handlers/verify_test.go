@@ -112,6 +112,13 @@ func TestVerifyIntrospection(t *testing.T) {
 	} {
 		assert.Equal(t, code, serve(t, h, introspect(body)).json["code"], body[:min(len(body), 20)])
 	}
+	for _, types := range [][]string{nil, {"application/json"}, {"application/x-www-form-urlencoded", "text/plain"}} {
+		r := introspect("token=good")
+		r.Header["Content-Type"] = types
+		a := serve(t, h, r)
+		assert.Equal(t, 415, a.status)
+		assert.Equal(t, "The body must be application/x-www-form-urlencoded.", a.json["detail"], types)
+	}
 	r := introspect(url.Values{"token": {"good"}}.Encode())
 	r.Header.Set("Content-Type", "application/json")
 	assert.Equal(t, 415, serve(t, h, r).status)
