@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bearerkit/bearerkit/internal/jose"
+	"github.com/bearerkit/bearerkit/internal/warnlog"
 	"github.com/bearerkit/bearerkit/internal/wire"
 	"github.com/bearerkit/bearerkit/providers"
 )
@@ -50,7 +51,7 @@ type Config struct {
 	// ISOExpiry makes [Provider.Encode] write expiresAt as an ISO 8601 string,
 	// as the vendor's Node SDK does, instead of Unix seconds.
 	ISOExpiry bool
-	// Logger gets the warning about a short secret; nil discards it.
+	// Logger gets the warning about a short secret; nil means slog.Default.
 	Logger *slog.Logger
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
@@ -154,9 +155,7 @@ func New(cfg Config) (*Provider, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	if p.logger == nil {
-		p.logger = slog.New(slog.DiscardHandler)
-	}
+	p.logger = warnlog.OrDefault(p.logger)
 	if p.now == nil {
 		p.now = time.Now
 	}

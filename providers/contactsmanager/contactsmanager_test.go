@@ -244,3 +244,15 @@ func TestWithTheFake(t *testing.T) {
 		assert.Equal(t, 200, w.Code, profile)
 	}
 }
+
+// The warning is the only sign of a secret that can be guessed.
+func TestWithoutALoggerTheWarningReachesTheDefault(t *testing.T) {
+	var log bytes.Buffer
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	_, err := contactsmanager.New(contactsmanager.Config{OrgID: "o", APIKey: "k", APISecret: "short"})
+	require.NoError(t, err)
+	require.Contains(t, log.String(), "level=WARN")
+	require.Contains(t, log.String(), "shorter than HS256 requires")
+}

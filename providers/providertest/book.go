@@ -72,7 +72,8 @@ func (b *book) remove(g *grant) {
 	}
 }
 
-// sweep removes ended grants, so that a long demonstration stays small.
+// sweep removes ended grants. (The jti that Redox and ContactsManager have seen
+// are kept for ever.)
 func (b *book) sweep(now time.Time) {
 	for _, g := range b.access {
 		if !now.Before(g.accessEnds) && !now.Before(g.refreshEnds) {

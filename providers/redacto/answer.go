@@ -49,8 +49,9 @@ func readPair(res *upstream.Response, spent string) (providers.Token, error) {
 	if access == "" || !wire.Visible(access) {
 		return providers.Token{}, res.Bad(errors.New("no token in the answer that can be sent"))
 	}
-	// An expires_at that cannot be read is no error: the earlier pair has
-	// ended, so the new one must be kept.
+	// An expires_at that cannot be read is ignored: the earlier pair has ended, so
+	// the new one is kept. One that has passed is an error, because no call would
+	// accept the token.
 	end, err := res.Expiry(access, nil, got.ExpiresAt)
 	if err != nil {
 		return providers.Token{}, err

@@ -20,12 +20,13 @@
 // # Errors
 //
 // Every error is an [*providers.Error]. A 4xx with an error code, other than
-// 408, 425 and 429, means that the key or its settings at Redox are wrong:
-// [providers.CodeCredentialsRejected], [providers.Permanent]. The description
-// gives Redox's reason in our words: Redox does not know the public key yet, or
-// it refused a certain claim. If Redox gave no reason and its clock and ours
-// differ by more than its 10 seconds, the description says so. A refused scope
-// is [providers.CodeRejectedInput].
+// 408, 425 and 429, and other than the codes temporarily_unavailable, slow_down
+// and server_error, which are transient, means that the key or its settings at
+// Redox are wrong: [providers.CodeCredentialsRejected], [providers.Permanent].
+// The description gives Redox's reason in our words: Redox does not know the
+// public key yet, or it refused a certain claim. If Redox gave no reason and its
+// clock and ours differ by more than its 10 seconds, the description says so. A
+// refused scope (status 400) is [providers.CodeRejectedInput].
 //
 // # Security
 //

@@ -32,6 +32,7 @@ type Config struct {
 	ClientID string
 	// Key signs the assertions: with RS384 if it is an RSA key, with ES384 if
 	// it is a key on P-384. Its ID is required and is the kid in the dashboard.
+	// It must have no Certificate.
 	Key oauth.Key
 	// Next, if set, is published beside Key. It signs from NextFrom on. While
 	// NextFrom is zero it does not sign.
@@ -125,6 +126,9 @@ func newSigner(settings oauth.Config, key oauth.Key) (signer, error) {
 	}
 	if key.ID == "" {
 		return signer{}, errors.New("no ID")
+	}
+	if len(key.Certificate) > 0 {
+		return signer{}, errors.New("Certificate: Redox knows keys by their ID alone")
 	}
 	alg := "ES384"
 	if _, ok := private.Public().(*rsa.PublicKey); ok {

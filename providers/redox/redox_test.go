@@ -284,6 +284,8 @@ func TestConfigFaults(t *testing.T) {
 		"Key: jose: no private key": func(c *redox.Config) { c.Key.PEM = nil },
 		"Key: jose: no PEM block":   func(c *redox.Config) { c.Key.PEM = []byte("canary") },
 		"Key: no ID":                func(c *redox.Config) { c.Key.ID = "" },
+		"Key: Certificate":          func(c *redox.Config) { c.Key.Certificate = []byte("x") },
+		"Next: Certificate":         func(c *redox.Config) { c.Next = nextKey; c.Next.Certificate = []byte("x") },
 		`Key: a key of this kind signs with RS384, not "RS256"`:         func(c *redox.Config) { c.Key.Algorithm = "RS256" },
 		"Key: jose: algorithm ES384 does not fit a key on curve P-256":  func(c *redox.Config) { c.Key = oauth.Key{ID: "k", Signer: p256} },
 		"Key: jose: algorithm ES384 does not fit a key of type ed25519": func(c *redox.Config) { c.Key = oauth.Key{ID: "k", Signer: edKey} },
