@@ -105,7 +105,8 @@ func (r *requestCopy) request() providers.Request {
 }
 
 // Token returns a valid token, from memory if there is one. A caller waits only
-// if there is none, and gets ctx.Err() when ctx ends.
+// if there is none, and gets ctx.Err() when ctx ends. If a Purge overtakes
+// Token, Token asks for another token, which may sign the user in again.
 func (s *Source) Token(ctx context.Context) (providers.Token, error) {
 	if e := s.entry.Load(); e != nil {
 		if v := e.view.Load(); v != nil {
