@@ -51,9 +51,9 @@ func (a *attempt) work(ctx context.Context) {
 		}
 	}
 	a.c.event(a.cause, providers.Event{Kind: "flight_started"})
-	if a.c.shared != nil {
+	if a.c.replicas != nil {
 		a.name = rand.Text()
-		a.key = a.c.shared.recordKey(&a.id)
+		a.key = a.c.replicas.recordKey(&a.id)
 	}
 	for range maxRounds {
 		action, err := a.acquire(ctx)
@@ -148,8 +148,8 @@ func (a *attempt) decide() record.Action {
 // prepare reports whether a may act on the record as read. If not, prepare has
 // done one step towards that or has waited, and the record must be read again.
 func (a *attempt) prepare(ctx context.Context, action record.Action) (bool, error) {
-	if a.c.shared != nil && !a.alone {
-		if ready, err := a.prepareShared(ctx, action); !ready || err != nil {
+	if a.c.replicas != nil && !a.alone {
+		if ready, err := a.prepareStored(ctx, action); !ready || err != nil {
 			return false, err
 		}
 	}
@@ -201,8 +201,8 @@ func (a *attempt) releaseLease() {
 // load reads the record. If begin is true, the attempt counts as started now:
 // only a later Purge overtakes it.
 func (a *attempt) load(ctx context.Context, begin bool) error {
-	if a.c.shared != nil && !a.alone {
-		err := a.loadShared(ctx, begin)
+	if a.c.replicas != nil && !a.alone {
+		err := a.loadStored(ctx, begin)
 		if err == nil || !a.goAlone() {
 			return err
 		}

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// id names a record: a digest of the namespace and the provider's key.
+// id is a digest: of a record's namespace and key, or of a token.
 type id [sha256.Size]byte
 
 // shardCount is the number of locks of a bounded map.
@@ -15,7 +15,7 @@ const shardCount = 64
 
 // bounded is a map of at most max values, with a lock for each shard. To add to
 // a full map, it drops the lowest of a few values. It holds the entries, the
-// index of refresh tokens and the tombstones.
+// index of refresh tokens, the tombstones, and what a HandedOut remembers.
 type bounded[V any] struct {
 	max  int64
 	size atomic.Int64

@@ -91,12 +91,12 @@ type Cache struct {
 	o         Options
 	keyer     providers.Keyer // nil if p is none
 	prefix    []byte          // the namespace, which begins all digests
-	keyPrefix []byte          // begins what a record's key is a digest of
+	keyPrefix []byte          // the start of the bytes whose digest is an id
 	buffers   sync.Pool       // of *[]byte, in which keys are written
 	callLimit time.Duration   // of one upstream call
 	flights   flight.Group[*providers.Token]
 	slots     chan struct{} // one for each upstream call under way
-	shared    *shared       // nil without a Store
+	replicas  *replicas     // nil without a Store
 
 	entries    *bounded[*entry]
 	exchanged  *bounded[*entry] // entries of tokens for an assertion
@@ -162,8 +162,8 @@ func New(p providers.Provider, o Options) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.shared != nil {
-		go c.shared.listen()
+	if c.replicas != nil {
+		go c.replicas.listen()
 	}
 	return c, nil
 }
@@ -206,7 +206,7 @@ func prepare(p providers.Provider, o Options) (*Cache, error) {
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if o.Store != nil {
-		c.shared = newShared(c, sealer)
+		c.replicas = newReplicas(c, sealer)
 	}
 	return c, nil
 }
@@ -379,7 +379,7 @@ func appendPart(b []byte, s string) []byte {
 // Store, has joined the other replicas. A Store that fails later does not
 // change the answer, because valid tokens are still served. Use it in /readyz.
 func (c *Cache) Ready() bool {
-	return !c.isClosed() && (c.shared == nil || c.shared.joined())
+	return !c.isClosed() && (c.replicas == nil || c.replicas.joined())
 }
 
 func (c *Cache) isClosed() bool {
@@ -388,8 +388,8 @@ func (c *Cache) isClosed() bool {
 	return c.closed
 }
 
-// Close refuses new work and waits for the work under way until ctx ends or the
-// work's own time is over. Then it cancels the work. The error says how many
+// Close refuses new work and waits for the work and the sign-outs under way until
+// ctx ends or their own time is over. Then it cancels the work. The error says how many
 // upstream calls did not return even then: their provider ignores its context.
 func (c *Cache) Close(ctx context.Context) error {
 	c.life.Lock()
@@ -404,9 +404,9 @@ func (c *Cache) Close(ctx context.Context) error {
 	c.life.Unlock()
 	defer func() {
 		c.cancel()
-		if c.shared != nil {
-			<-c.shared.left
-			c.shared.tasks.Wait()
+		if c.replicas != nil {
+			<-c.replicas.left
+			c.replicas.tasks.Wait()
 		}
 	}()
 	patience, stop := context.WithTimeout(ctx, c.o.FetchTimeout+closeGrace)

@@ -62,7 +62,7 @@
 //	                                     recordOutcome until the attempt is answered
 //	  attempt.acquire        attempt.go  repeats load, decide and prepare until the
 //	                                     attempt may act
-//	+ attempt.loadShared     shared.go   waits for the first look at the bulletin, and
+//	+ attempt.loadStored     replicas.go waits for the first look at the bulletin, and
 //	                                     reads the record from the Store
 //	+ record.Reconcile       internal/record/reconcile.go  joins it with what this
 //	                                     process knows
@@ -70,14 +70,14 @@
 //	                                     its arguments
 //	  attempt.settled        attempt.go  answers without an upstream call, for example
 //	                                     with the token of another replica
-//	+ attempt.prepareShared  shared.go   takes the lease, or waits for the replica that
+//	+ attempt.prepareStored  replicas.go takes the lease, or waits for the replica that
 //	                                     has it (takeLease, wait), and acquire reads
 //	                                     again; waits for a call that another replica
 //	                                     has announced by its intent
-//	+ shared.confirm         rollcall.go makes sure that the Store has lost nothing
+//	+ replicas.confirm       rollcall.go makes sure that the Store has lost nothing
 //	                                     (not in Shared mode)
 //	  attempt.takeSlot       attempt.go  takes a slot
-//	+ attempt.writeIntent    shared.go   says which attempt is about to call, and
+//	+ attempt.writeIntent    replicas.go says which attempt is about to call, and
 //	                                     checks the lease last (not in Shared mode)
 //	  attempt.perform        attempt.go  makes the upstream call, and gives back the
 //	                                     slot
@@ -99,9 +99,9 @@
 // A sign-out is [Cache.Purge] in signout.go. Cache.purgeLocal ends the token in
 // the entry and keeps a tombstone: what is remembered of a sign-out when its
 // entry is gone. Over a Store, Cache.spreadPurge writes the record and a notice
-// (shared.announce in notices.go) and waits for the receipts of the members
-// (shared.awaitReceipts in receipts.go). Another replica reads the notice in
-// shared.look and applies it in Cache.signedOut. An attempt under way finds the
+// (replicas.announce in notices.go) and waits for the receipts of the members
+// (replicas.awaitReceipts in receipts.go). Another replica reads the notice in
+// replicas.look and applies it in Cache.signedOut. An attempt under way finds the
 // sign-out when it saves its token (attempt.save or attempt.commit), and revokes
 // that token (attempt.discard). Generate and Renew of a Cache then fail with
 // [providers.CodeNotSignedIn]. A Source asks for another token.
@@ -173,7 +173,8 @@
 //
 // A token is served only while both the wall clock and the monotonic clock
 // allow it. If the wall clock is set back, the times of a record are counted by
-// the monotonic clock. The clocks of replicas may differ by half of Grace.
+// the monotonic clock. The clocks of replicas may differ by half of Grace,
+// and by two seconds if a lease is lost during a call or the Store has no leases.
 // Leases and waits are counted by each process's monotonic clock.
 //
 // # Errors

@@ -27,8 +27,8 @@ type view struct {
 	// token's and that all other fields are zero.
 	details *record.Details
 	// renewFrom is in Unix nanoseconds. Its random part is chosen once for each
-	// token. offset is that of the moment at which this process got the token:
-	// the token's deadlines pass on the monotonic clock too, see passed.
+	// token. offset is moment.offset when this process got the token; passed
+	// uses it to compare a deadline with the monotonic clock.
 	renewFrom, offset int64
 	// seenOffset is the offset of the moment at which this process read or
 	// wrote the record. From there on times of the record are counted by the
@@ -95,8 +95,9 @@ func (c *clocks) wallNow() time.Time {
 // since returns the monotonic clock.
 func (c *clocks) since() time.Duration { return time.Since(c.base) }
 
-// nowFor returns the time for decisions about v's record: the wall clock, or
-// the time since the record was read by the monotonic clock if that is later.
+// nowFor returns the time for decisions about v's record: the wall clock; or, if
+// it is later, the time at which the record was read plus what the monotonic
+// clock has counted since.
 func (c *clocks) nowFor(v *view) time.Time {
 	wall := c.wallNow()
 	if v == nil {
@@ -182,8 +183,8 @@ func (v *view) failure() *record.Failure {
 // record returns a copy of the record that e knows. Callers hold e.mu.
 func (e *entry) record() record.Record { return e.view.Load().record() }
 
-// install makes r, which was just read or written, the record that e knows. The
-// token is no longer unverified. Callers hold e.mu.
+// install makes r the record that e knows. Its token is then verified. Callers
+// hold e.mu.
 func (c *Cache) install(e *entry, r record.Record) {
 	old := e.view.Load()
 	now := c.now()

@@ -8,7 +8,7 @@ import (
 
 // Ablate takes a part of the protocol away, to show that it is needed.
 func (c *Cache) Ablate(noLease, noIntent bool) {
-	c.shared.ablate.noLease, c.shared.ablate.noIntent = noLease, noIntent
+	c.replicas.ablate.noLease, c.replicas.ablate.noIntent = noLease, noIntent
 }
 
 // Keyed is a way to a token by a key computed before.
@@ -36,7 +36,7 @@ func NewJittered(p providers.Provider, o Options, jitter func() float64) (*Cache
 	c, err := prepare(p, o)
 	if err == nil {
 		c.jitter = jitter
-		go c.shared.listen()
+		go c.replicas.listen()
 	}
 	return c, err
 }

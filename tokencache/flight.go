@@ -45,7 +45,7 @@ type attempt struct {
 
 	// The following fields are guarded by entry.mu.
 	call     *flight.Call[*providers.Token]
-	purges   uint64 // the entry's when the attempt last read the record before its answer
+	purges   uint64 // the record's number of sign-outs when the attempt last read it; fixed once answered
 	answered bool
 	err      error         // the error of the answer
 	overdue  bool          // answered because FetchTimeout was over
@@ -141,7 +141,7 @@ func (c *Cache) join(ctx context.Context, k *id, e *entry, w *want) (j joined) {
 		return joined{again: true}
 	}
 	v := e.view.Load()
-	defer func() { j.purges, j.known = v.purges(), c.shared == nil || v.version() != 0 }()
+	defer func() { j.purges, j.known = v.purges(), c.replicas == nil || v.version() != 0 }()
 	if w.since != nil && v.purges() != *w.since {
 		return joined{err: errSignedOut}
 	}
@@ -201,9 +201,9 @@ func (c *Cache) start(ctx context.Context, k *id, e *entry, w *want) (*attempt, 
 	return a, c.flights.Start(k.flightKey(), a.run)
 }
 
-// run is the whole life of a. The work and the code that it calls may panic or
-// call runtime.Goexit. The work therefore runs in a separate goroutine, and a
-// ends in order.
+// run runs a from its start to its end. The work and the code that it calls may
+// panic or call runtime.Goexit. The work therefore runs in a separate goroutine,
+// and a is finished in any case.
 func (a *attempt) run(call *flight.Call[*providers.Token]) {
 	c := a.c
 	defer c.leave()

@@ -103,7 +103,7 @@ func (h *HandedOut) readRecord(ctx context.Context, t *handedToken, latest bool)
 	if err := h.attend(ctx); err != nil {
 		return record.Record{}, time.Time{}, err
 	}
-	if h.shared != nil && (latest || !h.knows(t)) {
+	if h.replicas != nil && (latest || !h.knows(t)) {
 		req := t.Request.request()
 		w := &want{Want: record.Want{Kind: record.Read}, req: &req}
 		if _, err := h.do(ctx, &t.ID, w); err != nil {
@@ -127,8 +127,8 @@ func (h *HandedOut) knows(t *handedToken) bool {
 	return v != nil && v.Token.Version >= t.Version && v.Token.Version >= v.overBelow && v.age(h.now()) != record.Over
 }
 
-func (h *HandedOut) tokenKey(d *id) string { return h.shared.sealer.name("ho", *d) }
-func (h *HandedOut) grantKey(k *id) string { return h.shared.sealer.name("hg", *k) }
+func (h *HandedOut) tokenKey(d *id) string { return h.replicas.sealer.name("ho", *d) }
+func (h *HandedOut) grantKey(k *id) string { return h.replicas.sealer.name("hg", *k) }
 
 // put stores t under d for ttl.
 func (h *HandedOut) put(ctx context.Context, d *id, t handedToken, ttl time.Duration) error {
@@ -139,14 +139,14 @@ func (h *HandedOut) put(ctx context.Context, d *id, t handedToken, ttl time.Dura
 	// Memory comes first. While the Store is away, it is then tried once in
 	// handedAgain and not for each caller.
 	h.tokens.put(d, func(handedToken, bool) (handedToken, bool) { return t, true })
-	if h.shared == nil {
+	if h.replicas == nil {
 		return nil
 	}
 	val, err := json.Marshal(t)
 	if err != nil {
 		return err
 	}
-	return h.shared.put(ctx, h.tokenKey(d), ttl, func([]byte) []byte { return val })
+	return h.replicas.put(ctx, h.tokenKey(d), ttl, func([]byte) []byte { return val })
 }
 
 // find returns the token that is named d under kind.
@@ -160,10 +160,10 @@ func (h *HandedOut) findNamed(ctx context.Context, d *id, access bool) (handedTo
 	if t, ok := h.tokens.get(d); ok {
 		return t, h.wallNow().Unix() <= t.until, nil
 	}
-	if h.shared == nil {
+	if h.replicas == nil {
 		return handedToken{}, false, nil
 	}
-	v, err := h.shared.fetch(ctx, h.tokenKey(d))
+	v, err := h.replicas.fetch(ctx, h.tokenKey(d))
 	switch {
 	case errors.Is(err, record.ErrFormat), err == nil && v.rev == 0:
 		return handedToken{}, false, nil
@@ -199,11 +199,11 @@ func (h *HandedOut) putNewest(ctx context.Context, k *id, g handedGrant, ttl tim
 		return next, old.Version < g.Version
 	}
 	var before id
-	if h.shared == nil {
+	if h.replicas == nil {
 		now, _ := h.grants.put(k, func(old handedGrant, _ bool) (handedGrant, bool) { return after(old) })
 		before = now.Before
 	} else {
-		err := h.shared.put(ctx, h.grantKey(k), ttl, func(b []byte) []byte {
+		err := h.replicas.put(ctx, h.grantKey(k), ttl, func(b []byte) []byte {
 			var old handedGrant
 			_ = json.Unmarshal(b, &old)
 			next, newer := after(old)
@@ -230,19 +230,19 @@ func (h *HandedOut) shorten(ctx context.Context, d *id) error {
 		t.until = min(t.until, h.wallNow().Add(h.o.Grace).Unix())
 		return t, ok
 	})
-	if h.shared == nil {
+	if h.replicas == nil {
 		return nil
 	}
-	return h.shared.put(ctx, h.tokenKey(d), h.o.Grace, func(b []byte) []byte { return b })
+	return h.replicas.put(ctx, h.tokenKey(d), h.o.Grace, func(b []byte) []byte { return b })
 }
 
 // newest returns the newest pair of k's record that a page has.
 func (h *HandedOut) newest(ctx context.Context, k *id) (g handedGrant, err error) {
-	if h.shared == nil {
+	if h.replicas == nil {
 		g, _ = h.grants.get(k)
 		return g, nil
 	}
-	v, err := h.shared.fetch(ctx, h.grantKey(k))
+	v, err := h.replicas.fetch(ctx, h.grantKey(k))
 	switch {
 	case errors.Is(err, record.ErrFormat):
 		return g, nil
@@ -254,7 +254,7 @@ func (h *HandedOut) newest(ctx context.Context, k *id) (g handedGrant, err error
 }
 
 // put sets the value under key to the result of change; nil leaves it.
-func (h *shared) put(ctx context.Context, key string, ttl time.Duration, change func(old []byte) []byte) error {
+func (h *replicas) put(ctx context.Context, key string, ttl time.Duration, change func(old []byte) []byte) error {
 	for range maxRounds {
 		v, err := h.fetch(ctx, key)
 		if err != nil && !errors.Is(err, record.ErrFormat) {
@@ -275,10 +275,10 @@ func (h *shared) put(ctx context.Context, key string, ttl time.Duration, change 
 // ownerOf returns the owner of a refresh token, if it is known.
 func (c *Cache) ownerOf(ctx context.Context, d record.Digest) (owner, bool) {
 	k := indexID(d)
-	if c.shared == nil {
+	if c.replicas == nil {
 		return c.index.get(&k)
 	}
-	v, _ := c.shared.fetch(ctx, c.shared.sealer.name("rt", k)) // no bytes after an error
+	v, _ := c.replicas.fetch(ctx, c.replicas.sealer.name("rt", k)) // no bytes after an error
 	o, err := decodeOwner(v.bytes)
 	return o, err == nil
 }

@@ -24,8 +24,8 @@ type owner struct {
 func (o owner) evictionRank() int64 { return o.until }
 
 // admits reports whether a caller known as own may use o's token. Tenants are
-// compared only if both are named. A provider with one tenant accepts "", and a
-// provider with several has refused "" before.
+// compared only if both are named. A provider with one tenant accepts an empty
+// tenant. A provider with several has refused it in Cache.key.
 func (o owner) admits(own owner) bool {
 	if o.dead || o.tenant != own.tenant && o.tenant != "" && own.tenant != "" {
 		return false
@@ -164,8 +164,8 @@ func (a *attempt) markDead(ctx context.Context, token string) {
 // returns the owner that d has then.
 func (c *Cache) point(ctx context.Context, d record.Digest, o owner, ttl time.Duration, fresh bool) (owner, error) {
 	k := indexID(d)
-	if c.shared != nil {
-		return c.shared.point(ctx, &k, o, ttl, fresh)
+	if c.replicas != nil {
+		return c.replicas.point(ctx, &k, o, ttl, fresh)
 	}
 	now := c.wallNow()
 	o.until = now.Add(ttl).Unix()
@@ -175,7 +175,7 @@ func (c *Cache) point(ctx context.Context, d record.Digest, o owner, ttl time.Du
 	return o, nil
 }
 
-func (h *shared) point(ctx context.Context, k *id, o owner, ttl time.Duration, fresh bool) (owner, error) {
+func (h *replicas) point(ctx context.Context, k *id, o owner, ttl time.Duration, fresh bool) (owner, error) {
 	key := h.sealer.name("rt", *k)
 	for range maxRounds {
 		v, err := h.fetch(ctx, key)

@@ -15,7 +15,7 @@ import (
 )
 
 // bulletin is one value in the Store. Replicas write in it that tokens have
-// ended early, and notice by it that the Store has lost writes. Each member
+// ended early, and detect by it that the Store has lost writes. Each member
 // writes under a separate key how far it has read.
 type bulletin struct {
 	Edition string   `json:"e"` // random, chosen by the replica that found the Store empty
@@ -76,7 +76,7 @@ type news struct {
 	receiptRev uint64             // revision of our own receipt
 	outbox     []*draft           // notices that are not written yet
 	confirmed  map[string]bool    // by edition of the bulletin and epoch of the server; whether new members were waited for
-	confirms   flight.Group[bool] // by server
+	confirms   flight.Group[bool] // by spend and server
 }
 
 // looks are the numbers of the last looks: one that has begun, one that has
@@ -99,9 +99,9 @@ var (
 	errContended = errors.New("tokencache: another process writes this replica's receipt")
 )
 
-func (h *shared) bulletinKey() string { return h.sealer.name("n", h.c.digest("notices", "")) }
+func (h *replicas) bulletinKey() string { return h.sealer.name("n", h.c.digest("notices", "")) }
 
-func (h *shared) readBulletin(ctx context.Context) (b bulletin, rev uint64, err error) {
+func (h *replicas) readBulletin(ctx context.Context) (b bulletin, rev uint64, err error) {
 	v, err := h.fetch(ctx, h.bulletinKey())
 	if err == nil && v.rev != 0 && json.Unmarshal(v.bytes, &b) != nil {
 		err = record.ErrFormat
@@ -111,7 +111,7 @@ func (h *shared) readBulletin(ctx context.Context) (b bulletin, rev uint64, err 
 
 // editBulletin changes the bulletin, or makes it. If other replicas are faster,
 // it retries until ctx ends. It stops at the first error of the Store.
-func (h *shared) editBulletin(ctx context.Context, edit func(*bulletin)) (bulletin, error) {
+func (h *replicas) editBulletin(ctx context.Context, edit func(*bulletin)) (bulletin, error) {
 	for {
 		b, rev, err := h.readBulletin(ctx)
 		if err != nil && !errors.Is(err, record.ErrFormat) {
@@ -157,7 +157,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // listen reads the bulletin until the cache ends.
-func (h *shared) listen() {
+func (h *replicas) listen() {
 	defer close(h.left)
 	ctx := h.c.ctx
 	defer h.leave()
@@ -186,7 +186,7 @@ func (h *shared) listen() {
 // look reads the bulletin, applies it, and writes a receipt. If the last receipt
 // may have ended, look writes one before and reads again: then a sign-out
 // elsewhere either waits for this replica, or its notice is already there.
-func (h *shared) look(ctx context.Context) {
+func (h *replicas) look(ctx context.Context) {
 	defer h.readyOnce.Do(func() { close(h.ready) })
 	number, read := h.beginLook(), false
 	defer func() { h.endLook(number, read) }()
@@ -224,7 +224,7 @@ func (h *shared) look(ctx context.Context) {
 // serveWithoutStore lets this replica serve valid tokens although a look, which
 // began at begun, could not read the bulletin. It does not if the look took so
 // long that this process may have been stopped meanwhile.
-func (h *shared) serveWithoutStore(begun moment) {
+func (h *replicas) serveWithoutStore(begun moment) {
 	long := int64(min(memberTTL/2, 2*h.c.o.StoreTimeout+time.Second))
 	if now := h.c.now(); now.mono-begun.mono < long && now.wall-begun.wall < long {
 		h.inform(begun)
@@ -234,7 +234,7 @@ func (h *shared) serveWithoutStore(begun moment) {
 // join makes this replica a member in b, which was just read, and gives b
 // another edition if it was rolled back. If the Store does not take that, join
 // returns b as it was read, and the error.
-func (h *shared) join(ctx context.Context, b bulletin, rev uint64) (bulletin, error) {
+func (h *replicas) join(ctx context.Context, b bulletin, rev uint64) (bulletin, error) {
 	if rev == 0 || !slices.Contains(b.Members, h.replica) || h.rolledBack(&b) {
 		next, err := h.editBulletin(ctx, func(b *bulletin) {
 			h.renewEdition(b)
@@ -255,7 +255,7 @@ func (h *shared) join(ctx context.Context, b bulletin, rev uint64) (bulletin, er
 
 // lookAtServer restores what the Store may have lost if its server has changed.
 // Work that spends a refresh token checks the server itself, see confirm.
-func (h *shared) lookAtServer(ctx context.Context) {
+func (h *replicas) lookAtServer(ctx context.Context) {
 	if h.epocher == nil {
 		return
 	}
@@ -273,7 +273,7 @@ func (h *shared) lookAtServer(ctx context.Context) {
 }
 
 // rolledBack reports whether b has lost notices that this replica has read.
-func (h *shared) rolledBack(b *bulletin) bool {
+func (h *replicas) rolledBack(b *bulletin) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.seen.Edition == b.Edition && b.Seq < h.seen.Seq
@@ -281,7 +281,7 @@ func (h *shared) rolledBack(b *bulletin) bool {
 
 // renewEdition makes every replica notice that b was rolled back. Otherwise its
 // numbers would soon be higher than those that the replicas have read.
-func (h *shared) renewEdition(b *bulletin) {
+func (h *replicas) renewEdition(b *bulletin) {
 	if h.rolledBack(b) {
 		b.Edition, b.Born = rand.Text()[:12], h.c.wallNow().UnixMilli()
 	}
@@ -289,7 +289,7 @@ func (h *shared) renewEdition(b *bulletin) {
 
 // awaitJoin waits for the end of the first look. This replica is then a member,
 // or the Store was away.
-func (h *shared) awaitJoin(ctx context.Context) {
+func (h *replicas) awaitJoin(ctx context.Context) {
 	select {
 	case <-h.ready:
 	case <-ctx.Done():
@@ -297,14 +297,14 @@ func (h *shared) awaitJoin(ctx context.Context) {
 }
 
 // joined reports whether this replica has been a member.
-func (h *shared) joined() bool {
+func (h *replicas) joined() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.member
 }
 
 // leave removes this replica from the members.
-func (h *shared) leave() {
+func (h *replicas) leave() {
 	h.inform(never)
 	ctx, cancel := context.WithTimeout(context.Background(), h.c.o.StoreTimeout)
 	defer cancel()
@@ -314,7 +314,7 @@ func (h *shared) leave() {
 }
 
 // follow applies what is new in b.
-func (h *shared) follow(b bulletin) {
+func (h *replicas) follow(b bulletin) {
 	h.mu.Lock()
 	seen := h.seen
 	// A bulletin that was rolled back, and could not get another edition, is not
@@ -358,7 +358,7 @@ func (h *shared) follow(b bulletin) {
 }
 
 // outdateAll outdates every token.
-func (h *shared) outdateAll() {
+func (h *replicas) outdateAll() {
 	h.c.eachEntry(func(_ id, e *entry) { h.c.outdate(e, 0) })
 }
 
@@ -377,7 +377,7 @@ func (c *Cache) outdate(e *entry, version uint64) {
 	e.view.Store(&over)
 }
 
-func (h *shared) wake() {
+func (h *replicas) wake() {
 	select {
 	case h.kick <- struct{}{}:
 	default:
@@ -385,7 +385,7 @@ func (h *shared) wake() {
 }
 
 // announceLater writes n into the bulletin soon.
-func (h *shared) announceLater(n notice) {
+func (h *replicas) announceLater(n notice) {
 	h.mu.Lock()
 	h.outbox = append(h.outbox, &draft{notice: n})
 	h.mu.Unlock()
@@ -393,7 +393,7 @@ func (h *shared) announceLater(n notice) {
 }
 
 // announce writes n into the bulletin and waits until every member has read it.
-func (h *shared) announce(ctx context.Context, n notice) error {
+func (h *replicas) announce(ctx context.Context, n notice) error {
 	d := &draft{notice: n}
 	h.mu.Lock()
 	h.outbox = append(h.outbox, d)
@@ -416,7 +416,7 @@ func (h *shared) announce(ctx context.Context, n notice) error {
 
 // awaitMembers gives the members a moment to write their receipts, if the
 // bulletin replaces one that was lost.
-func (h *shared) awaitMembers(ctx context.Context) error {
+func (h *replicas) awaitMembers(ctx context.Context) error {
 	b, _, err := h.readBulletin(ctx)
 	if err != nil || !h.replaced(&b) {
 		return err
@@ -425,20 +425,20 @@ func (h *shared) awaitMembers(ctx context.Context) error {
 }
 
 // replaced reports whether this replica has seen another bulletin before b.
-func (h *shared) replaced(b *bulletin) bool {
+func (h *replicas) replaced(b *bulletin) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.first != "" && h.first != b.Edition
 }
 
 // awaitHeadStart waits until b is saveHeadStart old.
-func (h *shared) awaitHeadStart(ctx context.Context, b *bulletin) error {
+func (h *replicas) awaitHeadStart(ctx context.Context, b *bulletin) error {
 	age := h.c.wallNow().Sub(time.UnixMilli(b.Born))
 	return sleep(ctx, min(saveHeadStart-age, saveHeadStart))
 }
 
 // flush writes the notices of all callers in the outbox at once.
-func (h *shared) flush(ctx context.Context) error {
+func (h *replicas) flush(ctx context.Context) error {
 	select {
 	case h.writing <- struct{}{}:
 		defer func() { <-h.writing }()

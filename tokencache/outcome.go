@@ -74,8 +74,8 @@ func (a *attempt) recordToken(ctx context.Context, action record.Action, o outco
 	}
 	a.answerWith(a.record.Token)
 	a.indexSpent(ctx, before)
-	if superseded && c.shared != nil {
-		c.shared.announceLater(notice{ID: a.id[:], Version: a.record.Version})
+	if superseded && c.replicas != nil {
+		c.replicas.announceLater(notice{ID: a.id[:], Version: a.record.Version})
 	}
 	return true
 }
@@ -196,7 +196,7 @@ func (a *attempt) save(ctx context.Context, change func(record.Record) record.Re
 	for range maxRounds {
 		r := change(a.record)
 		written := true
-		if a.c.shared != nil && !a.alone {
+		if a.c.replicas != nil && !a.alone {
 			var err error
 			if written, err = a.write(ctx, &r); err != nil && !a.goAlone() {
 				return persisted, err

@@ -14,12 +14,12 @@ type receipt struct {
 	Seq     uint64 `json:"s"`
 }
 
-func (h *shared) memberKey(replica string) string {
+func (h *replicas) memberKey(replica string) string {
 	return h.sealer.name("m", h.c.digest("member", replica))
 }
 
 // sign writes how far this replica has read.
-func (h *shared) sign(ctx context.Context) error {
+func (h *replicas) sign(ctx context.Context) error {
 	h.mu.Lock()
 	r := receipt{h.seen.Edition, h.seen.Seq}
 	if h.restoring {
@@ -56,7 +56,7 @@ func (h *shared) sign(ctx context.Context) error {
 // awaitReceipts waits until every member has read up to seq. A member without a
 // new receipt for memberTTL does not count any more. A member whose receipt is
 // missing has the time patience to write another.
-func (h *shared) awaitReceipts(ctx context.Context, seq uint64, patience time.Duration) error {
+func (h *replicas) awaitReceipts(ctx context.Context, seq uint64, patience time.Duration) error {
 	b, rev, err := h.readBulletin(ctx)
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (h *shared) awaitReceipts(ctx context.Context, seq uint64, patience time.Du
 // patience is how long a member without a receipt has to write another one,
 // because a failover may have lost it. newServer says that nothing is known of
 // the server.
-func (h *shared) patience(newServer bool) time.Duration {
+func (h *replicas) patience(newServer bool) time.Duration {
 	failed := time.Duration(h.failedAt.Load())
 	recent := failed > 0 && h.c.since()-failed < memberTTL+2*noticeEvery
 	if h.epocher == nil || !newServer && !recent {
@@ -98,7 +98,7 @@ func (h *shared) patience(newServer bool) time.Duration {
 	return 2 * noticeEvery
 }
 
-func (h *shared) awaitReceipt(ctx context.Context, member, edition string, seq uint64, end time.Duration) (present bool, err error) {
+func (h *replicas) awaitReceipt(ctx context.Context, member, edition string, seq uint64, end time.Duration) (present bool, err error) {
 	key := h.memberKey(member)
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		v, err := h.fetch(ctx, key)
@@ -165,10 +165,10 @@ func (c *Cache) attend(ctx context.Context) error {
 	if c.informed(c.now()) {
 		return nil
 	}
-	return c.shared.attend(ctx)
+	return c.replicas.attend(ctx)
 }
 
-func (h *shared) attend(ctx context.Context) error {
+func (h *replicas) attend(ctx context.Context) error {
 	patience, cancel := context.WithTimeout(ctx, attention)
 	defer cancel()
 	h.awaitJoin(patience)
@@ -182,14 +182,14 @@ func (h *shared) attend(ctx context.Context) error {
 
 // awaitJoinAgain lets a replica join whose first look failed, and reports
 // whether it is a member then.
-func (h *shared) awaitJoinAgain(ctx context.Context) bool {
+func (h *replicas) awaitJoinAgain(ctx context.Context) bool {
 	_ = h.awaitLook(ctx, func(came, now looks) bool { return now.ended > came.begun })
 	return h.joined()
 }
 
 // awaitLook makes this replica look at the notices until enough is true of the
 // looks when the caller came and those now, or ctx or the cache ends.
-func (h *shared) awaitLook(ctx context.Context, enough func(came, now looks) bool) error {
+func (h *replicas) awaitLook(ctx context.Context, enough func(came, now looks) bool) error {
 	h.mu.Lock()
 	came := h.looks
 	h.mu.Unlock()
@@ -214,4 +214,4 @@ func (h *shared) awaitLook(ctx context.Context, enough func(came, now looks) boo
 // informed reports whether c may serve a token that it read from memory before
 // now. Callers read the token first and the clock second. If the process is
 // stopped in between, the clock shows it.
-func (c *Cache) informed(now moment) bool { return c.shared == nil || c.shared.informed(now) }
+func (c *Cache) informed(now moment) bool { return c.replicas == nil || c.replicas.informed(now) }

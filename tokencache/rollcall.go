@@ -14,10 +14,11 @@ import (
 // confirm makes sure that the Store has lost nothing that a live replica knows.
 // If it may have lost something, confirm makes every replica write back what it
 // knows, waits for them, and returns true: the record must then be read again.
-// Members of a new Store get a moment to report themselves. Before a refresh
-// token is spent they always do. Before a new grant is generated they do only
-// if this replica has seen another Store before.
-func (h *shared) confirm(ctx context.Context, key string, spend bool) (again bool, err error) {
+// If the bulletin is new, confirm waits until it is saveHeadStart old, so that
+// live replicas can become members again. It always does so before a refresh
+// token is spent. Before a generate it does so only if this replica has seen
+// another bulletin.
+func (h *replicas) confirm(ctx context.Context, key string, spend bool) (again bool, err error) {
 	server := ""
 	if h.epocher != nil {
 		if server, err = try(ctx, h, func(ctx context.Context) (string, error) { return h.epocher.Epoch(ctx, key) }); err != nil {
@@ -48,7 +49,7 @@ func (h *shared) confirm(ctx context.Context, key string, spend bool) (again boo
 
 // awaitRoll calls the roll for server, unless another replica has done it, and
 // waits until every member has written back what it knows.
-func (h *shared) awaitRoll(ctx context.Context, server string, spend bool) error {
+func (h *replicas) awaitRoll(ctx context.Context, server string, spend bool) error {
 	b, rev, err := h.readBulletin(ctx)
 	if err != nil {
 		return err
@@ -79,7 +80,7 @@ func (h *shared) awaitRoll(ctx context.Context, server string, spend bool) error
 }
 
 // writeRoll writes a roll call into the bulletin and returns its number.
-func (h *shared) writeRoll(ctx context.Context, server string) (uint64, bulletin, error) {
+func (h *replicas) writeRoll(ctx context.Context, server string) (uint64, bulletin, error) {
 	b, err := h.editBulletin(ctx, func(b *bulletin) {
 		if _, called := b.Rolls[server]; called && !h.rolledBack(b) {
 			return // another attempt was faster
@@ -95,7 +96,7 @@ func (h *shared) writeRoll(ctx context.Context, server string) (uint64, bulletin
 }
 
 // callRoll makes every replica write back what the Store has lost.
-func (h *shared) callRoll(ctx context.Context) error {
+func (h *replicas) callRoll(ctx context.Context) error {
 	b, err := h.editBulletin(ctx, func(b *bulletin) { b.add(notice{}) })
 	if err != nil {
 		return err
@@ -106,7 +107,7 @@ func (h *shared) callRoll(ctx context.Context) error {
 // restore writes in the background what the Store has lost and this process
 // knows. Until that is done, this replica has read only up to before. If a
 // restore is under way, it runs once more when it ends.
-func (h *shared) restore(before uint64) {
+func (h *replicas) restore(before uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.restoring {
@@ -126,7 +127,7 @@ func (h *shared) restore(before uint64) {
 	})
 }
 
-func (h *shared) restoreAll() {
+func (h *replicas) restoreAll() {
 	c := h.c
 	var wg sync.WaitGroup
 	work := make(chan func())
@@ -155,7 +156,7 @@ func (h *shared) restoreAll() {
 // for an upstream call under way, because the record gets the result of the
 // call only after it. It does not wait for a provider that ignores its context.
 // A value that cannot be read is not lost.
-func (h *shared) restoreEntry(k *id, e *entry) error {
+func (h *replicas) restoreEntry(k *id, e *entry) error {
 	c := h.c
 	for {
 		e.mu.Lock()

@@ -41,7 +41,7 @@ func (c *Cache) Purge(ctx context.Context, req providers.Request) error {
 		return err
 	}
 	last := was.Token
-	if c.shared != nil {
+	if c.replicas != nil {
 		limited, end := context.WithTimeout(ctx, c.callLimit)
 		defer end()
 		var stored providers.Token
@@ -92,14 +92,14 @@ func (c *Cache) purgeEntry(k *id, e *entry) (was record.Record, t tombstone, ok 
 	was = e.record()
 	now := c.nowFor(e.view.Load())
 	r := was.Purge(c.tokenDigest(was.Token.RefreshToken), now, c.o.RefreshLifetime)
-	if c.shared != nil {
+	if c.replicas != nil {
 		// The Store may have earlier sign-outs that this process does not know.
 		// The clock makes this one the last.
 		r.Purges = max(r.Purges, uint64(max(now.UnixMilli(), 1)))
 	}
-	c.bury(k, &r, c.shared != nil)
+	c.bury(k, &r, c.replicas != nil)
 	c.install(e, r)
-	return was, tombstoneOf(&r, c.shared != nil), true
+	return was, tombstoneOf(&r, c.replicas != nil), true
 }
 
 // spreadPurge writes a sign-out to the Store and tells all replicas. It retries
@@ -111,7 +111,7 @@ func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone) (last provi
 			last = stored.Token
 		}
 		if err == nil {
-			err = c.shared.announce(ctx, noticeOf(k, t))
+			err = c.replicas.announce(ctx, noticeOf(k, t))
 		}
 		if err == nil {
 			r := t.record()
@@ -135,7 +135,7 @@ func (c *Cache) spreadPurge(ctx context.Context, k *id, t tombstone) (last provi
 // that the Store may have it: a later call then finds out whether the record was
 // written, and ends no later sign-in.
 func (c *Cache) storePurgeRecord(ctx context.Context, k *id, t tombstone) (record.Record, tombstone, error) {
-	h, key := c.shared, c.shared.recordKey(k)
+	h, key := c.replicas, c.replicas.recordKey(k)
 	for range maxRounds {
 		stored, rev, err := h.read(ctx, key)
 		if err != nil && !errors.Is(err, record.ErrFormat) {
@@ -183,7 +183,7 @@ func (c *Cache) purgedAs(k *id, r *record.Record) {
 // storePurge writes a sign-out that the Store has lost. A record that cannot be
 // read is not lost.
 func (c *Cache) storePurge(ctx context.Context, k *id, t tombstone) error {
-	stored, _, err := c.shared.read(ctx, c.shared.recordKey(k))
+	stored, _, err := c.replicas.read(ctx, c.replicas.recordKey(k))
 	if errors.Is(err, record.ErrFormat) {
 		return nil
 	}
@@ -202,7 +202,7 @@ func (c *Cache) retryPurges(ctx context.Context) {
 	if !c.unsavedPurges.Swap(false) {
 		return
 	}
-	c.shared.tasks.Go(func() {
+	c.replicas.tasks.Go(func() {
 		c.tombstones.each(func(k id, t tombstone) {
 			if t.unsaved && ctx.Err() == nil {
 				limited, cancel := context.WithTimeout(ctx, c.callLimit)
@@ -306,7 +306,7 @@ func (t tombstone) record() record.Record {
 	return record.Record{Details: record.Details{Version: t.version, Purges: t.purges, Ends: time.Unix(t.ends, 0), Ended: t.ended, Tenant: t.tenant}}
 }
 
-// told notes that every replica knows of k's sign-out, the purges-th.
+// told records that every replica has read of sign-out number purges of k.
 func (c *Cache) told(k *id, purges uint64) {
 	c.tombstones.put(k, func(t tombstone, ok bool) (tombstone, bool) {
 		t.unsaved = t.unsaved && t.purges > purges

@@ -52,7 +52,8 @@ type Locker interface {
 type Watcher interface {
 	// Watch returns a channel that yields after a CAS or Unlock of key that
 	// happens after Watch returned. Several changes may be one signal, and a
-	// signal may be lost. The watch ends with ctx.
+	// signal may be lost. The watch ends with ctx. A channel that is closed
+	// early ends the watch; the cache then polls.
 	Watch(ctx context.Context, key string) (<-chan struct{}, error)
 }
 

@@ -80,8 +80,8 @@ const (
 	Fresh
 )
 
-// Decide returns what w needs from r at now. All decisions are made here: for a
-// look into memory, and for an attempt that has read the Store.
+// Decide returns what w needs from r at now. A look into memory and an attempt
+// that has read the Store both use it.
 func Decide(r *Record, w *Want, age Age, now time.Time, rules *Rules) Action {
 	switch w.Kind {
 	case Read:

@@ -40,9 +40,9 @@ func Reconcile(store, own Record, mode providers.Mode, now time.Time) (Record, C
 			r.Intent = &Intent{Owner: LostOwner, At: now}
 		}
 	case store.Purges == own.Purges && mode != providers.Shared && store.Version < own.Version && !own.Empty() && (store.Fence <= own.Fence || store.Empty()):
-		// A token under a higher fence belongs to a later lease. Its holder
-		// renewed without the token that this process brought too late, and the
-		// upstream ended that token.
+		// If the Store's fence is higher, a later lease has written the record.
+		// Its holder did not know this process's token and presented the refresh
+		// token before it. The upstream has ended this process's token.
 		c.Lost = true
 		r = own
 		r.Fence = max(own.Fence, store.Fence)

@@ -12,8 +12,8 @@ import (
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
-// shared is the part of a cache that it shares with other replicas: the Store.
-type shared struct {
+// replicas is the part of a cache that works with other replicas by the Store.
+type replicas struct {
 	c       *Cache
 	store   Store
 	locker  Locker  // nil if the Store is none
@@ -29,8 +29,8 @@ type shared struct {
 	news                  // see notices.go
 }
 
-func newShared(c *Cache, s *sealer) *shared {
-	h := &shared{c: c, store: c.o.Store, sealer: s, replica: rand.Text()[:12], left: make(chan struct{})}
+func newReplicas(c *Cache, s *sealer) *replicas {
+	h := &replicas{c: c, store: c.o.Store, sealer: s, replica: rand.Text()[:12], left: make(chan struct{})}
 	h.locker, _ = c.o.Store.(Locker)
 	h.watcher, _ = c.o.Store.(Watcher)
 	h.epocher, _ = c.o.Store.(Epocher)
@@ -38,11 +38,11 @@ func newShared(c *Cache, s *sealer) *shared {
 	return h
 }
 
-func (h *shared) recordKey(k *id) string { return h.sealer.name("t", *k) }
+func (h *replicas) recordKey(k *id) string { return h.sealer.name("t", *k) }
 
 // try makes one call of the Store, within StoreTimeout. If the Store panics,
 // exits or ignores its context, the outcome is unknown.
-func try[T any](ctx context.Context, h *shared, call func(context.Context) (T, error)) (T, error) {
+func try[T any](ctx context.Context, h *replicas, call func(context.Context) (T, error)) (T, error) {
 	if err := ctx.Err(); err != nil {
 		var none T
 		return none, err
@@ -86,7 +86,7 @@ type value struct {
 
 // fetch reads and opens a value. The revision is right even if the error is
 // ErrFormat.
-func (h *shared) fetch(ctx context.Context, key string) (v value, err error) {
+func (h *replicas) fetch(ctx context.Context, key string) (v value, err error) {
 	for range 2 {
 		v, err = try(ctx, h, func(ctx context.Context) (v value, err error) {
 			v.bytes, v.rev, err = h.store.Load(ctx, key)
@@ -106,9 +106,9 @@ func (h *shared) fetch(ctx context.Context, key string) (v value, err error) {
 	return v, nil
 }
 
-// cas seals val, version version of its record, and writes it over the revision
-// rev. next 0 means that the key has another revision.
-func (h *shared) cas(ctx context.Context, key string, rev, version uint64, val []byte, ttl time.Duration) (next uint64, err error) {
+// cas seals val, which holds a record at version, and writes it if the key has
+// revision rev. It returns 0 if the key has another revision.
+func (h *replicas) cas(ctx context.Context, key string, rev, version uint64, val []byte, ttl time.Duration) (next uint64, err error) {
 	if val, err = h.sealer.seal(key, version, val); err != nil {
 		return 0, err
 	}
@@ -118,7 +118,7 @@ func (h *shared) cas(ctx context.Context, key string, rev, version uint64, val [
 // swap is a cas. If a cas gets no answer, swap reads to find out whether it
 // happened: look reports whether the value in the Store is the one written. An
 // error means that the outcome is unknown.
-func (h *shared) swap(ctx context.Context, key string, rev, version uint64, val []byte, ttl time.Duration, look func(value) bool) (next uint64, err error) {
+func (h *replicas) swap(ctx context.Context, key string, rev, version uint64, val []byte, ttl time.Duration, look func(value) bool) (next uint64, err error) {
 	const tries = 3
 	doubt := false
 	for range tries {
@@ -140,7 +140,7 @@ func (h *shared) swap(ctx context.Context, key string, rev, version uint64, val 
 }
 
 // read returns the record under key and its revision.
-func (h *shared) read(ctx context.Context, key string) (r record.Record, rev uint64, err error) {
+func (h *replicas) read(ctx context.Context, key string) (r record.Record, rev uint64, err error) {
 	v, err := h.fetch(ctx, key)
 	if err == nil && v.rev != 0 {
 		r, _, err = record.Decode(v.bytes)
@@ -150,7 +150,7 @@ func (h *shared) read(ctx context.Context, key string) (r record.Record, rev uin
 
 // write saves r over the revision rev and returns the new revision, or 0 if the
 // record has changed. An error means that the outcome is unknown.
-func (h *shared) write(ctx context.Context, key string, rev uint64, r *record.Record) (uint64, error) {
+func (h *replicas) write(ctx context.Context, key string, rev uint64, r *record.Record) (uint64, error) {
 	nonce := rand.Text()
 	val, err := record.Encode(r, nonce)
 	if err != nil {
@@ -164,17 +164,17 @@ func (h *shared) write(ctx context.Context, key string, rev uint64, r *record.Re
 }
 
 func (a *attempt) write(ctx context.Context, r *record.Record) (bool, error) {
-	next, err := a.c.shared.write(ctx, a.key, a.rev, r)
+	next, err := a.c.replicas.write(ctx, a.key, a.rev, r)
 	if next != 0 {
 		a.rev = next
 	}
 	return next != 0, err
 }
 
-// loadShared reads the record from the Store and joins it with what this
+// loadStored reads the record from the Store and joins it with what this
 // process knows. If the Store has lost something, it is written again.
-func (a *attempt) loadShared(ctx context.Context, begin bool) error {
-	c, h := a.c, a.c.shared
+func (a *attempt) loadStored(ctx context.Context, begin bool) error {
+	c, h := a.c, a.c.replicas
 	h.awaitJoin(ctx)
 	for range maxRounds {
 		member := h.joined()
@@ -246,10 +246,10 @@ func (a *attempt) reconcile(stored record.Record, begin bool) record.Change {
 	return change
 }
 
-// prepareShared reports whether other replicas allow a to act on the record as
+// prepareStored reports whether other replicas allow a to act on the record as
 // read. If not, it has taken the lease or waited.
-func (a *attempt) prepareShared(ctx context.Context, action record.Action) (bool, error) {
-	c, h := a.c, a.c.shared
+func (a *attempt) prepareStored(ctx context.Context, action record.Action) (bool, error) {
+	c, h := a.c, a.c.replicas
 	wait := a.foreignCall()
 	switch {
 	case !a.leased:
@@ -300,8 +300,8 @@ func (a *attempt) foreignCall() time.Duration {
 		a.foreign.until = now + min(max(i.At.Add(length).Sub(c.wallNow()), 0), length)
 	}
 	// After an outage, a replica with an unsaved token saves it first.
-	back := time.Duration(a.c.shared.failedAt.Load()) + saveHeadStart
-	if a.c.shared.failedAt.Load() == 0 {
+	back := time.Duration(a.c.replicas.failedAt.Load()) + saveHeadStart
+	if a.c.replicas.failedAt.Load() == 0 {
 		back = 0
 	}
 	return max(a.foreign.until-now, back-now, 0)
@@ -319,7 +319,7 @@ const (
 // false if the record has changed or the lease is lost.
 func (a *attempt) writeIntent(ctx context.Context, action record.Action) (bool, error) {
 	c := a.c
-	if action.Step == record.Install || c.rules.Mode == providers.Shared || c.shared == nil || c.shared.ablate.noIntent {
+	if action.Step == record.Install || c.rules.Mode == providers.Shared || c.replicas == nil || c.replicas.ablate.noIntent {
 		return true, nil
 	}
 	r := a.record
@@ -334,7 +334,7 @@ func (a *attempt) writeIntent(ctx context.Context, action record.Action) (bool, 
 	if written {
 		a.record = r
 	}
-	return written && c.shared.holds(a.lease), nil
+	return written && c.replicas.holds(a.lease), nil
 }
 
 const (
@@ -353,11 +353,11 @@ type lease struct {
 }
 
 // holds reports whether l is valid. nil, for a Store without leases, is valid.
-func (h *shared) holds(l *lease) bool { return l == nil || int64(h.c.since()) < l.until.Load() }
+func (h *replicas) holds(l *lease) bool { return l == nil || int64(h.c.since()) < l.until.Load() }
 
 // takeLease takes the record's lease, or waits if another attempt has it.
 func (a *attempt) takeLease(ctx context.Context) error {
-	c, h := a.c, a.c.shared
+	c, h := a.c, a.c.replicas
 	if h.locker == nil || h.ablate.noLease {
 		a.leased = true
 		return nil
@@ -387,7 +387,7 @@ func (a *attempt) takeLease(ctx context.Context) error {
 }
 
 func (a *attempt) unlock() {
-	h := a.c.shared
+	h := a.c.replicas
 	_, _ = try(context.Background(), h, func(ctx context.Context) (bool, error) {
 		return h.locker.Unlock(ctx, a.key, a.name)
 	})
@@ -395,7 +395,7 @@ func (a *attempt) unlock() {
 
 // keepLease extends l until ctx ends or the lease is lost.
 func (a *attempt) keepLease(ctx context.Context, l *lease) {
-	c, h := a.c, a.c.shared
+	c, h := a.c, a.c.replicas
 	tick := time.NewTicker(leaseTTL / 3)
 	defer tick.Stop()
 	for {
@@ -425,11 +425,11 @@ func (a *attempt) keepLease(ctx context.Context, l *lease) {
 // watch tells an attempt that its record has changed.
 type watch struct {
 	signal <-chan struct{}
-	deaf   bool // the watch ended early
+	ended  bool // before its context
 }
 
 // watch starts a watch of key, which ends with ctx.
-func (h *shared) watch(ctx context.Context, key string) (<-chan struct{}, error) {
+func (h *replicas) watch(ctx context.Context, key string) (<-chan struct{}, error) {
 	return try(ctx, h, func(context.Context) (<-chan struct{}, error) { return h.watcher.Watch(ctx, key) })
 }
 
@@ -437,7 +437,7 @@ func (h *shared) watch(ctx context.Context, key string) (<-chan struct{}, error)
 // watch, because the record may have changed before.
 func (a *attempt) wait(ctx context.Context, d time.Duration) {
 	every := pollEvery
-	if h := a.c.shared; h.watcher != nil && !a.watch.deaf {
+	if h := a.c.replicas; h.watcher != nil && !a.watch.ended {
 		if a.watch.signal == nil {
 			if ch, err := h.watch(ctx, a.key); err == nil && ch != nil {
 				a.watch.signal = ch
@@ -452,7 +452,7 @@ func (a *attempt) wait(ctx context.Context, d time.Duration) {
 	select {
 	case _, ok := <-a.watch.signal:
 		if !ok {
-			a.watch.signal, a.watch.deaf = nil, true
+			a.watch.signal, a.watch.ended = nil, true
 		}
 	case <-timer.C:
 	case <-ctx.Done():
