@@ -133,7 +133,7 @@ func (c *core) keysOf(e *entry, client *http.Client) *keySet {
 		return fixedKeys(keys, e.Algorithms)
 	}
 	logger := c.logger.With("issuer", e.Issuer.Issuer)
-	r := newRemote(&e.Issuer, client, c.clock, logger)
+	r := newRemote(&e.Issuer, client, c.clock)
 	return &keySet{fetch: r.fetch, algs: e.Algorithms, every: e.RefreshEvery, clock: c.clock, logger: logger, observe: c.keysFetched}
 }
 

@@ -187,8 +187,8 @@ func b64token(s string) bool {
 	for end > 0 && s[end-1] == '=' {
 		end--
 	}
-	// It checks four bytes at a time, because it reads the whole of a refused
-	// token.
+	// It checks four bytes at a time, because a token that is refused as
+	// malformed is read to its end here.
 	i := 0
 	for ; i+4 <= end; i += 4 {
 		if part := s[i : i+4]; otherByte[part[0]]|otherByte[part[1]]|otherByte[part[2]]|otherByte[part[3]] != 0 {

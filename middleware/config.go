@@ -72,8 +72,10 @@ type Config struct {
 	// ErrorHandler answers refused requests; nil means [Error.ServeHTTP].
 	ErrorHandler func(http.ResponseWriter, *http.Request, *Error)
 
-	// Revoked reports whether a token that is otherwise valid was withdrawn. It
-	// is called for every request. Its error is answered 503. See [DenyList].
+	// Revoked reports whether a token was withdrawn. It is called for every
+	// request with a valid token and, with Renew, for tokens that ended within
+	// its Window: a withdrawal must be remembered for that long after the
+	// token's end. Its error is answered 503. See [DenyList].
 	Revoked func(context.Context, *Verified) (bool, error)
 	// Renew, if set, renews tokens that are valid except for their age.
 	Renew *Renew
@@ -128,8 +130,8 @@ type Opaque struct {
 	// are kept for a sixth of it.
 	CacheFor time.Duration
 	// AtOnce is how many calls of Verifier may run at the same time: 0 means
-	// 32. For each of them 32 more requests may wait. Further requests are
-	// answered 503.
+	// 32. For each of them 32 more requests may wait, for about 10 s. Further
+	// requests are answered 503.
 	AtOnce int
 }
 

@@ -110,8 +110,9 @@
 //
 // Everything is safe for concurrent use. Requests share a [Verified], so it
 // must not be changed. The result of [ClaimsFrom] belongs to the caller. The
-// only goroutines are those of fetches and renewals under way. They end within
-// seconds, so nothing needs to be closed.
+// only goroutines are those of fetches, renewals, and calls of Resolve and of
+// Verifiers. Each ends within half a minute if the function that it calls obeys
+// its context, so nothing needs to be closed.
 //
 // # Errors
 //
@@ -124,13 +125,15 @@
 //	403 insufficient_scope                 a rule is not met
 //	408                   the body, a form that may hold the token, came too late
 //	503 with Retry-After  it is not known whether the token is good: there are no
-//	                      keys; a verifier, a revocation store or Resolve is
-//	                      down; or too many questions wait for a verifier
+//	                      keys; a verifier, a revocation store, Resolve or the
+//	                      provider that renews is down; or too many questions
+//	                      wait for a verifier
 //
 // [Error.Err] says what was wrong: which claim or header, and its value.
 //
-// An outage is never answered 401, because a 401 makes every client refresh its
-// token at once.
+// An outage is not answered 401, because a 401 makes every client refresh its
+// token at once. A token that has expired is an exception: if there is no key
+// for it, the answer is 401.
 //
 // # Security
 //

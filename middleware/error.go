@@ -99,8 +99,12 @@ func (e *Error) problem() []byte {
 		code = "not_signed_in"
 	case e.Status == http.StatusRequestTimeout:
 		code = "request_timeout"
-	default:
+	case e.Status == http.StatusForbidden:
+		code = "access_denied"
+	case e.Status == http.StatusServiceUnavailable:
 		code = "verification_unavailable"
+	default: // a rule's
+		code = "refused"
 	}
 	body, _ := json.Marshal(struct {
 		Type   string `json:"type"`

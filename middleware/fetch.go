@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -46,7 +45,6 @@ type remote struct {
 	uses   []string
 	client *upstream.Client
 	clock  *clocks.Clock
-	logger *slog.Logger
 
 	mu    sync.Mutex // a fetch that ignores its deadline may still run beside the next one
 	url   string
@@ -55,8 +53,8 @@ type remote struct {
 	skipped string
 }
 
-func newRemote(cfg *Issuer, client *http.Client, clock *clocks.Clock, logger *slog.Logger) *remote {
-	r := &remote{url: cfg.JWKSURL, plain: cfg.DangerouslyPlainHTTP, uses: cfg.KeyUses, client: upstream.New("issuer", client, clock.Wall), clock: clock, logger: logger}
+func newRemote(cfg *Issuer, client *http.Client, clock *clocks.Clock) *remote {
+	r := &remote{url: cfg.JWKSURL, plain: cfg.DangerouslyPlainHTTP, uses: cfg.KeyUses, client: upstream.New("issuer", client, clock.Wall), clock: clock}
 	if cfg.Discover {
 		r.issuer = cfg.Issuer
 	}
@@ -115,23 +113,21 @@ func (r *remote) keys(ctx context.Context, address string) (fetched, error) {
 		return fetched{}, err
 	}
 	keys, skipped, err := jws.ParseSet(res.Body, r.uses...)
-	r.tell(skipped)
-	if err != nil {
-		return fetched{}, err
-	}
-	return fetched{keys, maxAge(res.Header)}, nil
+	return fetched{keys, maxAge(res.Header), r.told(skipped)}, err
 }
 
-// tell logs the keys that were skipped, unless the last set had the same.
-func (r *remote) tell(skipped []error) {
+// told returns what is to be logged about the keys that were skipped: nothing
+// if the last set had the same.
+func (r *remote) told(skipped []error) string {
 	text := fmt.Sprint(errors.Join(skipped...))
 	r.mu.Lock()
 	known := text == r.skipped
 	r.skipped = text
 	r.mu.Unlock()
-	if !known && len(skipped) > 0 {
-		r.logger.Warn("keys of a key set cannot be used, and tokens that they sign are refused: ask the issuer, unless the keys are for another use", "skipped", text)
+	if known || len(skipped) == 0 {
+		return ""
 	}
+	return text
 }
 
 // discover tries OpenID Connect Discovery 1.0 section 4, which appends to the

@@ -7,10 +7,11 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"sync/atomic"
+	"time"
 
 	"github.com/bearerkit/bearerkit/internal/forward"
 	"github.com/bearerkit/bearerkit/internal/paths"
+	"github.com/bearerkit/bearerkit/internal/warnlog"
 )
 
 // ForwardAuthConfig says which proxy's subrequests [ForwardAuth] answers, and
@@ -116,9 +117,7 @@ type forwardAuth struct {
 	peers   forward.Peers
 	names   []string
 	headers map[string]func(*Verified) []string
-	told    atomic.Bool // a fault of the proxy's configuration was logged
-
-	toldChoice atomic.Bool // a fault of choose was logged
+	lines   warnlog.Rare // of the log: faults of the proxy's configuration, and of choose
 }
 
 func (f *forwardAuth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -152,7 +151,7 @@ func (f *forwardAuth) decide(r *http.Request) (*Verified, *Error) {
 	}
 	original, err := f.dialect.Original(r)
 	if err != nil {
-		if f.told.CompareAndSwap(false, true) {
+		if !errors.Is(err, forward.ErrUnreadable) && f.lines.Allow("proxy", time.Now()) {
 			f.logger.Error("forward-auth: the proxy does not describe the original request, which is refused: see docs/forward-auth-and-grpc.md for its configuration", "error", err)
 		}
 		return nil, f.refuse(http.StatusForbidden, "original", "The request cannot be checked.", err)
@@ -165,7 +164,7 @@ func (f *forwardAuth) decide(r *http.Request) (*Verified, *Error) {
 		return nil, f.refuse(http.StatusForbidden, "route", "Nobody may do this.", errors.New("no Authenticator for the original request"))
 	}
 	if err := forwardable(a); err != nil {
-		if f.toldChoice.CompareAndSwap(false, true) {
+		if f.lines.Allow("choose", time.Now()) {
 			f.logger.Error("forward-auth: Choose returned an Authenticator that cannot be used, and its requests are refused: mend Choose", "error", err)
 		}
 		return nil, f.refuse(http.StatusForbidden, "route", "Nobody may do this.", err)

@@ -90,9 +90,10 @@ type Issuer struct {
 	// jwt-svid; "" stands for no use. nil means sig and no use.
 	KeyUses []string
 	// RefreshEvery is how often the key set is fetched again while requests
-	// come, at least 1 s. 0 means 15 minutes, or what the answer's
-	// Cache-Control says, between 1 minute and 1 hour. The package comment says
-	// how unknown kids and removed keys are noticed.
+	// come, at least 1 s. 0 means what max-age in the answer's Cache-Control
+	// says, at least 1 minute and at most 1 hour, or 15 minutes if there is no
+	// max-age or if it is 0. The package comment says how unknown kids and
+	// removed keys are noticed.
 	RefreshEvery time.Duration
 	// HTTPClient fetches the key set; nil means a client with
 	// http.DefaultTransport. Redirects are never followed.

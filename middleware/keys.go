@@ -80,8 +80,9 @@ type keySet struct {
 
 // fetched is a set as it came, and how long its publisher allows its use.
 type fetched struct {
-	keys   []jws.Key
-	maxAge time.Duration // 0: not said
+	keys    []jws.Key
+	maxAge  time.Duration // 0: not said
+	skipped string        // what to log about keys that cannot be used, also beside an error
 }
 
 // snapshot is immutable.
@@ -207,9 +208,10 @@ func (s *keySet) unknown(q *search) error {
 	return err
 }
 
-// refetch looks for the key of a token that the set seen does not have. A fetch
-// that began before the question, number asked or an earlier one, may have
-// missed the key. Its result counts only if it has the key. Tokens without kid
+// refetch looks for the key of a token that the set seen does not have. asked
+// is the number of fetches that had begun when the token came. The result of
+// one of these may be older than the key: it is used if it has the key, and
+// otherwise one more fetch is made. Tokens without kid
 // have a separate limit, because forgeries of that kind must not use up the
 // limit for rotations.
 func (s *keySet) refetch(ctx context.Context, q *search, seen *snapshot, asked uint64) (result, error) {

@@ -83,13 +83,18 @@ func (s *keySet) run(cause context.Context, call *flight.Call[struct{}], number 
 		s.observe(cause, began, err, s.change(next, err), n)
 	}
 	next.fetched = now
-	s.end(call, limiter, next, err)()
+	report := s.end(call, limiter, next, err)
+	if got.skipped != "" {
+		s.logger.Warn("keys of a key set cannot be used, and tokens that they sign are refused: ask the issuer, unless the keys are for another use", "skipped", got.skipped)
+	}
+	report()
 }
 
 // gotten is the result of a fetch.
 type gotten struct {
-	ring   *jws.Ring
-	maxAge time.Duration
+	ring    *jws.Ring
+	maxAge  time.Duration
+	skipped string
 }
 
 // get calls fetch. It leaves a fetch behind that ignores its deadline, but only
@@ -102,8 +107,10 @@ func (s *keySet) get(ctx context.Context) (gotten, error) {
 	var err error
 	ended := flight.Go(func() {
 		var set fetched
-		if set, err = s.fetch(ctx); err == nil {
-			got = gotten{jws.NewRing(set.keys, s.algs), set.maxAge}
+		set, err = s.fetch(ctx)
+		got.maxAge, got.skipped = set.maxAge, set.skipped
+		if err == nil {
+			got.ring = jws.NewRing(set.keys, s.algs)
 		}
 	})
 	timer := time.NewTimer(fetchTimeout + time.Second)
@@ -149,8 +156,8 @@ func (s *keySet) failuresWith(err error) int {
 }
 
 // end installs the result of a fetch and answers the requests that wait. It
-// returns a function that writes the log: a log handler that fails must not
-// make a request wait.
+// returns a function that writes the log, so that a log handler that hangs does
+// not make a request wait.
 func (s *keySet) end(call *flight.Call[struct{}], limiter *bucket, next *snapshot, err error) (report func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

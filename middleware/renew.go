@@ -26,8 +26,9 @@ import (
 //
 // An expired token is renewed only if a key that is in use now verifies it, and
 // if Config.Revoked and the rules let it pass. It does not load the first key
-// set, and it does not make Resolve be called: until a valid token or
-// [Authenticator.Ready] has done so, expired tokens are refused.
+// set, and Resolve is not called for its issuer if that is not in memory: until
+// a valid token or [Authenticator.Ready] has done so, expired tokens are
+// refused.
 //
 // If the provider cannot answer, which is an error of class Transient or
 // InDoubt, the request is answered 503. After any other error it is answered

@@ -83,6 +83,14 @@ func (r *resolver) current(iss string) *entry {
 	return found.entry
 }
 
+// knows reports whether Resolve accepted iss not long ago.
+func (r *resolver) knows(iss string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	found, ok := r.entries[iss]
+	return ok && !r.clock.Now().Reached(found.end)
+}
+
 // entry returns the entry for iss, from memory or from Resolve.
 func (r *resolver) entry(ctx context.Context, iss string) (*entry, error) {
 	if len(iss) > maxIssuerBytes {

@@ -13,7 +13,8 @@ type Stats struct {
 	// renewed. Both are exact.
 	Remembered, Verified uint64
 	// Refused counts answers with 400, 401, 403 or 408, Unavailable those
-	// with 503.
+	// with 503. A request whose client left while its token was checked counts
+	// as Unavailable.
 	Refused, Unavailable uint64
 	// Renewed and RenewalsFailed count calls of Renew.Token.
 	Renewed, RenewalsFailed uint64

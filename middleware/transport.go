@@ -98,8 +98,9 @@ const (
 	maxPeek   = 512
 )
 
-// RenewalError says why a token that a server refused was not renewed. The
-// server did not act on the request. RoundTrip returns it if
+// RenewalError says why a token that a server refused was not renewed. If
+// Status is 401 or 403, the server did not act on the request; otherwise it may
+// have done so. RoundTrip returns it if
 // [Transport.RenewalErrors] is set.
 type RenewalError struct {
 	// Status is the status with which the server refused the token.

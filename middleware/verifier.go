@@ -104,14 +104,24 @@ func (a *Authenticator) remembered(ctx context.Context, token string, now time.T
 
 // stands reports whether v's entry is still the one that Resolve returns.
 func (a *Authenticator) stands(ctx context.Context, v *Verified, now time.Time) (bool, *Error) {
-	if a.late(v, now) {
+	late := a.late(v, now)
+	if late && !a.asksFor(v, now) {
 		return a.resolver.current(v.Issuer) == v.entry, nil
 	}
 	e, err := a.resolver.entry(ctx, v.Issuer)
-	if err != nil {
+	switch {
+	case err != nil && late:
+		return false, a.errors.with(stale, err)
+	case err != nil:
 		return false, a.resolveError(err)
 	}
 	return e == v.entry, nil
+}
+
+// asksFor reports whether Resolve may be called for v, which has expired: it
+// may be renewed, and Resolve accepted its issuer before.
+func (a *Authenticator) asksFor(v *Verified, now time.Time) bool {
+	return a.renewals != nil && a.renewals.within(v, now) && a.resolver.knows(v.Issuer)
 }
 
 // option is an entry that a token may belong to, and the claims in that case.
@@ -152,7 +162,7 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 	}
 	v.token, v.Claims, v.renewable = token, t.Bytes, a.renewable()
 	offline := a.late(v, now) // the keys must be as fresh as for a valid token, and nothing else is fetched
-	entries, refused := a.entriesFor(ctx, v, &t, members, offline)
+	entries, refused := a.entriesFor(ctx, v, &t, members, now)
 	if refused != nil {
 		return nil, refused
 	}
@@ -182,7 +192,7 @@ func (a *Authenticator) authenticate(ctx context.Context, token string, now time
 
 // entriesFor finds the entries that the token may belong to, by exact
 // comparison of iss, and stores the issuer in v.
-func (a *Authenticator) entriesFor(ctx context.Context, v *Verified, t *jws.Token, members []jws.Member, offline bool) ([]*entry, *Error) {
+func (a *Authenticator) entriesFor(ctx context.Context, v *Verified, t *jws.Token, members []jws.Member, now time.Time) ([]*entry, *Error) {
 	value := jws.Get(members, "iss")
 	if value == "" {
 		if len(a.unissued) == 0 {
@@ -218,14 +228,18 @@ func (a *Authenticator) entriesFor(ctx context.Context, v *Verified, t *jws.Toke
 	if slices.Contains(otherTypes, t.Type) {
 		return nil, a.errors.with(badType, &fault{"header typ", t.Type, "that of an access token"})
 	}
-	if offline {
+	late := a.late(v, now)
+	if late && !a.asksFor(v, now) {
 		if e := a.resolver.current(iss); e != nil {
 			return []*entry{e}, nil
 		}
 		return nil, a.errors.with(stale, claimFault("exp", jws.Get(members, "exp"), "in the future"))
 	}
 	e, err := a.resolver.entry(ctx, iss)
-	if err != nil {
+	switch {
+	case err != nil && late:
+		return nil, a.errors.with(stale, err)
+	case err != nil:
 		return nil, a.resolveError(err)
 	}
 	return []*entry{e}, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/middleware"
+	"github.com/bearerkit/bearerkit/providers"
 )
 
 // What was withdrawn, a key or a token, does not come back by a renewal.
@@ -123,4 +124,35 @@ func TestADenyListKeepsAnIDWithoutExpiry(t *testing.T) {
 			list.AddID("i", fmt.Sprint(n), time.Now().Add(time.Hour))
 		}
 	})
+}
+
+// A tenant's only user was away for longer than an answer of Resolve is used.
+func TestATenantThatIsKnownIsAskedForAnExpiredToken(t *testing.T) {
+	for name, seen := range map[string]bool{"unknown": false, "remembered": true} {
+		for removed, want := range map[bool]int{false: 200, true: 401} {
+			synctest.Test(t, func(t *testing.T) {
+				ts := newTenants(t, "a")
+				s := newSession(t, func(c *middleware.Config) {
+					c.Issuers, c.Resolve, c.DangerouslyPrivateHosts = nil, ts.resolve, []string{"issuer.example"}
+				}, func(string) (providers.Token, error) {
+					return providers.Token{AccessToken: ts.token(t, "a", nil), RefreshToken: "r2"}, nil
+				})
+				token := ts.token(t, "a", map[string]any{"exp": time.Now().Add(4 * time.Minute).Unix(), "jti": "first"})
+				first := ts.token(t, "a", nil)
+				if seen {
+					first = token
+				}
+				require.Equal(t, 200, s.send(first, "").Code)
+				time.Sleep(6 * time.Minute)
+				ts.mu.Lock()
+				ts.known[ts.URL+"/a"] = !removed
+				ts.mu.Unlock()
+				require.Equal(t, want, s.send(token, "r1").Code, "%s, removed: %v", name, removed)
+				require.Equal(t, 2, ts.times("a"))
+				unknown := ts.token(t, "never seen", map[string]any{"exp": time.Now().Add(-2 * time.Minute).Unix()})
+				require.Equal(t, 401, s.send(unknown, "r1").Code)
+				require.Zero(t, ts.times("never seen"))
+			})
+		}
+	}
 }

@@ -41,8 +41,13 @@ func (p Proxy) Status(status int) int {
 	return http.StatusUnauthorized
 }
 
+// ErrUnreadable means that the proxy described the original request, and that
+// its path or method cannot be read. Any client can send such a request.
+var ErrUnreadable = errors.New("cannot be read")
+
 // Original returns the request that the subrequest r asks about, without its
-// body. Its headers are r's.
+// body. Its headers are r's. The error wraps [ErrUnreadable], or says what is
+// wrong with the proxy's configuration.
 func (p Proxy) Original(r *http.Request) (*http.Request, error) {
 	out := r.WithContext(r.Context())
 	out.Body, out.GetBody, out.ContentLength, out.TransferEncoding = http.NoBody, nil, 0, nil
@@ -68,9 +73,9 @@ func (p Proxy) Original(r *http.Request) (*http.Request, error) {
 	u, err := url.ParseRequestURI(out.RequestURI)
 	switch {
 	case err != nil || !strings.HasPrefix(out.RequestURI, "/"):
-		return nil, fmt.Errorf("%s is not a path with an optional query", p.uri)
+		return nil, fmt.Errorf("%s %w as a path with an optional query", p.uri, ErrUnreadable)
 	case !token(out.Method):
-		return nil, fmt.Errorf("%s is not a method", p.method)
+		return nil, fmt.Errorf("%s %w as a method", p.method, ErrUnreadable)
 	}
 	out.URL = u
 	return out, nil

@@ -11,8 +11,8 @@ import (
 )
 
 // RSA moduli have bounds in bits: the lower one is that of RFC 7518 section
-// 3.3. The upper one is what crypto/tls accepts, because a check grows with the
-// cube.
+// 3.3. The upper one is what crypto/tls accepts, because the time of a check
+// grows with the cube of the length.
 const (
 	minRSA = 2048
 	maxRSA = 8192

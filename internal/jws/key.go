@@ -61,7 +61,7 @@ func (k *Key) samePublic(o *Key) bool {
 	return ok && pub.Equal(o.Public)
 }
 
-// Bound reports whether k may verify a token of issuer iss with tenant tid.
+// bound reports whether k may verify a token of issuer iss with tenant tid.
 func (k *Key) bound(iss, tid string) bool {
 	if k.Issuer == "" || k.Issuer == iss {
 		return true

@@ -80,6 +80,7 @@ func (r *Ring) issuers() (list []string) {
 func (r *Ring) fill(alg, issuer string) {
 	ctx := context.Background()
 	all, unnamed := jwkset.NewMemoryStorage(), jwkset.NewMemoryStorage()
+	kids := map[string]bool{}
 	for i := range r.keys {
 		k := &r.keys[i]
 		if k.Issuer != issuer || !k.Fits(alg) {
@@ -97,6 +98,8 @@ func (r *Ring) fill(alg, issuer string) {
 		_ = all.KeyWrite(ctx, jwk)
 		if k.ID == "" {
 			_ = unnamed.KeyWrite(ctx, jwk)
+		} else {
+			kids[k.ID] = true
 		}
 	}
 	r.all[alg] = append(r.all[alg], r.everyKey(ctx, all, issuer)...)
@@ -105,7 +108,7 @@ func (r *Ring) fill(alg, issuer string) {
 	if err != nil {
 		return
 	}
-	for kid := range r.kids {
+	for kid := range kids {
 		public, err := keys.Keyfunc(&jwt.Token{Header: map[string]any{"alg": methodName(alg), "kid": kid}})
 		if err == nil {
 			at := ringKey{alg, kid}

@@ -108,8 +108,9 @@ var nopClosers = [...]reflect.Type{
 	}{})),
 }
 
-// smallInMemory reports a body as http.NewRequest makes it, whose Close does
-// nothing and which the connection takes whole, whether or not it is read there.
+// smallInMemory reports whether the body is one that http.NewRequest makes,
+// whose Close does nothing. It is at most 16 KiB, so the whole of it fits into
+// the connection's buffers even if the server does not read it.
 func smallInMemory(req *http.Request) bool {
 	if req.ContentLength <= 0 || req.ContentLength > 16<<10 || req.Header.Get("Expect") != "" {
 		return false
@@ -134,7 +135,7 @@ type tape struct {
 	mu      sync.Mutex
 	cond    sync.Cond
 	kept    tapeBuffer
-	err     error // src's last word
+	err     error // of the last Read of src
 	current *tapeView
 	lost    bool // more was read than was kept
 	reading bool // a view is inside src.Read
