@@ -86,9 +86,9 @@ func TestForwardAuthTellsOfItsProxyAndNotOfClients(t *testing.T) {
 func TestTheCodeOfARulesRefusalFitsItsStatus(t *testing.T) {
 	i := newIssuer(t)
 	for status, code := range map[int]string{403: "access_denied", 402: "refused", 429: "refused", 503: "verification_unavailable", 401: "not_signed_in"} {
-		auth := newAuth(t, middleware.Config{Issuers: []middleware.Issuer{static(i)}, Require: middleware.Rule{Check: func(context.Context, *middleware.Verified) error {
+		auth := newAuth(t, quietly(middleware.Config{Issuers: []middleware.Issuer{static(i)}, Require: middleware.Rule{Check: func(context.Context, *middleware.Verified) error {
 			return &middleware.Error{Status: status, Reason: "plan", Description: "No plan."}
-		}}})
+		}}}))
 		w := ask(auth.Handler(ok), mint(t, i, nil))
 		require.Equal(t, status, w.Code)
 		require.Contains(t, w.Body.String(), `"code":"`+code+`"`)
