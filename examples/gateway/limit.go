@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/bearerkit/bearerkit/handlers"
 	"github.com/bearerkit/bearerkit/middleware"
@@ -14,16 +18,20 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// limiter returns the wrapper of endpoints that hand out tokens, over which
-// one budget per address is spent: at all gateways together, if client is not
-// nil and its Redis answers.
-func (c *config) limiter(client *redis.Client) func(http.Handler) http.Handler {
+// limiter limits the calls per address of all handlers that it wraps, together.
+// With a client the calls at all gateways count, while Redis answers; log is told
+// when it does not.
+func (c *config) limiter(client *redis.Client, log *slog.Logger) func(http.Handler) http.Handler {
 	if c.limit == (rate{}) {
 		return func(h http.Handler) http.Handler { return h }
 	}
 	var counter httprate.LimitCounter = httprate.NewLocalLimitCounter(c.limit.window)
 	if client != nil {
-		counter = httprateredis.NewCounter(&httprateredis.Config{Client: client, WindowLength: c.limit.window, PrefixKey: "bearerkit-rate"})
+		alone := &seldom{log: log}
+		counter = httprateredis.NewCounter(&httprateredis.Config{
+			Client: client, WindowLength: c.limit.window, PrefixKey: "bearerkit:rate",
+			OnError: alone.failed,
+		})
 	}
 	return httprate.LimitBy(c.limit.requests, c.limit.window,
 		func(r *http.Request) (string, error) { return c.address(r), nil },
@@ -31,6 +39,26 @@ func (c *config) limiter(client *redis.Client) func(http.Handler) http.Handler {
 		httprate.WithLimitHandler(func(w http.ResponseWriter, r *http.Request) {
 			handlers.WriteError(w, r, &providers.Error{Code: "rate_limited"})
 		}))
+}
+
+// seldom logs failures of the limiter's Redis, at most one in ten minutes: if a
+// command is not allowed, there are five a second.
+type seldom struct {
+	log  *slog.Logger
+	last atomic.Int64 // seconds since 1970
+}
+
+func (s *seldom) failed(err error) {
+	now, last := time.Now().Unix(), s.last.Load()
+	if now-last < 600 || !s.last.CompareAndSwap(last, now) {
+		return
+	}
+	var refused redis.Error
+	if errors.As(err, &refused) {
+		code, _, _ := strings.Cut(refused.Error(), " ")
+		err = errors.New("the server answered " + code)
+	}
+	s.log.Warn("RATE_LIMIT counts the calls at this gateway alone while Redis does not count them", "err", err)
 }
 
 // address is the caller's: the peer's, or where peers are trusted proxies, the

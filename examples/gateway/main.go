@@ -91,7 +91,10 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.drain)
 	defer cancel()
-	err = srv.Shutdown(ctx)
+	if err = srv.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
+		log.Warn("requests that have not ended are cut off", "after", c.drain)
+		err = nil
+	}
 	log.Info("closing", "for", closeTime)
 	return errors.Join(err, g.close(), srv.Close())
 }

@@ -42,7 +42,7 @@ func (g *gateway) newDemonstration(c *config) *demonstration {
 	}
 	limited := config{limit: rate{100, 15 * time.Minute}, proxies: c.proxies}
 	d := &demonstration{g: g, own: http.NewCrossOriginProtection()}
-	d.limiter = func() func(http.Handler) http.Handler { return limited.limiter(nil) }
+	d.limiter = func() func(http.Handler) http.Handler { return limited.limiter(nil, nil) }
 	d.own.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handlers.WriteError(w, r, &providers.Error{Code: "cross_origin"})
 	}))

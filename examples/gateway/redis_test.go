@@ -3,11 +3,16 @@ package main
 import (
 	"net"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/bearerkit/bearerkit/internal/freeport"
 )
@@ -93,6 +98,65 @@ func TestTwoGatewaysShareTheRateLimit(t *testing.T) {
 	}
 	if limited != 10 {
 		t.Errorf("%d of 20 refused, want 10", limited)
+	}
+}
+
+// kitRules is the ACL that redisstore documents, and rateRules what README.md
+// adds to it for the rate limit.
+const (
+	kitRules  = "resetkeys resetchannels ~bearerkit:* &bearerkit:* -@all +get +getrange +set +hmget +hset +hdel +pexpire +time +info +eval +evalsha +publish +subscribe +unsubscribe +ping"
+	rateRules = "+mget +multi +exec +incrby +expire"
+)
+
+// With the documented ACL the gateways share the rate limit. Without the
+// commands for it each counts alone, and says so.
+func TestTheRateLimitUnderTheDocumentedACL(t *testing.T) {
+	for _, file := range []struct{ path, rules string }{{"../../tokencache/redisstore/doc.go", kitRules}, {"README.md", rateRules}} {
+		text, err := os.ReadFile(file.path)
+		require.NoError(t, err)
+		require.Contains(t, strings.Join(strings.Fields(strings.ReplaceAll(string(text), "//", "")), " "), file.rules)
+	}
+	for name, tt := range map[string]struct {
+		rules   string
+		limited int
+		warned  bool
+	}{
+		"with":    {kitRules + " " + rateRules, 10, false},
+		"without": {kitRules, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := startRedis(t)
+			admin := redis.NewClient(&redis.Options{Addr: strings.TrimPrefix(address, "redis://")})
+			defer func() { _ = admin.Close() }()
+			args := []any{"ACL", "SETUSER", "kit", "on", ">" + planted}
+			for _, r := range strings.Fields(tt.rules) {
+				args = append(args, r)
+			}
+			require.NoError(t, admin.Do(t.Context(), args...).Err())
+			address = strings.Replace(address, "redis://", "redis://kit:"+planted+"@", 1)
+			vars := map[string]string{"REDIS_URL": address, "STORE_KEYS": storeKeys, "RATE_LIMIT": "10/1000h", "STORE_TIMEOUT": "20s"}
+			limited := 0
+			var logs []*logBuffer
+			var gateways []*httptest.Server
+			for range 2 {
+				_, srv, log := start(t, vars)
+				gateways, logs = append(gateways, srv), append(logs, log)
+			}
+			for i := range 20 {
+				status, _, v := call(t, gateways[i%2], "POST", "/api/consent/token", "", `{"org_user_id":"ada"}`)
+				if status == 429 {
+					limited++
+				} else {
+					require.Equal(t, 200, status, v)
+				}
+			}
+			assert.Equal(t, tt.limited, limited, "calls refused of 20")
+			for _, log := range logs {
+				assert.Equal(t, tt.warned, strings.Contains(log.String(), "RATE_LIMIT counts the calls at this gateway alone"), log)
+				assert.LessOrEqual(t, strings.Count(log.String(), "RATE_LIMIT counts"), 1)
+				assert.NotContains(t, log.String(), planted)
+			}
+		})
 	}
 }
 

@@ -261,7 +261,7 @@ func (g *gateway) share(ctx context.Context, c *config) error {
 	switch {
 	case c.store.redis != nil:
 		client := redis.NewClient(c.store.redis)
-		g.limited = c.limiter(client)
+		g.limited = c.limiter(client, g.log)
 		store, err := redisstore.New(client, redisstore.Options{})
 		if err != nil {
 			return errors.Join(err, client.Close())
@@ -269,12 +269,12 @@ func (g *gateway) share(ctx context.Context, c *config) error {
 		g.options.Store, g.options.StoreTimeout = store, cmp.Or(c.store.timeout, redisTimeout)
 		g.closers = append(g.closers, store.Close, client.Close)
 	case c.store.database != nil:
-		g.limited = c.limiter(nil)
+		g.limited = c.limiter(nil, g.log)
 		if err := g.shareDatabase(ctx, c.store.database, cmp.Or(c.store.timeout, databaseTimeout)); err != nil {
 			return err
 		}
 	default:
-		g.limited = c.limiter(nil)
+		g.limited = c.limiter(nil, g.log)
 		return nil
 	}
 	g.options.NameKey, g.options.SealKeys = c.store.nameKey, c.store.sealKeys
@@ -311,12 +311,14 @@ func (g *gateway) shareDatabase(ctx context.Context, d *database, timeout time.D
 	}
 	go func() {
 		defer close(ended)
-		migrateLater(life, store, g.log, err)
+		migrateLater(life, store, 3*timeout, g.log, err)
 	}()
 	return nil
 }
 
-func migrateLater(ctx context.Context, store *sqlstore.Store, log *slog.Logger, err error) {
+// migrateLater tries until the table is there. Each try is short: while one
+// waits for a lock of the table, all writes of the table wait.
+func migrateLater(ctx context.Context, store *sqlstore.Store, limit time.Duration, log *slog.Logger, err error) {
 	for pause := time.Second; err != nil; pause = min(2*pause, 30*time.Second) {
 		log.Warn("the store's table is not there yet", "err", err, "again", pause)
 		select {
@@ -324,7 +326,9 @@ func migrateLater(ctx context.Context, store *sqlstore.Store, log *slog.Logger, 
 		case <-ctx.Done():
 			return
 		}
-		err = store.Migrate(ctx)
+		try, cancel := context.WithTimeout(ctx, limit)
+		err = store.Migrate(try)
+		cancel()
 	}
 	log.Info("the store's table is there")
 }

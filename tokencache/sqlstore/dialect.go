@@ -157,6 +157,7 @@ type statements struct {
 	extend, unlock *statement
 	sweep          *statement
 	check          *statement
+	made           *statement // of Postgres
 }
 
 var argument = regexp.MustCompile(`\{[a-z]+\}`)
@@ -192,6 +193,7 @@ func (d Dialect) statements(table string, notify bool) statements {
 		load:  compile("SELECT rev, val FROM {table} WHERE name = {name} AND ends > {now}"),
 		cas:   told("UPDATE {table} SET rev = {next}, val = {val}, ends = {end}, swept = {sweep} WHERE name = {name} AND rev = {rev} AND ends > {now}"),
 		check: compile("SELECT name, rev, owner, val, begun, ends, swept FROM {table} WHERE 1 = 0"),
+		made:  compile("SELECT to_regclass('{table}') IS NOT NULL AND to_regclass('{table}_swept') IS NOT NULL"),
 		extend: compile("UPDATE {table} SET begun = {now}, ends = {end}, swept = {sweep}" +
 			" WHERE name = {name} AND owner = {owner} AND ends > {now}"),
 		unlock: told("UPDATE {table} SET owner = '', begun = 0, ends = 0 WHERE name = {name} AND owner = {owner} AND ends > {now}"),

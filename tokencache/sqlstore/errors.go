@@ -16,8 +16,8 @@ import (
 var (
 	errClosed = errors.New("sqlstore: closed")
 	errTTL    = errors.New("sqlstore: ttl: must be positive")
-	errKey    = errors.New("sqlstore: key: must be 64 printable ASCII characters at most")
-	errOwner  = errors.New("sqlstore: owner: must be 64 printable ASCII characters at most")
+	errKey    = errors.New("sqlstore: key: must be 1 to 64 printable ASCII characters")
+	errOwner  = errors.New("sqlstore: owner: must be 1 to 64 printable ASCII characters")
 	errTable  = errors.New("sqlstore: migrate: the table exists and is not one of ours")
 )
 
@@ -32,22 +32,26 @@ const (
 	full           // no room on the disk
 	missing        // the table does not exist
 	denied         // no right, or a wrong password
+	foreign        // a column does not exist, or the name is not a table's
 )
 
 var kinds = map[Dialect]map[string]kind{
 	Postgres: {
 		"40001": again, "40P01": again, "55P03": again, "23505": duplicate, "42P07": duplicate, "42710": duplicate,
 		"25006": readOnly, "53100": full, "42P01": missing, "42501": denied, "28P01": denied, "28000": denied,
+		"42703": foreign, "42809": foreign,
 	},
 	MySQL: {
 		"1213": again, "1205": again, "1020": again, "1062": duplicate, "1290": readOnly, "1792": readOnly, "1836": readOnly,
 		"1021": full, "1114": full, "1146": missing, "1142": denied, "1044": denied, "1045": denied,
+		"1054": foreign,
 	},
-	SQLite: {"5": again, "6": again, "19": duplicate, "8": readOnly, "13": full},
+	SQLite: {"5": again, "6": again, "19": duplicate, "8": readOnly, "13": full, "1": foreign},
 }
 
-// MySQL's driver has no method that tells an error's number, SQLite's second
-// driver none for its code.
+// The error of go-sql-driver/mysql tells its number in its text alone. The error
+// of mattn/go-sqlite3 has no method Code: with that driver set busy_timeout,
+// because a locked database is not tried again.
 var (
 	mysqlCode = regexp.MustCompile(`^Error (\d+)`)
 	diskFull  = regexp.MustCompile(`(errno: 28|error 28)\b`)

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -244,6 +245,93 @@ func TestWhatADatabaseAnswers(t *testing.T) {
 			assert.Zero(t, rev)
 		})
 	}
+}
+
+// asked is answering for queries too. Without an error left it answers with no
+// rows, and with true to the question whether the table exists.
+type asked struct {
+	answering
+	queries []error
+}
+
+func (a *asked) Connect(context.Context) (driver.Conn, error) { return a, nil }
+
+func (a *asked) QueryContext(_ context.Context, query string, _ []driver.NamedValue) (driver.Rows, error) {
+	if len(a.queries) > 0 {
+		err := a.queries[0]
+		a.queries = a.queries[1:]
+		if err != nil {
+			return nil, err
+		}
+	}
+	return &answer{left: strings.Contains(query, "to_regclass")}, nil
+}
+
+type answer struct{ left bool }
+
+func (*answer) Columns() []string { return []string{"made"} }
+func (*answer) Close() error      { return nil }
+func (a *answer) Next(dest []driver.Value) error {
+	if !a.left {
+		return io.EOF
+	}
+	a.left, dest[0] = false, true
+	return nil
+}
+
+// Only an answer about the columns says that the table is another's.
+func TestMigrateTellsAFaultOfTheServerFromAForeignTable(t *testing.T) {
+	for name, tt := range map[string]struct {
+		dialect sqlstore.Dialect
+		queries []error
+		want    string // "": none
+	}{
+		"Postgres: no connection left":         {sqlstore.Postgres, []error{state("53300")}, "the database answered 53300"},
+		"Postgres: shut down":                  {sqlstore.Postgres, []error{nil, state("57P01")}, "the database answered 57P01"},
+		"Postgres: serialization, then done":   {sqlstore.Postgres, []error{state("40001")}, ""},
+		"Postgres: no such column":             {sqlstore.Postgres, []error{nil, state("42703")}, "not one of ours"},
+		"Postgres: not a table":                {sqlstore.Postgres, []error{nil, state("42809")}, "not one of ours"},
+		"MySQL: too many connections":          {sqlstore.MySQL, []error{text("Error 1040 (08004): canary")}, "the database answered 1040"},
+		"MySQL: deadlock, then done":           {sqlstore.MySQL, []error{text("Error 1213 (40001): canary")}, ""},
+		"MySQL: no such column":                {sqlstore.MySQL, []error{text("Error 1054 (42S22): canary")}, "not one of ours"},
+		"SQLite: locked by another, then done": {sqlstore.SQLite, []error{number(5), number(261)}, ""},
+		"SQLite: the disk fails":               {sqlstore.SQLite, []error{number(10)}, "the database answered 10"},
+		"SQLite: no such column":               {sqlstore.SQLite, []error{number(1)}, "not one of ours"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := sql.OpenDB(&asked{queries: tt.queries})
+			defer func() { _ = db.Close() }()
+			s, err := sqlstore.New(db, tt.dialect, sqlstore.Options{})
+			require.NoError(t, err)
+			defer func() { _ = s.Close() }()
+			err = s.Migrate(t.Context())
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tt.want)
+			if tt.want != "not one of ours" {
+				assert.NotContains(t, err.Error(), "not one of ours")
+			}
+			assert.NotContains(t, err.Error(), "canary")
+		})
+	}
+}
+
+// A vacuum against wraparound holds this lock for hours. Migrate of a table that
+// exists must not wait for it, because all writes would wait for Migrate.
+func TestMigrateDoesNotWaitForAVacuum(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, sqlstore.Postgres)
+	p.store(t, sqlstore.Options{})
+	tx, err := p.db(t).BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback() }()
+	_, err = tx.ExecContext(t.Context(), "LOCK TABLE bearerkit IN SHARE UPDATE EXCLUSIVE MODE")
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	require.NoError(t, p.store2(t).Migrate(ctx))
 }
 
 // A connection's deadline may end a moment before its context does.

@@ -23,7 +23,7 @@ func checkLease(key, owner string, ttl time.Duration) error {
 		return errTTL
 	case !printable(key):
 		return errKey
-	case owner == "" || !printable(owner):
+	case !printable(owner):
 		return errOwner
 	}
 	return nil

@@ -98,6 +98,11 @@ func (*Store) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "sqlstore.S
 // may call it at once. For SQLite it also turns the write-ahead log on
 // permanently.
 func (s *Store) Migrate(ctx context.Context) error {
+	if made, err := s.made(ctx); err != nil {
+		return s.failed(ctx, "migrate", err)
+	} else if made {
+		return s.checkTable(ctx)
+	}
 	ddl := s.dialect.ddl(s.table)
 	if s.dialect == SQLite {
 		ddl = append([]string{"PRAGMA journal_mode = WAL"}, ddl...)
@@ -118,11 +123,30 @@ func (s *Store) Migrate(ctx context.Context) error {
 			break
 		}
 	}
-	rows, err := s.db.QueryContext(ctx, s.say.check.text)
-	if err == nil {
-		err = errors.Join(rows.Err(), rows.Close())
+	return s.checkTable(ctx)
+}
+
+// made reports whether the table and its index exist, on Postgres. There CREATE
+// INDEX takes a lock before it looks: it waits for a vacuum against wraparound,
+// and all writes of the table wait for it.
+func (s *Store) made(ctx context.Context) (all bool, err error) {
+	if s.dialect != Postgres {
+		return false, nil
 	}
-	if code, _ := s.dialect.codeOf(err); err != nil && code != "" && ctx.Err() == nil {
+	err = s.call(ctx, false, func() error { return s.db.QueryRowContext(ctx, s.say.made.text).Scan(&all) })
+	return all, err
+}
+
+// checkTable reads no row and names all columns.
+func (s *Store) checkTable(ctx context.Context) error {
+	err := s.call(ctx, false, func() error {
+		rows, err := s.db.QueryContext(ctx, s.say.check.text)
+		if err != nil {
+			return err
+		}
+		return errors.Join(rows.Err(), rows.Close())
+	})
+	if code, k := s.dialect.codeOf(err); err != nil && k == foreign && ctx.Err() == nil {
 		return fmt.Errorf("%w: the database answered %s", errTable, code)
 	}
 	return s.failed(ctx, "migrate", err)
@@ -258,14 +282,14 @@ func revision() uint64 {
 	return binary.BigEndian.Uint64(b[:])>>1 | 1<<62
 }
 
-// printable reports whether a column can hold s unchanged.
+// printable reports whether s is not empty and a column can hold it unchanged.
 func printable(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
 			return false
 		}
 	}
-	return len(s) <= 64
+	return s != "" && len(s) <= 64
 }
 
 // millis rounds up, so that a positive time does not become zero.

@@ -121,7 +121,7 @@ func TestAStorePrintsNothing(t *testing.T) {
 func TestArgumentsAreChecked(t *testing.T) {
 	s := newPlace(t, sqlstore.SQLite).store(t, sqlstore.Options{})
 	ctx := t.Context()
-	for _, key := range []string{strings.Repeat("k", 65), "é", "\x00", "a\n"} {
+	for _, key := range []string{"", strings.Repeat("k", 65), "é", "\x00", "a\n"} {
 		_, err := s.CAS(ctx, key, 0, nil, time.Minute)
 		assert.ErrorContains(t, err, "key: must be")
 		_, _, err = s.Load(ctx, key)
