@@ -14,7 +14,8 @@ import (
 
 // Verify asks the introspection endpoint about accessToken (RFC 7662). A token
 // that is not active, or that the server does not call a Bearer token, is
-// [providers.CodeInvalidToken].
+// [providers.CodeInvalidToken]. [Provider.CanVerify] tells whether there is an
+// introspection endpoint.
 func (p *Provider) Verify(ctx context.Context, accessToken string) (providers.Verified, error) {
 	const op = "verify"
 	if p.introspectionURL == "" {
