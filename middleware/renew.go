@@ -196,6 +196,9 @@ func (a *Authenticator) callRenew(ctx, request context.Context, v *Verified, cre
 	if crash := flight.Guard(func() { t, err = a.renewals.cfg.Token(ctx, v, credential) }); crash != nil {
 		err = crash
 	}
+	if err != nil && !outage(err) {
+		t = providers.Token{}
+	}
 	open := false
 	if err == nil {
 		bare := &Authenticator{core: a.core, errors: a.errors, quiet: true}
@@ -233,16 +236,23 @@ func sameParty(v, next *Verified) error {
 // outage is 503. A provider may return a new refresh token beside its error
 // (see [providers.Refresher]); the client then gets it.
 func (a *Authenticator) unrenewed(w http.ResponseWriter, r *http.Request, n *renewal, token string, v *Verified, expired *Error) *Error {
+	if !outage(n.err) {
+		return expired
+	}
 	if n.token.RefreshToken != "" {
 		a.renewals.cfg.Deliver(w, r, providers.Token{AccessToken: token, RefreshToken: n.token.RefreshToken, Expiry: v.Expiry})
 	}
+	e := a.cannotTell(n.err)
+	e.told = true // by renewal
+	return e
+}
+
+// outage reports whether err says that the provider could not answer. An
+// [*Error] is a refusal of the token that it returned.
+func outage(err error) bool {
+	var refusal *Error
 	var e *providers.Error
-	if !errors.As(n.err, &e) || e.Class != providers.Transient && e.Class != providers.InDoubt {
-		return expired
-	}
-	outage := a.cannotTell(n.err)
-	outage.told = true // by renewal
-	return outage
+	return !errors.As(err, &refusal) && errors.As(err, &e) && (e.Class == providers.Transient || e.Class == providers.InDoubt)
 }
 
 // join returns the renewal of token, under way or just done, or starts one. It

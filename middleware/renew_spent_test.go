@@ -207,6 +207,22 @@ func TestANewRefreshTokenWithoutAccessTokenIsDelivered(t *testing.T) {
 	})
 }
 
+// A token beside any other error is not used.
+func TestAPairBesideAnErrorIsNotDelivered(t *testing.T) {
+	for _, fault := range []error{errors.New("blocked"), &providers.Error{Code: providers.CodeRefreshRejected, Class: providers.GrantDead}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSession(t, nil, nil)
+			s.next = func(refresh string) (providers.Token, error) {
+				pair, _ := s.pair(nil)(refresh)
+				return pair, fault
+			}
+			require.Equal(t, 200, s.send(mint(t, s.issuer, nil), "").Code)
+			require.Equal(t, 401, s.send(s.ended(2*time.Minute, nil), "r1").Code)
+			require.Empty(t, s.delivered)
+		})
+	}
+}
+
 func TestAnOutageOfTheRenewalIs503(t *testing.T) {
 	for _, c := range []struct {
 		class providers.Class
