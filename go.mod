@@ -1,6 +1,6 @@
 module github.com/bearerkit/bearerkit
 
-go 1.25.0
+go 1.25.5
 
 require (
 	github.com/MicahParks/jwkset v0.11.4

@@ -36,7 +36,7 @@ func (b *hurriedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unhurried lifts the bound for callers who have got this far.
+// unhurried lifts the bound before next: its callers have passed the checks.
 func unhurried(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})

@@ -82,7 +82,8 @@ type rate struct {
 	window   time.Duration
 }
 
-// readConfig returns every fault at once.
+// readConfig returns all faults of single variables at once, and those of
+// combinations when there are none.
 func readConfig(getenv func(string) string, log *slog.Logger) (config, error) {
 	e := &env{get: getenv, log: log}
 	c := config{

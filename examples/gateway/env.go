@@ -137,8 +137,8 @@ type secret struct {
 
 	mu      sync.Mutex
 	last    string
-	info    os.FileInfo // of the file that last came from
-	settled bool        // the file was not young then: a change since has another time
+	info    os.FileInfo // of the file when it was last read
+	settled bool        // it was older than 2 s then: a later change has another modification time
 }
 
 var errEmpty = errors.New("the file is empty")

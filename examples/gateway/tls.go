@@ -18,7 +18,7 @@ type certificate struct {
 	log               *slog.Logger
 
 	mu        sync.Mutex
-	cert, key []byte // what last came from, good or bad
+	cert, key []byte // the two files as last read, whether they fit each other or not
 	last      *tls.Certificate
 }
 

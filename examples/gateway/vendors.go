@@ -94,8 +94,8 @@ func (c *redactoConfig) apiKey(_ context.Context, tenant string) (string, error)
 }
 
 // withoutTokens keeps callers away from the endpoints that issue tokens, and from
-// those of user management: what a call of these says of persons is not looked at
-// here, and it has routes that do.
+// those of user management: the proxy does not check which person such a call
+// names; the routes of mountUsers do.
 func withoutTokens(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, segment := range strings.Split(r.URL.Path, "/") {

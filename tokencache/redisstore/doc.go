@@ -20,10 +20,10 @@
 //
 //	bearerkit:{key}   bearerkit:{key}:lease   bearerkit:{key}
 //
-// Every script uses only one of them, so Redis Cluster can run all scripts. The
-// braces put a value and its lease on one node. Revisions are random, so that
-// none comes back after a loss. Fences come from the server's clock and from
-// the last fence that the server remembers. They also rise over a restart that
+// Every script has one key, so Redis Cluster can run all scripts. The braces
+// put a value and its lease on one node. Revisions are random, so that none
+// comes back after a loss. Fences come from the server's clock and from the
+// last fence that the server remembers. They also rise over a restart that
 // loses all data, unless that clock is set back at the same time. A lease ends
 // by the server's clock. If that clock is set back, a lease ends at most one
 // more ttl later.

@@ -71,8 +71,12 @@
 //	                                    lost with its grant
 //	the table is lost                   the same, for all grants
 //	the clock is set back               nothing; a lease of a process that died ends one ttl later
-//	the clock is set forward            nothing; leases end early, and the intents in the records keep
-//	                                    processes apart
+//	the clock is set forward            leases end early, and the intents in the records keep processes
+//	                                    apart. Values end early too: a grant whose time has passed by
+//	                                    that clock is deleted, and a sign-out may return up to 2 s
+//	                                    before every process has heard of it
+//	a dump is loaded into a running     as above, but only if a bulletin went backwards shows it: Epoch
+//	server, or SQLite's file restored   does not change
 //
 // # Size
 //

@@ -9,9 +9,10 @@ import (
 // epochs are the queries that name a server and its history of writes.
 //
 // Postgres: the cluster, its timeline, and the start of the server. A promoted
-// replica and a restored backup start a new timeline. MySQL and MariaDB have
-// none of the three; the server's name changes at a failover. A file of SQLite
-// has no server that could fail.
+// replica and a recovery from a base backup start a new timeline; a dump that is
+// loaded into the running server does not. MySQL and MariaDB have none of the
+// three; the server's name changes at a failover. A file of SQLite has no server
+// that could fail.
 var epochs = map[Dialect]string{
 	Postgres: `SELECT concat_ws(' ', (SELECT system_identifier FROM pg_control_system()),
 	left(pg_walfile_name(pg_current_wal_lsn()), 8), extract(epoch FROM pg_postmaster_start_time()))`,
