@@ -17,8 +17,8 @@ import (
 // token. They require transport security, so that gRPC does not send a token
 // over an unencrypted connection. A call without a token fails with UNAVAILABLE
 // if the source may have one later, else with UNAUTHENTICATED. The message is
-// the public half of a *providers.Error. Credentials are safe for concurrent
-// use.
+// the text of the *providers.Error, which names the vendor's call and status: do
+// not pass it to your own callers. Credentials are safe for concurrent use.
 func Credentials(source middleware.TokenSource) credentials.PerRPCCredentials {
 	return perRPC{source}
 }
