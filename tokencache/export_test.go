@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache/internal/record"
 )
 
 // Ablate takes a part of the protocol away, to show that it is needed.
@@ -58,3 +59,22 @@ func Held(s Store) (values, leases, watches int) {
 
 // Tombstones is how many sign-outs the cache remembers.
 func (c *Cache) Tombstones() int { return c.tombstones.len() }
+
+// Latecomers evicts req's entry while three calls have found it and not yet
+// locked it: one that wants a token, a sign-out, and a notice of a sign-out. It
+// reports whether each of them sees that the entry has ended.
+func (c *Cache) Latecomers(ctx context.Context, req providers.Request) (caller, signOut, notice bool, err error) {
+	k, err := c.key(&req)
+	if err != nil {
+		return false, false, false, err
+	}
+	e, err := c.entry(&k)
+	if err != nil {
+		return false, false, false, err
+	}
+	c.table(&k).remove(&k)
+	caller = c.join(ctx, &k, e, &want{Want: record.Want{Kind: record.Current}, req: &req}).again
+	_, _, purged := c.purgeEntry(&k, e)
+	ended := c.endEntry(&k, e, &record.Record{Details: record.Details{Purges: 1}})
+	return caller, !purged, !ended, nil
+}

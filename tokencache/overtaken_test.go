@@ -1,0 +1,86 @@
+package tokencache_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/bearerkit/bearerkit/providers"
+	"github.com/bearerkit/bearerkit/tokencache"
+)
+
+// A call that has found an entry, and locks it only after its eviction, uses the
+// entry that follows. Otherwise one grant would have two attempts at once, and a
+// sign-out would end what nobody reads.
+func TestAnEntryThatWasEvictedIsNotUsed(t *testing.T) {
+	for _, store := range []tokencache.Store{nil, tokencache.NewMemory()} {
+		synctest.Test(t, func(t *testing.T) {
+			c := open(t, newVendor(), tokencache.Options{Store: store, Namespace: "n"})
+			must(t)(c.Generate(t.Context(), alice))
+			caller, signOut, notice, err := c.Latecomers(t.Context(), alice)
+			require.NoError(t, err)
+			assert.True(t, caller, "a caller")
+			assert.True(t, signOut, "a sign-out")
+			assert.True(t, notice, "a notice")
+		})
+	}
+}
+
+// If two replicas call the upstream at once, because their Store has no leases,
+// the callers of the slower one get the token of the faster one.
+func TestTheSlowerOfTwoReplicasTakesTheTokenOfTheFaster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := struct{ tokencache.Store }{tokencache.NewMemory()}
+		var n atomic.Int64
+		p := &fake{ttl: time.Hour, generate: func(ctx context.Context, _ providers.Request) (providers.Token, error) {
+			i := n.Add(1)
+			if err := pause(ctx, time.Duration(i)*time.Second); err != nil {
+				return providers.Token{}, err
+			}
+			return providers.Token{AccessToken: fmt.Sprint("at-", i), Expiry: time.Now().Add(time.Hour)}, nil
+		}}
+		got := make(chan string, 2)
+		for range 2 {
+			c := open(t, p, tokencache.Options{Store: store, Namespace: "n"})
+			go func() {
+				tok, err := c.Generate(t.Context(), alice)
+				got <- fmt.Sprint(tok.AccessToken, err)
+			}()
+			synctest.Wait()
+		}
+		assert.Equal(t, "at-1<nil>", <-got)
+		assert.Equal(t, "at-1<nil>", <-got)
+		assert.EqualValues(t, 2, n.Load())
+	})
+}
+
+// A page may refresh without saying who it is. The grant of its new token still
+// has the request with which the old one was handed out.
+func TestARefreshWithoutAUserKeepsTheGrantsRequest(t *testing.T) {
+	handedOut(t, 0, func(t *testing.T, v *vendor, next func() *tokencache.HandedOut) {
+		var asked []providers.Request
+		refresh := v.refresh
+		v.refresh = func(ctx context.Context, req providers.Request, rt string) (providers.Token, error) {
+			asked = append(asked, req)
+			return refresh(ctx, req, rt)
+		}
+		req := alice
+		req.Params = map[string]any{"region": "eu"}
+		first := must(t)(next().Generate(t.Context(), req))
+		second := must(t)(next().Refresh(t.Context(), nobody, first.RefreshToken))
+		g, ok, err := next().Grant(t.Context(), second.AccessToken)
+		require.NoError(t, err)
+		require.True(t, ok)
+		time.Sleep(2 * time.Minute)
+		must(t)(g.Renew(t.Context(), second))
+		require.Len(t, asked, 2)
+		assert.Equal(t, "alice", asked[1].Subject)
+		assert.Equal(t, req.Params, asked[1].Params)
+	})
+}
