@@ -233,19 +233,33 @@ func TestAdoptedGrantsLeaveAFullCacheThatHasAStore(t *testing.T) {
 // A grant that has ended makes room. Where the provider cannot refresh, it ends
 // with its access token.
 func TestAnAdoptedGrantThatHasEndedMakesRoom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := optional{&fake{ttl: time.Minute}, false}
-		c := open(t, p, tokencache.Options{MaxEntries: 4})
-		adopt := func(i int) error {
-			return c.Adopt(t.Context(), userNo(i), providers.Token{AccessToken: "at", RefreshToken: fmt.Sprint("rt-", i), Expiry: time.Now().Add(time.Minute)})
-		}
-		for i := range 3 {
-			require.NoError(t, adopt(i))
-		}
-		require.Equal(t, providers.CodeBusy, code(adopt(3)))
-		time.Sleep(2 * time.Minute)
-		for i := range 3 {
-			assert.NoError(t, adopt(3+i))
-		}
-	})
+	for name, it := range map[string]struct {
+		canRefresh  bool
+		refreshLife time.Duration
+		room        bool
+	}{
+		"its token has ended":                       {false, time.Hour, true},
+		"its refresh token too":                     {true, 90 * time.Second, true},
+		"but it has not: its refresh token is good": {true, time.Hour, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := open(t, optional{&fake{ttl: time.Minute}, it.canRefresh}, tokencache.Options{MaxEntries: 4})
+				adopt := func(i int) error {
+					now := time.Now()
+					return c.Adopt(t.Context(), userNo(i), providers.Token{
+						AccessToken: "at", RefreshToken: fmt.Sprint("rt-", i), Expiry: now.Add(time.Minute), RefreshExpiry: now.Add(it.refreshLife)})
+				}
+				for i := range 3 {
+					require.NoError(t, adopt(i))
+				}
+				require.Equal(t, providers.CodeBusy, code(adopt(3)))
+				time.Sleep(2 * time.Minute)
+				for i := range 3 {
+					err := adopt(3 + i)
+					assert.Equal(t, it.room, err == nil, "%v", err)
+				}
+			})
+		})
+	}
 }
