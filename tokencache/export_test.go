@@ -2,6 +2,7 @@ package tokencache
 
 import (
 	"context"
+	"errors"
 
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/bearerkit/bearerkit/tokencache/internal/record"
@@ -73,6 +74,9 @@ func (c *Cache) Latecomers(ctx context.Context, req providers.Request) (caller, 
 		return false, false, false, err
 	}
 	c.table(&k).remove(&k)
+	if _, ok := c.find(&k); ok {
+		return false, false, false, errors.New("the entry is busy")
+	}
 	caller = c.join(ctx, &k, e, &want{Want: record.Want{Kind: record.Current}, req: &req}).again
 	_, _, purged := c.purgeEntry(&k, e)
 	ended := c.endEntry(&k, e, &record.Record{Details: record.Details{Purges: 1}})

@@ -23,6 +23,7 @@ func TestAnEntryThatWasEvictedIsNotUsed(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := open(t, newVendor(), tokencache.Options{Store: store, Namespace: "n"})
 			must(t)(c.Generate(t.Context(), alice))
+			synctest.Wait() // the attempt has finished
 			caller, signOut, notice, err := c.Latecomers(t.Context(), alice)
 			require.NoError(t, err)
 			assert.True(t, caller, "a caller")
