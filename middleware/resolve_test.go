@@ -156,6 +156,9 @@ func TestResolveSeesNothingOfTheRequest(t *testing.T) {
 func TestTenantThatIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ts := newTenants(t, "a")
+		// No key set is fetched because of its age.
+		seldom := func(i *middleware.Issuer) { i.RefreshEvery = time.Hour }
+		ts.edit = seldom
 		auth := ts.auth(t, nil)
 		long := ts.token(t, "a", map[string]any{"exp": time.Now().Add(100 * time.Hour).Unix()})
 		require.Empty(t, reasonOf(t, auth, long))
@@ -168,10 +171,13 @@ func TestTenantThatIsRemoved(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Empty(t, reasonOf(t, auth, long))
 		// What changes in the answer holds for tokens that are remembered.
-		ts.edit = func(i *middleware.Issuer) { i.Audiences = []string{"another"} }
+		ts.edit = func(i *middleware.Issuer) {
+			seldom(i)
+			i.Audiences = []string{"another"}
+		}
 		time.Sleep(5 * time.Minute)
 		require.Equal(t, "audience", reasonOf(t, auth, long))
-		ts.edit = nil
+		ts.edit = seldom
 		time.Sleep(5 * time.Minute)
 		require.Empty(t, reasonOf(t, auth, long))
 		fetches := ts.Fetches()
