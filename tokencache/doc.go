@@ -135,18 +135,18 @@
 //	scenario                                 grants alive  most calls at once  callers refused
 //	no fault                                 120/120       1                   0.00 %
 //	5 % store timeouts                       120/120       1                   0.00 %
-//	store away for 30 s                      120/120       1                   1.45 %
+//	store away for 30 s                      120/120       1                   1.33 %
 //	store restarted empty                    120/120       1                   0.00 %
 //	leases lost, slow upstream               120/120       1                   0.00 %
 //	clocks 30 s apart, 401 storms            120/120       1                   0.00 %
-//	15 % lost replies, 60 s grace            120/120       1                   0.16 %
-//	10 % hangs                               120/120       1                   0.06 %
-//	30 % 429 with Retry-After                120/120       1                   0.01 %
+//	15 % lost replies, 60 s grace            120/120       1                   0.14 %
+//	10 % hangs                               120/120       1                   0.08 %
+//	30 % 429 with Retry-After                120/120       1                   0.02 %
 //	crashes, 60 s grace                      120/120       1                   0.00 %
-//	all but the clocks, 60 s grace           120/120       1                   0.32 %
-//	no fault, neither lease nor intent       48/120        3                   31.60 %
-//	clocks 30 s apart, 401 storms, no lease  30/120        2                   34.11 %
-//	leases lost, slow upstream, no intent    1/120         4                   71.21 %
+//	all but the clocks, 60 s grace           120/120       1                   0.29 %
+//	no fault, neither lease nor intent       21/120        3                   43.80 %
+//	clocks 30 s apart, 401 storms, no lease  29/120        2                   31.89 %
+//	leases lost, slow upstream, no intent    0/120         4                   67.30 %
 //
 // A grant that meets several faults in a row can still be lost: lost replies of
 // the upstream, replicas that crash during a call and calls that hang, until the
