@@ -104,9 +104,9 @@ type ProxyConfig struct {
 // from its cache. The upstream's cookies are removed, and so are headers by
 // which it would speak for our own origin or to the caches before it. Every
 // answer is nosniff, and one without a Content-Type gets none: a browser must
-// not run a file of the upstream as a page of our own origin. An upstream 401 is answered as 502 upstream_rejected_token, because the caller
-// is signed in. Streams are flushed. WebSockets are forwarded, and no other
-// protocol.
+// not run a file of the upstream as a page of our own origin. An upstream 401 is
+// answered as 502 upstream_rejected_token, because the caller is signed in.
+// Streams are flushed. WebSockets are forwarded, and no other protocol.
 //
 // An event stream or a WebSocket ends when a token with which it began ends: the
 // attached one, if Transport is a middleware.Transport, or the caller's own, if

@@ -78,8 +78,9 @@ func (e *endpoint) signOut(w http.ResponseWriter, r *http.Request, p providers.P
 	accepted = true
 	var purged, revoked error
 	if p != nil {
-		purged = p.Purge(r.Context(), req)                                                            // a token cache also revokes the tokens of the record
-		accepted = purged == nil || statusOf(providers.AsError(purged).Code) != http.StatusBadRequest // it names no grant
+		purged = p.Purge(r.Context(), req) // a token cache also revokes the tokens of the record
+		// A Purge that fails with 400 means that the call names no grant.
+		accepted = purged == nil || statusOf(providers.AsError(purged).Code) != http.StatusBadRequest
 	}
 	if v != nil && (tok.AccessToken != "" || tok.RefreshToken != "") {
 		revoked = v.Revoke(r.Context(), tok)

@@ -389,8 +389,9 @@ func (c *Cache) isClosed() bool {
 }
 
 // Close refuses new work and waits for the work and the sign-outs under way until
-// ctx ends or their own time is over. Then it cancels the work. The error says how many
-// upstream calls did not return even then: their provider ignores its context.
+// ctx ends or their own time is over. Then it cancels the work. The error says
+// how many upstream calls did not return even then: their provider ignores its
+// context.
 func (c *Cache) Close(ctx context.Context) error {
 	c.life.Lock()
 	c.closed = true

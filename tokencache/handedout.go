@@ -239,5 +239,5 @@ func (g *Grant) do(ctx context.Context, w record.Want) (providers.Token, error) 
 		return providers.Token{}, err
 	}
 	req := g.token.Request.request()
-	return copyOf(g.h.do(ctx, &g.token.ID, &want{Want: w, req: &req, failIfPurged: true, since: &g.token.Purges}))
+	return copyOf(g.h.do(ctx, &g.token.ID, &want{Want: w, req: &req, since: &g.token.Purges}))
 }

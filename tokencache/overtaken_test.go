@@ -86,29 +86,19 @@ func TestARefreshWithoutAUserKeepsTheGrantsRequest(t *testing.T) {
 	})
 }
 
-// lateLoads is a Store each of whose loads takes a moment.
-type lateLoads struct{ tokencache.Store }
-
-func (s lateLoads) Load(ctx context.Context, key string) ([]byte, uint64, error) {
-	if err := pause(ctx, 100*time.Millisecond); err != nil {
-		return nil, 0, err
-	}
-	return s.Store.Load(ctx, key)
-}
-
 // A caller whose token was rejected may come while another caller reads that very
 // token from the Store. It gets a newer one.
 func TestATokenThatWasRejectedIsNotReadFromTheStoreForItsRejecter(t *testing.T) {
 	for _, mode := range []providers.Mode{providers.Shared, providers.Rotating, providers.Exclusive} {
 		synctest.Test(t, func(t *testing.T) {
-			v, store := newVendor(), tokencache.NewMemory()
+			v, store := newVendor(), newHistory()
 			v.mode = mode
 			a := open(t, v, tokencache.Options{Store: store, Namespace: "n"})
 			first := must(t)(a.Generate(t.Context(), alice))
-			b := open(t, v, tokencache.Options{Store: lateLoads{store}, Namespace: "n"})
+			b := open(t, v, tokencache.Options{Store: &lateStore{history: store}, Namespace: "n", StoreTimeout: 2 * time.Second})
 			time.Sleep(time.Minute)
 			together(2, func(i int) {
-				time.Sleep(time.Duration(i) * 50 * time.Millisecond)
+				time.Sleep(time.Duration(i) * 500 * time.Millisecond)
 				if i == 0 {
 					assert.Equal(t, first.Version, must(t)(b.Generate(t.Context(), alice)).Version)
 					return

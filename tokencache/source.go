@@ -50,10 +50,10 @@ func (s *Source) bind(c *Cache, req *providers.Request) {
 // requestCopy is a deep copy of a request. Up to four scopes and four params
 // that are neither maps nor slices are copied without an allocation.
 type requestCopy struct {
-	rest   providers.Request // without the scopes and params that are in the arrays
-	scopes [4]string
-	params [4]param
-	counts struct{ scopes, params int } // how much of the arrays is used
+	rest             providers.Request // without the scopes and params that are in the arrays
+	scopes           [4]string
+	params           [4]param
+	nScopes, nParams int // how much of the arrays is used
 }
 
 type param struct {
@@ -64,7 +64,7 @@ type param struct {
 func (r *requestCopy) set(req *providers.Request) {
 	r.rest = *req
 	if len(req.Scopes) <= len(r.scopes) {
-		r.counts.scopes, r.rest.Scopes = copy(r.scopes[:], req.Scopes), nil
+		r.nScopes, r.rest.Scopes = copy(r.scopes[:], req.Scopes), nil
 	}
 	if len(req.Params) <= len(r.params) && r.setParams(req.Params) {
 		r.rest.Params = nil
@@ -85,17 +85,17 @@ func (r *requestCopy) setParams(params map[string]any) bool {
 		r.params[n] = param{name, value}
 		n++
 	}
-	r.counts.params = n
+	r.nParams = n
 	return true
 }
 
 // request returns the request that was copied. It must not be changed.
 func (r *requestCopy) request() providers.Request {
 	req := r.rest
-	if n := r.counts.scopes; n > 0 {
+	if n := r.nScopes; n > 0 {
 		req.Scopes = slices.Clone(r.scopes[:n])
 	}
-	if n := r.counts.params; n > 0 {
+	if n := r.nParams; n > 0 {
 		req.Params = make(map[string]any, n)
 		for _, p := range r.params[:n] {
 			req.Params[p.name] = p.value

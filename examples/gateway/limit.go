@@ -7,10 +7,10 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/bearerkit/bearerkit/handlers"
+	"github.com/bearerkit/bearerkit/internal/warnlog"
 	"github.com/bearerkit/bearerkit/middleware"
 	"github.com/bearerkit/bearerkit/providers"
 	"github.com/go-chi/httprate"
@@ -27,10 +27,10 @@ func (c *config) limiter(client *redis.Client, log *slog.Logger) func(http.Handl
 	}
 	var counter httprate.LimitCounter = httprate.NewLocalLimitCounter(c.limit.window)
 	if client != nil {
-		alone := &seldom{log: log}
+		var lines warnlog.Rare
 		counter = httprateredis.NewCounter(&httprateredis.Config{
 			Client: client, WindowLength: c.limit.window, PrefixKey: "bearerkit:rate",
-			OnError: alone.failed,
+			OnError: func(err error) { countsAlone(log, &lines, err) },
 		})
 	}
 	return httprate.LimitBy(c.limit.requests, c.limit.window,
@@ -41,16 +41,10 @@ func (c *config) limiter(client *redis.Client, log *slog.Logger) func(http.Handl
 		}))
 }
 
-// seldom logs failures of the limiter's Redis, at most one in ten minutes: if a
-// command is not allowed, there are five a second.
-type seldom struct {
-	log  *slog.Logger
-	last atomic.Int64 // seconds since 1970
-}
-
-func (s *seldom) failed(err error) {
-	now, last := time.Now().Unix(), s.last.Load()
-	if now-last < 600 || !s.last.CompareAndSwap(last, now) {
+// countsAlone logs a failure of the limiter's Redis, once a minute: if a command
+// is not allowed, there are five failures a second.
+func countsAlone(log *slog.Logger, lines *warnlog.Rare, err error) {
+	if !lines.Allow("", time.Now()) {
 		return
 	}
 	var refused redis.Error
@@ -58,7 +52,7 @@ func (s *seldom) failed(err error) {
 		code, _, _ := strings.Cut(refused.Error(), " ")
 		err = errors.New("the server answered " + code)
 	}
-	s.log.Warn("RATE_LIMIT counts the calls at this gateway alone while Redis does not count them", "err", err)
+	log.Warn("RATE_LIMIT counts the calls at this gateway alone while Redis does not count them", "err", err)
 }
 
 // address is the caller's: the peer's, or where peers are trusted proxies, the

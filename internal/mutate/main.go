@@ -11,8 +11,9 @@
 //
 // A change that does not compile counts as not viable; one that outlasts the
 // timeout counts as killed. Tests that fail without a change are left out. If the
-// tests of a package hang or panic without a change, nothing is measured. Text for people (String, Error, log calls), tests,
-// generated files and doc.go are never changed.
+// tests of a package hang or panic without a change, nothing is measured. Text
+// for people (String, Error, log calls), tests, generated files and doc.go are
+// never changed.
 package main
 
 import (
