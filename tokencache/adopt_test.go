@@ -244,7 +244,9 @@ func TestAnAdoptedGrantThatHasEndedMakesRoom(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := open(t, optional{&fake{ttl: time.Minute}, it.canRefresh}, tokencache.Options{MaxEntries: 4})
+				p := &fake{ttl: time.Hour}
+				c := open(t, optional{p, it.canRefresh}, tokencache.Options{MaxEntries: 4})
+				kept := must(t)(c.Generate(t.Context(), alice)).AccessToken
 				adopt := func(i int) error {
 					now := time.Now()
 					return c.Adopt(t.Context(), userNo(i), providers.Token{
@@ -259,6 +261,7 @@ func TestAnAdoptedGrantThatHasEndedMakesRoom(t *testing.T) {
 					err := adopt(3 + i)
 					assert.Equal(t, it.room, err == nil, "%v", err)
 				}
+				assert.Equal(t, kept, must(t)(c.Generate(t.Context(), alice)).AccessToken, "only what has ended makes room")
 			})
 		})
 	}

@@ -108,3 +108,64 @@ func TestATokenThatWasRejectedIsNotReadFromTheStoreForItsRejecter(t *testing.T) 
 		})
 	}
 }
+
+// A refresh token from elsewhere may meet a failure at first, also if its user
+// has another grant. It is tried again, by any replica.
+func TestARefreshTokenFromElsewhereIsTriedAgain(t *testing.T) {
+	bothWays(t, func(t *testing.T, v *vendor, next func() *tokencache.Cache) {
+		must(t)(next().Generate(t.Context(), alice))
+		elsewhere := v.issue("t1/alice").RefreshToken
+		good := v.refresh
+		v.refresh = func(context.Context, providers.Request, string) (providers.Token, error) {
+			return providers.Token{}, &providers.Error{Code: providers.CodeBusy, Class: providers.Transient}
+		}
+		_, err := next().Refresh(t.Context(), alice, elsewhere)
+		require.Equal(t, providers.CodeBusy, code(err), "%v", err)
+		time.Sleep(10 * time.Minute)
+		v.refresh = good
+		must(t)(next().Refresh(t.Context(), alice, elsewhere))
+	})
+}
+
+// A token without a refresh token is revoked too, and nothing where there is none.
+func TestPurgeRevokesAnAccessTokenAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &revoker{vendor: newVendor()}
+		issue := r.generate
+		r.generate = func(ctx context.Context, req providers.Request) (providers.Token, error) {
+			tok, err := issue(ctx, req)
+			tok.RefreshToken = ""
+			return tok, err
+		}
+		c := open(t, r, tokencache.Options{})
+		require.NoError(t, c.Purge(t.Context(), alice))
+		assert.Empty(t, r.revoked)
+		must(t)(c.Generate(t.Context(), alice))
+		require.NoError(t, c.Purge(t.Context(), alice))
+		assert.Len(t, r.revoked, 1)
+	})
+}
+
+// A value of a page that another process writes at the same time is written after
+// it, and not given up.
+func TestWhatAPageHasIsWrittenAlthoughAnotherProcessIsFaster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVendor()
+		a, b, way := aside(t, v, nil)
+		refused := map[string]bool{}
+		way.set(func(op, key string, call func() error) error {
+			if kind := key[:2]; op == "CAS" && kind[0] == 'h' && !refused[kind] {
+				refused[kind] = true
+				return nil // the revision is another one
+			}
+			return call()
+		})
+		page, err := tokencache.NewHandedOut(b, 0)
+		require.NoError(t, err)
+		tok := must(t)(page.Generate(t.Context(), alice))
+		require.NotEmpty(t, refused)
+		other, err := tokencache.NewHandedOut(a, 0)
+		require.NoError(t, err)
+		assert.Equal(t, tok.AccessToken, show(t, other, tok.AccessToken))
+	})
+}

@@ -372,8 +372,8 @@ func TestATokenWhoseWriteGotNoReplyIsToldToTheOthers(t *testing.T) {
 // A record that the Store has lost is written again before it is used.
 func TestALostRecordThatCannotBeWrittenAgainIsNotUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v, store := newVendor(), newHistory()
-		c := cluster(t, 1, v, tokencache.Options{Store: store})[0]
+		v, store, log := newVendor(), newHistory(), &lockedBuilder{}
+		c := cluster(t, 1, v, tokencache.Options{Store: store, Logger: slog.New(slog.NewTextHandler(log, nil))})[0]
 		tok := must(t)(c.Generate(t.Context(), alice))
 		time.Sleep(10 * time.Second)
 		store.setFails(func(op, key string) error {
@@ -389,6 +389,7 @@ func TestALostRecordThatCannotBeWrittenAgainIsNotUsed(t *testing.T) {
 		store.setFails(nil)
 		time.Sleep(windowOf(c, t))
 		assert.Equal(t, tok.AccessToken, must(t)(c.Generate(t.Context(), alice)).AccessToken)
+		assert.Contains(t, log.String(), "the store lost a record")
 	})
 }
 
